@@ -1,0 +1,32 @@
+"""The roof: assembles assets, checks, jobs, schedules, sensors and resources. Nothing else lives here."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from quant_assets import jobs
+from quant_assets.cleaned import assets as cleaned_assets
+from quant_assets.features import assets as features_assets
+from quant_assets.market_data import assets as market_data_assets
+from quant_assets.partitions import PARTITIONS, SETTINGS
+from resources.lake import Lake
+from resources.lake_io import LakeIOManager
+from resources.market_data import create
+from sensors.pipeline import pipeline
+from sensors.schedules import after_close
+from sensors.universe import universe_sensor
+
+LAKE = Lake(SETTINGS.lake_url)
+
+defs = dg.Definitions(
+    assets=dg.load_assets_from_modules([market_data_assets, cleaned_assets, features_assets]),
+    jobs=jobs.ALL,
+    schedules=[after_close],
+    sensors=[universe_sensor, pipeline],
+    resources={
+        "provider": dg.ResourceDefinition.hardcoded_resource(create(SETTINGS)),
+        "io_manager": LakeIOManager(LAKE, PARTITIONS.timezone),
+        "lake": dg.ResourceDefinition.hardcoded_resource(LAKE),
+    },
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,47 @@
+"""What feature builders share: the adjusted columns, returns, safe division, TA-Lib, and the memory of averages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import polars as pl
+
+OPEN, HIGH, LOW, CLOSE = (pl.col(f"adj_{name}") for name in ("open", "high", "low", "close"))
+VOLUME = pl.col("adj_volume")
+
+NOTHING = 1e-9
+"""A denominator below this fraction of its natural size is rounding, not information."""
+
+PRECISION = 1e-8
+"""What may be left of the bars before the look-back in a recursive average, as a fraction of the price."""
+
+
+def log_return() -> pl.Expr:
+    """Log return of the adjusted close since the session before."""
+    return (CLOSE / CLOSE.shift()).log()
+
+
+def ratio(numerator: pl.Expr, denominator: pl.Expr, size: pl.Expr | float = 1.0) -> pl.Expr:
+    """The quotient, null where the denominator is nothing beside its natural `size`."""
+    return pl.when(denominator > NOTHING * size).then(numerator / denominator)
+
+
+def talib(function: str, inputs: Sequence[pl.Expr], output: int = 0, **parameters: int | float) -> pl.Expr:
+    """An indicator of TA-Lib over whole columns; `output` picks one where it returns several. NaN during warm-up."""
+
+    def run(columns: Sequence[pl.Series]) -> pl.Series:
+        import talib as library
+
+        result = getattr(library, function)(*[column.to_numpy() for column in columns], **parameters)
+        return pl.Series(result[output] if isinstance(result, tuple) else result)
+
+    return pl.map_batches(list(inputs), run, return_dtype=pl.Float64)
+
+
+def settle(alpha: float) -> int:
+    """Bars until an exponential average with weight `alpha` has forgotten its start, to PRECISION.
+
+    Its memory of a bar shrinks by (1 - alpha) every bar; Wilder's averages have alpha 1/n, others 2/(n + 1).
+    """
+    return math.ceil(math.log(PRECISION) / math.log1p(-alpha))

@@ -1,0 +1,32 @@
+"""The runs that people, schedules and sensors start: one job for each tier of the graph.
+
+A run covers assets that are partitioned alike; the tiers follow one another (sensors/pipeline.py, launch.py).
+"""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from quant_assets.partitions import CUTOFFS, HISTORY, REPORTS, SESSIONS
+
+INSTRUMENTS = dg.AssetSelection.assets("market_data/instruments")
+HISTORY_TIER = dg.AssetSelection.assets("market_data/bars", "market_data/corporate_actions", "cleaned/bars", "features/technical")
+PANEL_TIER = dg.AssetSelection.assets("features/panel", "features/labels")
+MODEL_TIER = dg.AssetSelection.assets("models/lightgbm", "models/champion")
+SIGNAL_TIER = dg.AssetSelection.assets("models/predictions", "signals/daily")
+REPORT_TIER = dg.AssetSelection.assets("backtests/report")
+
+SESSION_TAG = "quant/session"
+"""Run tag: the trading session that a run was started for."""
+
+instruments = dg.define_asset_job("instruments", INSTRUMENTS, description="Refresh the table of instruments.")
+history = dg.define_asset_job(
+    "history", HISTORY_TIER, partitions_def=HISTORY, description="Market data to features, date x symbol, in one range run."
+)
+models = dg.define_asset_job("models", MODEL_TIER, partitions_def=CUTOFFS, description="Fit a training cut-off and name the champion.")
+session = dg.define_asset_job(
+    "session", PANEL_TIER | SIGNAL_TIER, partitions_def=SESSIONS, description="One session: panel, labels, predictions, signals."
+)
+reports = dg.define_asset_job("reports", REPORT_TIER, partitions_def=REPORTS, description="Backtest a strategy as of a month.")
+
+ALL = [instruments, history, models, session, reports]

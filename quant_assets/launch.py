@@ -1,0 +1,157 @@
+"""Runs started by a program, in its own process: a partition, a range, what is missing, the whole graph.
+
+    from quant_assets import launch
+    launch.partition("features/panel", "2012-06-01")
+    launch.history("2010", "2012", ["AAPL", "IBM"])
+    launch.everything()
+
+Each call returns when its run has ended and raises LaunchError, naming the run and the step, where it failed. The
+runs stand in the same instance as those of the UI. Programs on other machines use dagster-graphql (docs/programs.md).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime
+
+import dagster as dg
+
+from quant_assets import jobs
+from quant_assets.definitions import defs
+from quant_assets.freshness import INPUTS_TAG, TIER_TAG, Tier, work
+from quant_assets.partitions import CUTOFFS, HISTORY, PARTITIONS, REPORTS, SESSIONS, SETTINGS, SYMBOLS, check_size
+from resources.calendars import last_closed_session
+from resources.errors import QuantError
+from resources.instance import instance as open_instance
+from resources.market_data import universe
+from sensors.schedules import history_range
+
+RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
+
+
+class LaunchError(QuantError):
+    """A run did not succeed."""
+
+
+def partition(assets: str | Sequence[str], key: str | dict[str, str] | None = None) -> dg.ExecuteInProcessResult:
+    """Materialize one partition of one or more assets that are partitioned alike; `key` None for those without."""
+    with open_instance(SETTINGS) as instance:
+        return _run(instance, assets, key=dg.MultiPartitionKey(key) if isinstance(key, dict) else key)
+
+
+def sessions(assets: str | Sequence[str], first: str, last: str) -> dg.ExecuteInProcessResult:
+    """Materialize a range of date partitions (sessions or training cut-offs), both ends included, as one run."""
+    with open_instance(SETTINGS) as instance:
+        return _run(instance, assets, tags={RANGE_START: first, RANGE_END: last})
+
+
+def history(first: str, last: str, symbols: Sequence[str], assets: str | Sequence[str] | None = None) -> dg.ExecuteInProcessResult:
+    """Materialize date keys `first` to `last` of these symbols as one run: market data to features by default.
+
+    The symbols must stand next to one another in the universe; a range has no gaps.
+    """
+    with open_instance(SETTINGS) as instance:
+        register_symbols(instance)
+        order = instance.get_dynamic_partitions(SYMBOLS)
+        places = sorted(order.index(symbol) for symbol in symbols)
+        if places != list(range(places[0], places[-1] + 1)):
+            raise LaunchError(f"symbols {list(symbols)} are not neighbours in the universe; launch them one by one")
+        chosen = [order[place] for place in places]
+        return _run(instance, assets or jobs.HISTORY_TIER, tags=history_range(first, last, chosen))
+
+
+def register_symbols(instance: dg.DagsterInstance) -> list[str]:
+    """Add the universe's symbols to the dynamic partitions where they are new; return all that there are."""
+    held = set(instance.get_dynamic_partitions(SYMBOLS))
+    new = [symbol for symbol in universe(SETTINGS) if symbol not in held]
+    check_size(SETTINGS, len(held) + len(new), datetime.now(UTC).date())
+    if new:
+        instance.add_dynamic_partitions(SYMBOLS, new)
+    return list(instance.get_dynamic_partitions(SYMBOLS))
+
+
+def everything(progress: Callable[[str], None] = print, refresh: bool = False) -> None:
+    """Materialize the whole graph up to the last closed session, tier by tier, one range run each.
+
+    A tier is left alone where all its partitions are there, made by the present code from the present inputs;
+    where some are missing (a killed backfill, a new symbol), only the range that lacks them is run. `refresh`
+    runs everything again.
+    """
+    with open_instance(SETTINGS) as instance:
+        register_symbols(instance)
+        graph = defs.resolve_asset_graph()
+        for tier in tiers(instance):
+            began = time.perf_counter()
+            todo = work(instance, graph, tier, refresh)
+            if todo is None:
+                progress(f"  fresh   {tier.name}")
+                continue
+            progress(f"  running {tier.name}: {todo.reason}")
+            tags = {**_range_tags(instance, tier, todo.keys), TIER_TAG: tier.name, INPUTS_TAG: todo.inputs}
+            _run(instance, dg.AssetSelection.assets(*todo.assets), tags=tags)
+            progress(f"          done in {time.perf_counter() - began:.1f} s")
+
+
+def tiers(instance: dg.DagsterInstance) -> list[Tier]:
+    """The graph's tiers in order, with every partition key up to the last closed session."""
+    last = min(SETTINGS.dates.end or date.max, last_closed_session(SETTINGS.calendar, datetime.now(UTC)))
+    sessions_held = [key for key in SESSIONS.get_partition_keys() if key <= last.isoformat()]
+    cutoffs = [key for key in CUTOFFS.get_partition_keys() if key <= last.isoformat()]
+    reports = [
+        str(dg.MultiPartitionKey({"as_of": last.strftime("%Y-%m"), "strategy": strategy.name}))
+        for strategy in SETTINGS.strategies
+    ]
+    return [
+        Tier("instruments", jobs.INSTRUMENTS, None, []),
+        Tier("history", jobs.HISTORY_TIER, HISTORY, HISTORY.get_partition_keys(dynamic_partitions_store=instance)),
+        Tier("panel and labels", jobs.PANEL_TIER, SESSIONS, sessions_held),
+        Tier("models", jobs.MODEL_TIER, CUTOFFS, cutoffs),
+        Tier("predictions and signals", jobs.SIGNAL_TIER, SESSIONS, sessions_held),
+        Tier("reports", jobs.REPORT_TIER, REPORTS, reports),
+    ]
+
+
+def _range_tags(instance: dg.DagsterInstance, tier: Tier, keys: Sequence[str]) -> dict[str, str]:
+    """Tags of the smallest range that covers the keys."""
+    if tier.partitions_def is None:
+        return {}
+    if not isinstance(tier.partitions_def, dg.MultiPartitionsDefinition):
+        return {RANGE_START: min(keys), RANGE_END: max(keys)}
+    asked = [tier.partitions_def.get_partition_key_from_str(key).keys_by_dimension for key in keys]
+    ends: dict[str, dict[str, str]] = {"first": {}, "last": {}}
+    for dimension in tier.partitions_def.partitions_defs:
+        order = dimension.partitions_def.get_partition_keys(dynamic_partitions_store=instance)
+        places = [order.index(key) for key in {key[dimension.name] for key in asked}]
+        ends["first"][dimension.name], ends["last"][dimension.name] = order[min(places)], order[max(places)]
+    return {RANGE_START: str(dg.MultiPartitionKey(ends["first"])), RANGE_END: str(dg.MultiPartitionKey(ends["last"]))}
+
+
+def _run(
+    instance: dg.DagsterInstance,
+    assets: str | Sequence[str] | dg.AssetSelection,
+    key: str | None = None,
+    tags: dict[str, str] | None = None,
+) -> dg.ExecuteInProcessResult:
+    names = [assets] if isinstance(assets, str) else assets
+    selection = names if isinstance(names, dg.AssetSelection) else dg.AssetSelection.assets(*names)
+    graph = defs.resolve_asset_graph()
+    keys = sorted(selection.resolve(graph), key=lambda found: found.to_user_string())
+    job = defs.resolve_implicit_global_asset_job_def()
+    result = job.execute_in_process(
+        instance=instance, asset_selection=keys, partition_key=key, tags=tags or {}, raise_on_error=False
+    )
+    if not result.success:
+        raise LaunchError(_failure(result))
+    return result
+
+
+def _failure(result: dg.ExecuteInProcessResult) -> str:
+    lines = []
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.error is not None:
+            error = event.step_failure_data.error
+            while error.cause is not None:
+                error = error.cause
+            lines.append(f"{event.step_key}: {error.message.strip()}")
+    return f"run {result.run_id} failed. " + " | ".join(lines)

@@ -1,0 +1,134 @@
+"""The model on its walk-forward: fitted at each cut-off, judged on held-out folds, scored only on what came later."""
+
+from collections.abc import Iterator
+from datetime import date
+
+import dagster as dg
+import polars as pl
+
+from quant_assets.features.technical import TECHNICAL
+from quant_assets.metadata import columns, picture, preview, show, watched
+from quant_assets.models import champion, contributions, fitted, gradient_boosting, splits
+from quant_assets.models.champion import CHAMPIONS, champions
+from quant_assets.models.fitted import FOLD_SCORES, PREDICTIONS, FittedModel
+from quant_assets.models.gradient_boosting import fit, predict
+from quant_assets.partitions import CUTOFFS, SESSIONS, SETTINGS, date_keys, in_partitions
+from quant_assets.plots import ic_picture
+from quant_assets.versions import code_version
+from resources.lake_io import PARTITION_COLUMN, Frames, Table
+from resources.tracking import Tracking
+
+MODEL = "lightgbm"
+
+_COMMON = {"key_prefix": "models", "group_name": "models", "owners": ["team:research"]}
+_TRAINING = dg.TimeWindowPartitionMapping(
+    # Whole cut-off windows before this one: nothing of the cut-off's own window can be seen.
+    start_offset=-(SETTINGS.model.train_years * 12 // SETTINGS.model.retrain_months + 1),
+    end_offset=-1,
+    allow_nonexistent_upstream_partitions=True,
+)
+_SO_FAR = dg.TimeWindowPartitionMapping(start_offset=-1200 // SETTINGS.model.retrain_months, allow_nonexistent_upstream_partitions=True)
+
+
+@dg.asset(
+    **_COMMON,
+    name=MODEL,
+    kinds={"lightgbm", "mlflow"},
+    partitions_def=CUTOFFS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    ins={
+        "panel": dg.AssetIn(["features", "panel"], partition_mapping=_TRAINING),
+        "labels": dg.AssetIn(["features", "labels"], partition_mapping=_TRAINING),
+    },
+    code_version=code_version(gradient_boosting, splits, fitted, SETTINGS.model, TECHNICAL.names),
+    metadata={PARTITION_COLUMN: "cutoff", **columns(FOLD_SCORES)},
+)
+def lightgbm_asset(context: dg.AssetExecutionContext, panel: Table, labels: Table, tracking: dg.ResourceParam[Tracking]) -> pl.DataFrame:
+    """One model a training cut-off, in MLflow's registry; here its scores on purged, embargoed folds."""
+    scores = []
+    for key in date_keys(context):
+        cutoff = date.fromisoformat(key)
+        oldest = f"{cutoff.year - SETTINGS.model.train_years}{key[4:]}"
+        model = fit(_window(panel, oldest, key), _window(labels, oldest, key), SETTINGS.model, cutoff, TECHNICAL.names)
+        _record(context, tracking, model)
+        scores.append(model.fold_scores())
+        context.log.info(f"cut-off {cutoff}: {model.rows} rows, IC on held-out folds {model.mean_ic:+.4f}")
+    frame = pl.concat(scores)
+    show(context, {"IC on held-out folds": picture(ic_picture(frame), "IC by fold"), "preview": preview(frame)})
+    return frame
+
+
+@dg.asset(
+    **_COMMON,
+    name="champion",
+    kinds={"polars", "mlflow"},
+    partitions_def=CUTOFFS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    ins={"scores": dg.AssetIn(["models", MODEL], partition_mapping=_SO_FAR)},
+    code_version=code_version(champion),
+    metadata={PARTITION_COLUMN: "cutoff", **columns(CHAMPIONS)},
+)
+def champion_asset(context: dg.AssetExecutionContext, scores: pl.LazyFrame, tracking: dg.ResourceParam[Tracking]) -> pl.DataFrame:
+    """Which model serves from each cut-off on: a challenger takes over unless its held-out folds look clearly worse."""
+    decisions = champions(scores.collect())
+    versions = scores.select("model_version", champion_cutoff="cutoff").unique().collect()
+    frame = decisions.join(versions, on="champion_cutoff", how="left").filter(in_partitions(context, "cutoff"))
+    newest = decisions.filter(pl.col("cutoff") == pl.col("cutoff").max())
+    tracking.set_aliases(MODEL, champion=newest["champion_cutoff"][0], challenger=newest["cutoff"][0])
+    show(context, {"preview": preview(frame, 12), "champion": str(newest["champion_cutoff"][0])})
+    return frame
+
+
+@dg.asset(
+    **_COMMON,
+    name="predictions",
+    kinds={"lightgbm", "polars"},
+    partitions_def=SESSIONS,
+    backfill_policy=dg.BackfillPolicy.single_run(),
+    ins={
+        "panel": dg.AssetIn(["features", "panel"]),
+        "champions": dg.AssetIn(
+            ["models", "champion"], partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+        ),
+    },
+    code_version=code_version(predict, contributions, fitted),
+    metadata=columns(
+        PREDICTIONS,
+        {
+            "score": "expected forward return in excess of the session's mean",
+            "confidence": "hit rate of held-out rows this far from zero; 0.5 is a coin's",
+            "cutoff": "training cut-off of the model, never later than the session",
+        },
+    ),
+)
+def predictions_asset(context: dg.AssetExecutionContext, panel: Table, champions: Table, tracking: dg.ResourceParam[Tracking]) -> Frames:
+    """Scores of the model that was champion on each session: strictly out of sample, with reasons."""
+    serving = _serving(champions)
+
+    def parts() -> Iterator[pl.LazyFrame]:
+        yield pl.LazyFrame(schema=PREDICTIONS)
+        keys = panel.dates
+        for position, (since, model_cutoff) in enumerate(serving):
+            until = serving[position + 1][0] if position + 1 < len(serving) else "9999"
+            window = [key for key in keys if since <= key < until]
+            if window:
+                yield predict(tracking.load(MODEL, date.fromisoformat(model_cutoff)), panel.scan(dates=window))
+                context.log.info(f"{window[0]} to {window[-1]} scored by the model of {model_cutoff}")
+
+    return watched(context, parts(), lambda last, rows: {"rows": rows, "preview": preview(last.drop("ts", "known_at"))})
+
+
+def _serving(champions: Table) -> list[tuple[str, str]]:
+    """(cut-off, cut-off of the champion that serves from it on), in order; empty before the first cut-off."""
+    if not champions.dates:
+        return []
+    frame = champions.scan().select("cutoff", "champion_cutoff").sort("cutoff").collect()
+    return [(str(cutoff), str(serving)) for cutoff, serving in frame.iter_rows()]
+
+
+def _window(table: Table, first: str, until: str) -> pl.LazyFrame:
+    return table.scan(dates=[key for key in table.dates if first <= key < until])
+
+
+def _record(context: dg.AssetExecutionContext, tracking: Tracking, model: FittedModel) -> None:
+    raise NotImplementedError

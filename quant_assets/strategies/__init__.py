@@ -1,0 +1,48 @@
+"""The strategies on offer, by the names used in the configuration. A new one is a module and a line below."""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from quant_assets.strategies.base import INTENT_SCHEMA, Strategy
+from quant_assets.strategies.cross_sectional_momentum import CrossSectionalMomentum
+from quant_assets.strategies.model_score import ModelScore
+from quant_assets.strategies.moving_average_cross import MovingAverageCross
+from quant_assets.strategies.orders import orders
+from resources.config import StrategySettings
+from resources.errors import ConfigError
+
+__all__ = ["INTENT_SCHEMA", "STRATEGIES", "Strategy", "create", "orders"]
+
+STRATEGIES: dict[str, type[Strategy]] = {
+    kind.name: kind for kind in (MovingAverageCross, CrossSectionalMomentum, ModelScore)
+}
+
+
+def create(settings: StrategySettings) -> Strategy:
+    """The strategy that the configuration asks for.
+
+    Raises ConfigError naming the field, what is wrong and an example: an unknown strategy, an unknown parameter, a
+    value out of bounds, or a window that the feature catalogue does not hold.
+    """
+    kind = STRATEGIES.get(settings.name)
+    if kind is None:
+        raise ConfigError(
+            f"strategies: {settings.name!r} is not a strategy; use one of {sorted(STRATEGIES)}, "
+            "for example {name: moving_average_cross, parameters: {fast: 50, slow: 200}}"
+        )
+    try:
+        return kind(**settings.parameters)
+    except ValidationError as error:
+        raise ConfigError(" | ".join(_explain(kind, fault["loc"], fault["msg"]) for fault in error.errors())) from error
+
+
+def _explain(kind: type[Strategy], location: tuple[int | str, ...], message: str) -> str:
+    parameter = str(location[0]) if location else None
+    where = f"strategies.{kind.name}.parameters" + (f".{parameter}" if parameter else "")
+    field = kind.model_fields.get(parameter or "")
+    if parameter and field is None:
+        offered = ", ".join(f"{name}: {known.default}" for name, known in kind.model_fields.items())
+        return f"{where}: not a parameter of {kind.name}; it takes {{{offered}}}"
+    example = f"; for example {parameter}: {field.examples[0]}" if field is not None and field.examples else ""
+    return f"{where}: {message.removeprefix('Value error, ')}{example}"

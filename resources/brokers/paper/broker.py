@@ -1,0 +1,289 @@
+"""The paper broker: the simulated exchange behind the broker protocol, with books that survive a kill.
+
+Every call that changes something is one transaction of the ledger, so a worker killed at any instant finds the
+venue at a whole state. The exchange itself lives in memory and is restored by telling it again what the ledger
+says it was told; what it then executes must be what the ledger says it executed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import fields, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from resources.brokers.base import Account, Fill, Order, OrderState, OrderStatus, Position, TimeInForce
+from resources.brokers.paper.feed import STEPS, Day, Feed
+from resources.brokers.paper.ledger import Ledger, PaperVenueError, bars_content, order_content, order_of
+from resources.config import BacktestSettings
+from resources.durable import transaction
+from resources.exchange import Bar, Exchange, Listing
+
+BEFORE_OPEN = timedelta(minutes=1)
+"""Where a replayed session's clock stands until the trader has sent its orders."""
+
+TOO_LATE = "day order: received after the open, and a daily bar has no later price"
+NO_BAR = "day order: the session ended without a bar"
+
+
+def _wall_clock() -> datetime:
+    return datetime.now(UTC)
+
+
+class PaperBroker:
+    """One account at the paper venue, in the file at `path`.
+
+    `terms` are costs, margin and opening cash. They belong to the account for good: opened with others, it is
+    refused. `replay` says that sessions lie in the past, so that the venue's clock stands before the open until
+    `ready` is called; else the venue's time is the wall clock's until the session's bar is recorded.
+    """
+
+    name = "paper"
+
+    def __init__(
+        self,
+        path: Path,
+        feed: Feed,
+        terms: BacktestSettings,
+        replay: bool,
+        listings: dict[str, Listing] | None = None,
+        now: Callable[[], datetime] = _wall_clock,
+    ) -> None:
+        self._ledger = Ledger(path)
+        self._feed = feed
+        self._terms = terms.model_copy(update={"start": None})
+        self._replay = replay
+        self._listings = listings
+        self._wall = now
+        self._exchange: Exchange | None = None
+        self._told = 0
+        self._open_account()
+
+    def close(self) -> None:
+        """Let go of the file. The venue stays as it is."""
+        self._ledger.connection.close()
+
+    # ---- the session
+
+    def begin(self, session: date, opens: datetime) -> None:
+        """Make `session`, which opens at `opens` (UTC), the one being traded; carries on where it stood.
+
+        A session before it that never closed ends here: its day orders expire.
+        Raises PaperVenueError for a session earlier than one the venue has seen.
+        """
+        _warm_up(self._terms)
+        with self._changing():
+            last = self._ledger.last_session()
+            if last is not None and last["session"] == session.isoformat():
+                return
+            if last is not None and last["session"] > session.isoformat():
+                raise PaperVenueError(
+                    f"{session}: the paper account has already traded {last['session']}; time does not go back. "
+                    f"Move {self._ledger.path} away to open a new account."
+                )
+            if last is not None and not last["closed"]:
+                self._expire(NO_BAR)
+                self._ledger.move_session(date.fromisoformat(last["session"]), last["step"], datetime.fromisoformat(last["ts"]), True)
+            self._ledger.add_session(session, opens, opens - BEFORE_OPEN)
+
+    def ready(self) -> None:
+        """Let the venue's clock run, from where the session stands."""
+        step = self._session()["step"]
+        self._feed.start(0 if step is None else step)
+
+    def closed(self) -> bool:
+        """Whether the session is over."""
+        return bool(self._session()["closed"])
+
+    def now(self) -> datetime:
+        """The venue's time: of the replayed session, or the wall clock's until the session's bar is recorded."""
+        row = self._session()
+        return datetime.fromisoformat(row["ts"]) if self._replay or row["step"] is not None else self._wall()
+
+    # ---- the broker protocol
+
+    def submit(self, order: Order) -> OrderStatus:
+        """Place the order, or return the status of the one that already has its id.
+
+        The venue goes by the time it receives an order, whatever time the order claims.
+        """
+        with self._changing():
+            known = self._ledger.order(order.id)
+            if known is not None:
+                return known
+            received = self.now()
+            self._ledger.add_order(order, self._session()["session"], received)
+            self._tell("submit", order_content(replace(order, submitted_at=received)))
+            return self._publish(order.id)
+
+    def cancel(self, order_id: str) -> OrderStatus:
+        """Cancel what is still open of the order. Raises PaperVenueError for an unknown id."""
+        with self._changing():
+            self._known(order_id)
+            self._tell("cancel", {"id": order_id})
+            return self._publish(order_id)
+
+    def replace(self, order_id: str, quantity: float | None = None, limit_price: float | None = None) -> OrderStatus:
+        """Change total quantity or limit of an open order. Raises PaperVenueError, or OrderError where it cannot be."""
+        with self._changing():
+            self._known(order_id)
+            self._tell("replace", {"id": order_id, "quantity": quantity, "limit_price": limit_price})
+            return self._publish(order_id)
+
+    def orders(self) -> list[OrderStatus]:
+        return self._ledger.orders(self._session()["session"])
+
+    def positions(self) -> list[Position]:
+        return self._ledger.positions()
+
+    def account(self) -> Account:
+        """Cash, and equity at the prices that the venue's clock has reached."""
+        return self._ledger.account(self.now())
+
+    def events(self, after: int = 0) -> list[tuple[int, Fill | OrderStatus]]:
+        """What happened after the given number, once the venue has caught up with its clock."""
+        self._catch_up()
+        return self._ledger.events(after)
+
+    # ---- the day goes by
+
+    def _catch_up(self) -> None:
+        if not self._feed.running or self.closed():
+            return
+        session = date.fromisoformat(self._session()["session"])
+        day = self._feed.day(session)
+        if day is None:
+            return
+        due = self._feed.step()
+        with self._changing():
+            row = self._session()
+            if row["step"] is None:
+                self._open(day)
+            elif due <= row["step"]:
+                return
+            self._mark(day, due)
+            if due == STEPS:
+                self._expire(TOO_LATE)
+            self._ledger.move_session(session, due, day.time(due), due == STEPS)
+
+    def _open(self, day: Day) -> None:
+        """Offer the day's bars to the exchange: everything that fills today fills now."""
+        wanted = {status.order.symbol for status in self._ledger.open_orders()} | {one.symbol for one in self._ledger.positions()}
+        bars = {symbol: bar for symbol, bar in sorted(day.bars.items()) if symbol in wanted}
+        for fill in self._tell("session", {"ts": day.opens.isoformat(), "bars": bars_content(bars)}):
+            self._ledger.add_execution(fill)
+        for status in self._ledger.open_orders():
+            self._publish(status.order.id)
+        exchange = self._restored()
+        self._ledger.set_cash(exchange.cash)
+        self._ledger.set_positions(exchange.positions())
+
+    def _mark(self, day: Day, step: int) -> None:
+        prices = {one.symbol: day.price(one.symbol, step) for one in self._ledger.positions()}
+        self._ledger.set_positions(
+            one if (price := prices[one.symbol]) is None else replace(one, last_price=price) for one in self._ledger.positions()
+        )
+
+    def _expire(self, reason: str) -> None:
+        """End the day orders that the exchange never had a bar for: it knows no such end, so they are cancelled there."""
+        for status in self._ledger.open_orders():
+            if status.order.tif is TimeInForce.DAY:
+                self._tell("cancel", {"id": status.order.id})
+                self._ledger.move_order(replace(status, state=OrderState.EXPIRED, reason=reason))
+
+    # ---- exchange and ledger
+
+    def _open_account(self) -> None:
+        terms = self._terms.model_dump_json()
+        with self._changing():
+            held = self._ledger.terms()
+            if held is None:
+                self._ledger.open_account(terms, self._terms.cash)
+                return
+        if held != terms:
+            old = BacktestSettings.model_validate_json(held)
+            changed = {name: (getattr(old, name), value) for name, value in self._terms if getattr(old, name) != value}
+            raise PaperVenueError(
+                f"the paper account in {self._ledger.path} was opened with other terms (then, now): {changed}. "
+                "Set them back, or move the file away to open a new account."
+            )
+
+    @contextlib.contextmanager
+    def _changing(self) -> Iterator[None]:
+        """One transaction; where it fails, the exchange in memory is forgotten with what the ledger forgets."""
+        try:
+            with transaction(self._ledger.connection):
+                yield
+        except BaseException:
+            self._exchange = None
+            raise
+
+    def _session(self) -> Any:
+        row = self._ledger.last_session()
+        if row is None:
+            raise PaperVenueError("the paper venue has no session yet; call begin first")
+        return row
+
+    def _known(self, order_id: str) -> OrderStatus:
+        status = self._ledger.order(order_id)
+        if status is None:
+            raise PaperVenueError(f"order {order_id}: unknown at the paper venue")
+        return status
+
+    def _publish(self, order_id: str) -> OrderStatus:
+        """Take over the exchange's word on an order where it is news."""
+        before = self._known(order_id)
+        after = self._restored().status(order_id)
+        after = replace(after, order=replace(after.order, submitted_at=before.order.submitted_at))
+        if after != before:
+            self._ledger.move_order(after)
+        return after
+
+    def _tell(self, kind: str, content: dict[str, Any]) -> list[Fill]:
+        """Write down what the exchange is told, and tell it; returns what it executed."""
+        done = _obey(self._restored(), kind, content)
+        self._told = self._ledger.add_call(kind, content)
+        return done
+
+    def _restored(self) -> Exchange:
+        """The exchange, having been told everything that the ledger holds."""
+        if self._exchange is None or self._told != self._ledger.last_call():
+            exchange = Exchange(self._terms, self._listings)
+            executed: list[Fill] = []
+            self._told = 0
+            for number, kind, content in self._ledger.calls(after=0):
+                executed += _obey(exchange, kind, content)
+                self._told = number
+            if executed != self._ledger.executions():
+                raise PaperVenueError(
+                    f"{self._ledger.path}: replayed, the account's orders would not execute as they did. The exchange's rules "
+                    "have changed since; move the file away to open a new account."
+                )
+            self._exchange = exchange
+        return self._exchange
+
+
+def _warm_up(terms: BacktestSettings) -> None:
+    """Have the exchange compiled before a session depends on it: the first time on a machine takes long."""
+    Exchange(terms).on_bar(datetime(2000, 1, 3, tzinfo=UTC), {"-": Bar(1.0, 1.0, 1.0, 1.0, 0.0)})
+
+
+def _obey(exchange: Exchange, kind: str, content: dict[str, Any]) -> list[Fill]:
+    """Make one call of the exchange."""
+    if kind == "session":
+        bars = {symbol: Bar(*numbers) for symbol, numbers in content["bars"].items()}
+        return [_plain(execution) for execution in exchange.on_bar(datetime.fromisoformat(content["ts"]), bars)]
+    if kind == "submit":
+        exchange.submit(order_of(content))
+    elif kind == "cancel":
+        exchange.cancel(content["id"])
+    else:
+        exchange.replace(content["id"], content["quantity"], content["limit_price"])
+    return []
+
+
+def _plain(execution: Fill) -> Fill:
+    """An execution as the broker protocol knows it, without the exchange's breakdown of costs."""
+    return Fill(**{field.name: getattr(execution, field.name) for field in fields(Fill)})

@@ -1,0 +1,318 @@
+"""One YAML file describes a whole installation: provider, universe, dates, grain, model, strategies, live trading.
+
+`load` turns it into typed, immutable settings, or refuses it naming the field and an example.
+Secrets are never part of it: they come from the environment (see configs/.env.example).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from datetime import date
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from resources.calendars import is_calendar
+from resources.errors import ConfigError
+
+PROJECT = Path(__file__).resolve().parent.parent
+DEFAULT_CONFIG = PROJECT / "configs" / "sample.yaml"
+SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.^=-]{0,19}")
+
+
+def check_symbols(symbols: Sequence[object]) -> list[str]:
+    """The symbols, if each is one and stands there once. Raises ValueError naming the first that is not."""
+    names: dict[str, None] = {}
+    for symbol in symbols:
+        if not isinstance(symbol, str):
+            raise ValueError(f'{symbol!r} is not text: YAML reads ON, NO and numbers as values; put it in quotes, "ON"')
+        if not SYMBOL.fullmatch(symbol):
+            raise ValueError(f"{symbol!r} is not a symbol: capitals, digits and . - ^ = only; for example BRK.B")
+        if symbol in names:
+            raise ValueError(f"{symbol} stands there twice; keep one")
+        names[symbol] = None
+    return list(names)
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class ProviderSettings(_Settings):
+    """Where market data comes from."""
+
+    name: Literal["sample", "yahoo", "files"] = Field(examples=["sample"])
+    path: Path | None = Field(default=None, description="files: a folder, or one file, of Parquet or CSV", examples=["data/bars"])
+    sectors: Path | None = Field(default=None, description="files: CSV with Symbol and Sector", examples=["data/sectors.csv"])
+    timeout_seconds: float = Field(default=30.0, gt=0, description="yahoo: how long one request may take", examples=[30])
+
+    @model_validator(mode="after")
+    def _path_goes_with_files(self) -> ProviderSettings:
+        if (self.name == "files") != (self.path is not None):
+            raise ValueError("path belongs to provider files, and files needs it; for example path: data/bars")
+        return self
+
+
+class UniverseSettings(_Settings):
+    """Which symbols: a list, or a text file with one symbol a line (which the new-symbol sensor watches).
+
+    With provider files, `symbols: all` takes every symbol that the files hold.
+    """
+
+    symbols: list[str] | Literal["all"] | None = Field(default=None, examples=[["AAPL", "MSFT"]])
+    file: Path | None = Field(default=None, examples=["configs/universe.txt"])
+
+    @field_validator("symbols", mode="before")
+    @classmethod
+    def _well_formed(cls, symbols: object) -> object:
+        if symbols is None or symbols == "all":
+            return symbols
+        if not isinstance(symbols, list):
+            raise ValueError(f"{symbols!r} is neither a list nor all")
+        if not symbols:
+            raise ValueError("at least one symbol")
+        return check_symbols(symbols)
+
+    @model_validator(mode="after")
+    def _one_of(self) -> UniverseSettings:
+        if (self.symbols is None) == (self.file is None):
+            raise ValueError("give symbols or file, not both; for example symbols: [AAPL, MSFT]")
+        return self
+
+
+class DateSettings(_Settings):
+    """The history held. Without an end it grows with every session."""
+
+    start: date = Field(examples=["2000-01-03"])
+    end: date | None = Field(default=None, examples=["2013-03-01"])
+
+    @model_validator(mode="after")
+    def _ordered(self) -> DateSettings:
+        if self.end is not None and self.end <= self.start:
+            raise ValueError(f"end {self.end} must be later than start {self.start}")
+        return self
+
+
+class ExcludedRow(_Settings):
+    """A row of the source to leave out: of one symbol, on one date or (date: null) without a date."""
+
+    symbol: str = Field(examples=["BF.B"])
+    session: date | None = Field(default=None, examples=["2014-06-09"])
+    reason: str = Field(min_length=3, examples=["the source holds an empty row"])
+
+
+class CleaningSettings(_Settings):
+    exclude: list[ExcludedRow] = Field(default_factory=list, examples=[[{"symbol": "BF.B", "reason": "empty row"}]])
+    stale_bars: int = Field(default=3, ge=2, description="this many bars alike in a row are flagged stale", examples=[3])
+    jump_sigmas: float = Field(default=12.0, gt=3, description="a return this many robust sigmas away is flagged", examples=[12])
+
+
+class ModelSettings(_Settings):
+    """The LightGBM model on a walk-forward."""
+
+    start: date = Field(description="first training cut-off", examples=["2005-01-01"])
+    retrain_months: Literal[1, 2, 3, 4, 6, 12] = Field(default=12, examples=[12])
+    train_years: int = Field(default=5, ge=1, le=50, description="length of the training window", examples=[5])
+    horizon: int = Field(default=5, ge=1, le=252, description="sessions that the label looks ahead", examples=[5])
+    embargo: int = Field(default=5, ge=0, le=252, description="sessions left out after each fold", examples=[5])
+    folds: int = Field(default=3, ge=2, le=20, examples=[3])
+    trees: int = Field(default=80, ge=1, le=5000, examples=[80])
+    learning_rate: float = Field(default=0.05, gt=0, le=1, examples=[0.05])
+    leaves: int = Field(default=15, ge=2, le=1024, examples=[15])
+    seed: int = Field(default=7, examples=[7])
+
+
+class StrategySettings(_Settings):
+    name: str = Field(min_length=1, examples=["moving_average_cross"])
+    parameters: dict[str, float | int | str | bool] = Field(default_factory=dict, examples=[{"fast": 50, "slow": 200}])
+
+
+class BacktestSettings(_Settings):
+    """Account and costs of the simulated exchange."""
+
+    start: date | None = Field(default=None, description="first session traded; the history's start by default", examples=["2005-01-03"])
+    cash: float = Field(default=1_000_000.0, gt=0, examples=[1_000_000])
+    half_spread_bps: float = Field(default=1.0, ge=0, le=500, examples=[1.0])
+    slippage_bps: float = Field(default=2.0, ge=0, le=500, examples=[2.0])
+    commission_per_share: float = Field(default=0.005, ge=0, le=10, examples=[0.005])
+    commission_minimum: float = Field(default=1.0, ge=0, le=1000, examples=[1.0])
+    borrow_bps_per_year: float = Field(default=50.0, ge=0, le=100_000, examples=[50])
+    participation: float = Field(default=0.10, gt=0, le=1, description="share of a bar's volume that orders may take", examples=[0.1])
+    max_gross: float = Field(
+        default=1.05,
+        gt=0,
+        le=10,
+        description="gross exposure that a fill may bring the account to, as a multiple of equity (fills rule 18); above 1.0 so that "
+        "an overnight gap does not reject a fully invested rebalance, 2.0 is a Regulation T margin account",
+        examples=[1.05],
+    )
+    financing_bps_per_year: float = Field(default=600.0, ge=0, le=100_000, description="interest on negative cash", examples=[600])
+    shrink_to_cash: bool = Field(default=False, description="shrink, instead of reject, what the account cannot carry", examples=[False])
+    limit_touch_fills: bool = Field(default=False, description="fill a limit on touch, not only on a strict cross", examples=[False])
+    latency_seconds: float = Field(default=0.0, ge=0, le=86_400, description="from submitting an order to its being eligible", examples=[0])
+
+
+class LimitSettings(_Settings):
+    """Pre-trade limits, as fractions of equity (and a count of orders a session)."""
+
+    gross: float = Field(default=1.0, gt=0, le=10, examples=[1.0])
+    net: float = Field(default=1.0, gt=0, le=10, examples=[1.0])
+    single_name: float = Field(default=0.35, gt=0, le=10, examples=[0.35])
+    order_notional: float = Field(default=0.35, gt=0, le=10, examples=[0.35])
+    orders_per_session: int = Field(default=1000, ge=1, examples=[1000])
+    drawdown_stop: float = Field(default=0.25, gt=0, le=1, description="no new exposure below this drawdown", examples=[0.25])
+
+
+class LiveSettings(_Settings):
+    """The live-trading job. `paper` is the only broker so far, so no real money can be at stake."""
+
+    broker: Literal["paper"] = Field(default="paper", examples=["paper"])
+    strategy: str = Field(min_length=1, description="whose signals are traded", examples=["model_score"])
+    cash: float = Field(default=100_000.0, gt=0, examples=[100_000])
+    replay_seconds: float = Field(default=10.0, gt=0, le=86_400, description="wall seconds that one replayed session takes", examples=[10])
+    heartbeat_seconds: float = Field(default=5.0, gt=0, le=60, examples=[5])
+    observe_seconds: float = Field(default=60.0, gt=0, le=3600, examples=[60])
+    limits: LimitSettings = Field(default_factory=LimitSettings)
+
+
+class Settings(_Settings):
+    """Everything one installation needs to know."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["sample"])
+    provider: ProviderSettings = Field(examples=["{name: sample}"])
+    universe: UniverseSettings = Field(examples=["{symbols: [AAPL, MSFT]}"])
+    dates: DateSettings = Field(examples=["{start: 2000-01-03}"])
+    calendar: str = Field(default="XNYS", examples=["XNYS"])
+    timeframe: Literal["1d"] = Field(default="1d", examples=["1d"])
+    grain: Literal["year", "month", "day"] = Field(default="year", examples=["year"])
+    benchmark: str | None = Field(default=None, description="symbol compared against; the equal-weighted universe by default", examples=["SPY"])
+    cleaning: CleaningSettings = Field(default_factory=CleaningSettings)
+    model: ModelSettings = Field(examples=["{start: 2005-01-01}"])
+    strategies: list[StrategySettings] = Field(min_length=1, examples=["[{name: model_score}]"])
+    backtest: BacktestSettings = Field(default_factory=BacktestSettings)
+    live: LiveSettings = Field(examples=["{strategy: model_score}"])
+
+    @field_validator("calendar")
+    @classmethod
+    def _known(cls, calendar: str) -> str:
+        if not is_calendar(calendar):
+            raise ValueError(f"{calendar!r} is not an exchange calendar like XNYS (New York), XLON (London) or 24/7")
+        return calendar
+
+    @field_validator("benchmark")
+    @classmethod
+    def _one_symbol(cls, benchmark: str | None) -> str | None:
+        return benchmark if benchmark is None else check_symbols([benchmark])[0]
+
+    @field_validator("strategies")
+    @classmethod
+    def _named_once(cls, strategies: list[StrategySettings]) -> list[StrategySettings]:
+        names = [strategy.name for strategy in strategies]
+        if len(set(names)) != len(names):
+            raise ValueError(f"each strategy once; got {names}")
+        return strategies
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Settings:
+        if self.live.strategy not in [strategy.name for strategy in self.strategies]:
+            raise ValueError(f"live.strategy {self.live.strategy!r} is not one of the strategies listed")
+        if self.universe.symbols == "all" and self.provider.name != "files":
+            raise ValueError("universe.symbols: all works with provider files only; list the symbols, for example [AAPL, MSFT]")
+        if self.model.start <= self.dates.start:
+            raise ValueError(f"model.start {self.model.start} must be later than dates.start {self.dates.start}")
+        if self.dates.end is not None:
+            for field, start in (("model.start", self.model.start), ("backtest.start", self.backtest.start)):
+                if start is not None and start >= self.dates.end:
+                    raise ValueError(f"{field} {start} must be earlier than dates.end {self.dates.end}")
+        return self
+
+    @property
+    def home(self) -> Path:
+        """Folder of this installation's lake, event log, models and journal (QUANT_HOME overrides)."""
+        root = os.environ.get("QUANT_HOME")
+        return Path(root) if root else PROJECT / ".quant" / self.name
+
+    @property
+    def lake_url(self) -> str:
+        """Where the lake is: a folder, or any fsspec URL given by QUANT_LAKE."""
+        return os.environ.get("QUANT_LAKE") or str(self.home / "lake")
+
+
+def load(path: Path | str | None = None) -> Settings:
+    """Read a configuration file; QUANT_CONFIG, then configs/sample.yaml, where no path is given.
+
+    Relative paths inside it are taken from the project's folder.
+
+    Raises ConfigError naming the file, the field, what is wrong and an example.
+    """
+    source = Path(path or os.environ.get("QUANT_CONFIG") or DEFAULT_CONFIG).resolve()
+    try:
+        stamp = source.stat().st_mtime_ns
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read ({error.strerror}). Set QUANT_CONFIG to a file such as configs/sample.yaml.") from error
+    return _load(source, stamp)
+
+
+@lru_cache(maxsize=8)
+def _load(source: Path, _stamp: int) -> Settings:
+    try:
+        raw = yaml.safe_load(source.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{source}: cannot be read ({error.strerror})") from error
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2000-13-01, or text that is not UTF-8
+        raise ConfigError(f"{source}: not readable as YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{source}: expected fields such as name, provider and universe; see configs/sample.yaml")
+    try:
+        settings = Settings.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(_explain(source, error)) from error
+    return settings.model_copy(
+        update={
+            "provider": _absolute(settings.provider, "path", "sectors"),
+            "universe": _absolute(settings.universe, "file"),
+        }
+    )
+
+
+def _absolute(part: Any, *names: str) -> Any:
+    paths = {name: PROJECT / value for name in names if (value := getattr(part, name)) is not None}
+    return part.model_copy(update=paths)
+
+
+def _explain(source: Path, error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        path = [str(part) for part in fault["loc"] if not str(part).startswith(("list[", "literal["))]
+        model, example = _look_up(fault["loc"])
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = f"no such field here; there are {', '.join(model.model_fields)}"
+        elif example is not None and "for example" not in message:
+            message += f"; for example {path[-1]}: {example}"
+        lines.append(": ".join(filter(None, (".".join(path), message))))
+    return f"{source.name}: " + " | ".join(lines)
+
+
+def _look_up(location: tuple[int | str, ...]) -> tuple[type[BaseModel], Any]:
+    """The innermost model around the field at `location`, and the field's example, from the models' definitions."""
+    inside: type[BaseModel] = Settings
+    example = None
+    for part in location:
+        field = inside.model_fields.get(str(part))
+        if field is None:
+            continue
+        example = field.examples[0] if field.examples else None
+        inside = next(iter(_models(field.annotation)), inside)
+    return inside, example
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    return [found for inner in getattr(annotation, "__args__", ()) for found in _models(inner)]

@@ -1,0 +1,259 @@
+"""The lake: Parquet files under one folder or object store, one partition of one asset a folder.
+
+    <lake>/<asset path>/symbol=S/date=D/part.parquet      date x symbol
+    <lake>/<asset path>/date=D/part.parquet               sessions and cut-offs
+    <lake>/<asset path>/part.parquet                      without partitions
+
+Writes are staged beside their target and renamed together at the end: a failed or killed run leaves the
+last good version of every partition readable. This module knows no Dagster; `lake_io.py` does.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote, unquote
+from uuid import uuid4
+
+import fsspec
+import polars as pl
+
+from resources.errors import LakeError
+
+VERSION_KEY = "data_version"
+VOLATILE = ("fetched_at",)
+"""Columns that may differ between two fetches of the same content: no part of its data version."""
+
+_WRITERS = 4
+_STAGED = ".staged-"
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """One partition as written: its rows, its content's version, and whether that version is new."""
+
+    partition: tuple[tuple[str, str], ...]
+    rows: int
+    data_version: str
+    changed: bool
+
+
+def content_version(frame: pl.DataFrame) -> str:
+    """Hash of names, types and values, row order included; the same on every machine and run.
+
+    Columns in VOLATILE do not count.
+    """
+    digest = hashlib.blake2b(digest_size=12)
+    for column in frame.get_columns():
+        if column.name in VOLATILE:
+            continue
+        digest.update(f"{column.name}:{column.dtype};".encode())
+        for part in _bytes_of(column):
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _bytes_of(column: pl.Series) -> Iterator[bytes]:
+    if isinstance(column.dtype, pl.List):
+        # Joined by control characters that no symbol, flag or reason holds.
+        column = column.cast(pl.List(pl.String)).list.join("\x1f")
+    yield column.is_null().to_numpy().tobytes() if column.null_count() else b""
+    if column.dtype == pl.String:
+        yield "\x1e".join(column.fill_null("").to_list()).encode()
+    elif column.dtype == pl.Boolean:
+        yield column.fill_null(False).to_numpy().tobytes()
+    elif column.dtype == pl.Null:
+        yield str(len(column)).encode()
+    elif column.dtype.is_float():
+        yield column.fill_null(0.0).to_numpy().tobytes()
+    else:
+        yield column.to_physical().fill_null(0).to_numpy().tobytes()
+
+
+class Lake:
+    """Reads and writes the partitions of assets under `url`, a folder or any fsspec URL.
+
+    A partition is a mapping from dimension to key, for example {"symbol": "AAPL", "date": "2012"};
+    {} where an asset has none.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._files, self._root = fsspec.core.url_to_fs(url)
+        self._local = "file" in (self._files.protocol if isinstance(self._files.protocol, tuple) else (self._files.protocol,))
+
+    def folder(self, asset: Sequence[str], partition: Mapping[str, str] | None = None) -> str:
+        parts = [self._root, *asset, *(f"{name}={quote(key, safe='')}" for name, key in (partition or {}).items())]
+        return "/".join(parts)
+
+    def path(self, asset: Sequence[str], partition: Mapping[str, str] | None = None, name: str = "part.parquet") -> str:
+        """Path of one file of a partition."""
+        return f"{self.folder(asset, partition)}/{name}"
+
+    def exists(self, asset: Sequence[str], partition: Mapping[str, str] | None = None) -> bool:
+        return self._exists(self.path(asset, partition))
+
+    def scan(self, asset: Sequence[str], partitions: Sequence[Mapping[str, str]]) -> pl.LazyFrame:
+        """The rows of exactly these partitions, lazily. Partitions never written are left out.
+
+        Raises LakeError where none of them was written, or one cannot be read.
+        """
+        found = [path for partition in partitions if self._exists(path := self.path(asset, partition))]
+        if not found:
+            wanted = f"partitions {_name(partitions[0])} to {_name(partitions[-1])}" if partitions else "the asked partitions"
+            raise LakeError(f"{'/'.join(asset)}: nothing was ever written for {wanted}; materialize it first")
+        try:
+            if self._local:
+                frame = pl.scan_parquet(found, glob=False, missing_columns="insert")
+                frame.collect_schema()
+                return frame
+            return pl.concat([pl.read_parquet(io.BytesIO(self._files.cat_file(path))) for path in found]).lazy()
+        except (pl.exceptions.PolarsError, OSError) as error:
+            raise LakeError(f"{'/'.join(asset)}: {self._first_unreadable(found)}: {error}") from error
+
+    def read(self, asset: Sequence[str], partition: Mapping[str, str] | None = None) -> pl.DataFrame:
+        """One partition, eagerly."""
+        return self.scan(asset, [partition or {}]).collect()
+
+    def read_bytes(self, asset: Sequence[str], partition: Mapping[str, str] | None, name: str) -> bytes:
+        """A file that stands beside a partition's rows, such as a report's page."""
+        try:
+            return bytes(self._files.cat_file(self.path(asset, partition, name)))
+        except OSError as error:
+            raise LakeError(f"{'/'.join(asset)} {_name(partition or {})}: {name} was never written; materialize it first") from error
+
+    def partitions(self, asset: Sequence[str]) -> list[dict[str, str]]:
+        """Every partition written, as the folders say."""
+        base = self.folder(asset)
+        try:
+            files = self._files.find(base)
+        except FileNotFoundError:
+            return []
+        folders = sorted({path[len(base) + 1 :].rpartition("/")[0] for path in files if path.endswith("/part.parquet")})
+        return [
+            {name: unquote(key) for name, _, key in (part.partition("=") for part in folder.split("/"))} if folder else {}
+            for folder in folders
+        ]
+
+    @contextlib.contextmanager
+    def writing(self, asset: Sequence[str]) -> Iterator[Staging]:
+        """Stage any number of partitions; all replace their predecessors at the end, or none does.
+
+        Raises LakeError, with nothing replaced, where the store cannot be written (a full disk).
+        """
+        staging = Staging(self, tuple(asset))
+        try:
+            yield staging
+            staging.commit()
+        except OSError as error:
+            raise LakeError(
+                f"{'/'.join(asset)}: cannot write to {self.url}: {error.strerror or error}. "
+                "Nothing was replaced: the last good version stays. Free some space or mend the permissions."
+            ) from error
+        finally:
+            staging.discard()
+
+    def _exists(self, path: str) -> bool:
+        return os.path.exists(path) if self._local else bool(self._files.exists(path))
+
+    def _put(self, path: str, content: bytes) -> None:
+        if not self._local:
+            self._files.pipe_file(path, content)
+            return
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, "wb") as file:
+            file.write(content)
+
+    def _move(self, source: str, target: str) -> None:
+        if self._local:
+            os.replace(source, target)
+        else:
+            self._files.mv(source, target)
+
+    def _drop(self, path: str) -> None:
+        if self._exists(path):
+            os.unlink(path) if self._local else self._files.rm(path)
+
+    def _first_unreadable(self, paths: Sequence[str]) -> str:
+        for path in paths:
+            try:
+                pl.read_parquet_schema(io.BytesIO(self._files.cat_file(path)))
+            except (pl.exceptions.PolarsError, OSError):
+                return f"{path[len(self._root) + 1 :]} is not readable Parquet; materialize that partition again"
+        return f"{len(paths)} partitions do not share one schema; materialize the older ones again"
+
+    def stored_version(self, path: str) -> str | None:
+        """The data version in a file's own metadata; None where there is no readable file."""
+        if not self._exists(path):
+            return None
+        try:
+            source: Any = path if self._local else io.BytesIO(self._files.cat_file(path))
+            return pl.read_parquet_metadata(source).get(VERSION_KEY)
+        except (pl.exceptions.PolarsError, OSError):
+            # A damaged file counts as none: it is about to be replaced by a good one.
+            return None
+
+
+class Staging:
+    """Partitions written beside their targets, not yet visible."""
+
+    def __init__(self, lake: Lake, asset: tuple[str, ...]) -> None:
+        self._lake = lake
+        self._asset = asset
+        self._suffix = f"{_STAGED}{uuid4().hex[:8]}"
+        self._pending: dict[str, str] = {}
+
+    def write(self, frames: Sequence[tuple[Mapping[str, str], pl.DataFrame]]) -> list[Written]:
+        """Stage each partition's rows; a partition whose content is unchanged is left alone."""
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            return list(pool.map(lambda item: self._write_one(*item), frames))
+
+    def write_bytes(self, partition: Mapping[str, str], name: str, content: bytes) -> None:
+        """Stage a file that stands beside a partition's rows."""
+        self._stage(self._lake.path(self._asset, partition, name), content)
+
+    def write_extra(self, partition: Mapping[str, str], name: str, frame: pl.DataFrame) -> None:
+        """Stage a further frame of a partition, as `<name>.parquet`."""
+        self._stage(self._lake.path(self._asset, partition, f"{name}.parquet"), _parquet(frame, content_version(frame)))
+
+    def commit(self) -> None:
+        """Make everything staged visible."""
+        for target, staged in self._pending.items():
+            self._lake._move(staged, target)
+        self._pending.clear()
+
+    def discard(self) -> None:
+        """Remove what was staged and not committed."""
+        for staged in self._pending.values():
+            self._lake._drop(staged)
+        self._pending.clear()
+
+    def _write_one(self, partition: Mapping[str, str], frame: pl.DataFrame) -> Written:
+        version = content_version(frame)
+        path = self._lake.path(self._asset, partition)
+        changed = self._lake.stored_version(path) != version
+        if changed:
+            self._stage(path, _parquet(frame, version))
+        return Written(tuple(partition.items()), frame.height, version, changed)
+
+    def _stage(self, target: str, content: bytes) -> None:
+        staged = target + self._suffix
+        self._pending[target] = staged
+        self._lake._put(staged, content)
+
+
+def _parquet(frame: pl.DataFrame, version: str) -> bytes:
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", compression_level=1, statistics=False, metadata={VERSION_KEY: version})
+    return buffer.getvalue()
+
+
+def _name(partition: Mapping[str, str]) -> str:
+    return " ".join(f"{name}={key}" for name, key in partition.items()) or "(none)"
+

@@ -1,0 +1,188 @@
+"""Keeps exactly one live run alive for the session to be traded.
+
+Every tick looks at the live runs there are, by their status and the age of their last heartbeat:
+
+| what is seen                                            | what is done                                          |
+|---------------------------------------------------------|-------------------------------------------------------|
+| no run of the session yet, its signals are there        | attempt 1                                             |
+| a run that waits, starts, or runs with a fresh heartbeat | nothing                                               |
+| STARTED, heartbeat too old (worker and code server dead) | mark it failed, next attempt                          |
+| STARTING or CANCELING for too long                      | mark it failed or canceled, judge again               |
+| a run of the session succeeded                          | nothing more for this session                         |
+| the last attempt was CANCELED                           | nothing more: terminating a run means stop trading    |
+| the last attempt FAILED                                 | next attempt, MAX_ATTEMPTS in all, then says so        |
+
+To trade a session again after it was terminated or given up, launch `live_trading` by hand: it takes the next
+attempt's number and carries on from journal and venue. Which session: quant_assets/live/sessions.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from enum import StrEnum
+
+import dagster as dg
+
+from quant_assets.live.heartbeat import last_beat
+from quant_assets.live.world import ATTEMPT_TAG, LIVE_JOB, SESSION_TAG, World
+
+MAX_ATTEMPTS = 5
+
+SLACK_SECONDS = 15.0
+"""Added to three heartbeats before a run counts as dead: one tick of this sensor."""
+
+STARTING_SECONDS = 180.0
+"""How long a run may take from its launch to its first heartbeat, waiting for the broker pool included."""
+
+CANCELING_SECONDS = 90.0
+"""How long a terminated run may take to end."""
+
+IN_PROGRESS = (
+    dg.DagsterRunStatus.QUEUED,
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One live run as the supervisor sees it. `silent` is the seconds since its last sign of life."""
+
+    run_id: str
+    session: str
+    attempt: int
+    status: dg.DagsterRunStatus
+    silent: float
+    beaten: bool = True
+    """Whether the sign of life is a heartbeat, and not only a change of status."""
+
+
+class Act(StrEnum):
+    WAIT = "wait"
+    START = "start"
+    FAIL = "fail"
+    """Mark the run failed, then judge again."""
+    CANCEL = "cancel"
+    """Mark the run canceled, then judge again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    act: Act
+    why: str
+    attempt: int = 0
+    run_id: str = ""
+    """The run to mark; for START the attempt before, where there was one."""
+
+
+def judge(session: date, runs: Sequence[Seen], silence: float) -> Verdict:
+    """What to do about the session, given every live run in progress and every run of the session, oldest first.
+
+    `silence` is how many seconds a running attempt may go without a heartbeat.
+    """
+    for run in runs:
+        stuck = _stuck(run, silence)
+        if stuck is not None:
+            return stuck
+    alive = [run for run in runs if run.status in IN_PROGRESS]
+    if alive:
+        return Verdict(Act.WAIT, f"run {alive[0].run_id[:8]} of {alive[0].session} is {alive[0].status.value}")
+    own = sorted((run for run in runs if run.session == session.isoformat()), key=lambda run: run.attempt)
+    if not own:
+        return Verdict(Act.START, f"{session}: first attempt", attempt=1)
+    done = [run for run in own if run.status is dg.DagsterRunStatus.SUCCESS]
+    if done:
+        return Verdict(Act.WAIT, f"{session} is traded: run {done[-1].run_id[:8]} succeeded")
+    last = own[-1]
+    if last.status is dg.DagsterRunStatus.CANCELED:
+        return Verdict(Act.WAIT, f"{session}: run {last.run_id[:8]} was terminated, so trading stays stopped; launch {LIVE_JOB} to go on")
+    if last.attempt >= MAX_ATTEMPTS:
+        why = f"{session}: {last.attempt} attempts failed, the last in run {last.run_id[:8]}; mend its error and launch {LIVE_JOB}"
+        return Verdict(Act.WAIT, why)
+    why = f"{session}: attempt {last.attempt} failed in run {last.run_id[:8]}"
+    return Verdict(Act.START, why, last.attempt + 1, last.run_id)
+
+
+def _stuck(run: Seen, silence: float) -> Verdict | None:
+    starting = run.status is dg.DagsterRunStatus.STARTING or (run.status is dg.DagsterRunStatus.STARTED and not run.beaten)
+    if starting and run.silent > STARTING_SECONDS:
+        return Verdict(Act.FAIL, f"no heartbeat within {STARTING_SECONDS:.0f} s of its launch", run_id=run.run_id)
+    if run.status is dg.DagsterRunStatus.STARTED and run.beaten and run.silent > silence:
+        return Verdict(Act.FAIL, f"its last heartbeat is {run.silent:.0f} s old, more than {silence:.0f} s", run_id=run.run_id)
+    if run.status is dg.DagsterRunStatus.CANCELING and run.silent > CANCELING_SECONDS:
+        return Verdict(Act.CANCEL, f"termination was asked {run.silent:.0f} s ago", run_id=run.run_id)
+    return None
+
+
+def supervisor(world: World, job: dg.JobDefinition) -> dg.SensorDefinition:
+    """The sensor, running by default, that starts `job` and starts it again."""
+
+    @dg.sensor(
+        name="live_supervisor",
+        job=job,
+        minimum_interval_seconds=15,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Keeps one live run alive for the session to trade; judges by run status and heartbeat.",
+    )
+    def live_supervisor(context: dg.SensorEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        return tick(context.instance, world, datetime.now(UTC))
+
+    return live_supervisor
+
+
+def tick(instance: dg.DagsterInstance, world: World, now: datetime) -> dg.RunRequest | dg.SkipReason:
+    """One look at the live runs, marking the dead ones; the run to start, or why there is none."""
+    turn = world.turn(now)
+    silence = 3 * world.settings.heartbeat_seconds + SLACK_SECONDS
+    verdict = judge(turn.session, seen(instance, turn.session, now), silence)
+    while verdict.act in (Act.FAIL, Act.CANCEL):
+        _mark(instance, verdict)
+        verdict = judge(turn.session, seen(instance, turn.session, now), silence)
+    if verdict.act is Act.WAIT:
+        return dg.SkipReason(verdict.why)
+    if verdict.attempt == 1:
+        if turn.too_late(now):
+            return dg.SkipReason(f"{turn.session} opened at {turn.opens:%H:%M} UTC before it was traded; waiting for the next session")
+        if not world.has_signals(instance, turn.signals):
+            return dg.SkipReason(f"{turn.session} waits for the signals of {turn.signals}: materialize signals/daily")
+    elif verdict.run_id:
+        # A killed worker leaves its place in the broker pool taken, and the next attempt would wait for it.
+        instance.event_log_storage.free_concurrency_slots_for_run(verdict.run_id)
+    key = turn.session.isoformat()
+    return dg.RunRequest(run_key=f"{key}#{verdict.attempt}", tags={SESSION_TAG: key, ATTEMPT_TAG: str(verdict.attempt)})
+
+
+def seen(instance: dg.DagsterInstance, session: date, now: datetime) -> list[Seen]:
+    """Every live run in progress, and every run of the session, oldest first."""
+    active = instance.get_run_records(dg.RunsFilter(job_name=LIVE_JOB, statuses=list(IN_PROGRESS)))
+    own = instance.get_run_records(dg.RunsFilter(job_name=LIVE_JOB, tags={SESSION_TAG: session.isoformat()}))
+    records = {record.storage_id: record for record in [*own, *active]}
+    return [_see(instance, records[number], now) for number in sorted(records)]
+
+
+def _see(instance: dg.DagsterInstance, record: dg.RunRecord, now: datetime) -> Seen:
+    run = record.dagster_run
+    beat = last_beat(instance, run.run_id) if run.status is dg.DagsterRunStatus.STARTED else None
+    sign = beat or record.update_timestamp.replace(tzinfo=UTC)
+    return Seen(
+        run.run_id,
+        run.tags.get(SESSION_TAG, "a session of its own"),
+        int(run.tags.get(ATTEMPT_TAG, "0")),
+        run.status,
+        (now - sign).total_seconds(),
+        beat is not None,
+    )
+
+
+def _mark(instance: dg.DagsterInstance, verdict: Verdict) -> None:
+    run = instance.get_run_by_id(verdict.run_id)
+    if run is None or run.is_finished:
+        return
+    if verdict.act is Act.FAIL:
+        instance.report_run_failed(run, f"The live supervisor declared this run dead: {verdict.why}.")
+    else:
+        instance.report_run_canceled(run, f"The live supervisor closed this run: {verdict.why}, and it never ended.")

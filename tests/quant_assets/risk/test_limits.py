@@ -1,0 +1,159 @@
+"""Pre-trade limits as tables: each limit at its bound and just past it, and what always passes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quant_assets.risk.limits import check, is_reducing, signed_quantity
+from resources.brokers.base import Order, OrderType, Side, TimeInForce
+from resources.config import LimitSettings
+
+NOW = datetime(2013, 2, 28, 21, 0, tzinfo=UTC)
+PRICES = {"AAA": 10.0, "BBB": 20.0, "CCC": 50.0}
+EQUITY = 10_000.0
+
+
+def order(symbol: str, units: float, number: int = 1) -> Order:
+    side = Side.SELL if units < 0 else Side.BUY
+    return Order(f"o-{number}", symbol, side, abs(units), OrderType.MARKET, TimeInForce.DAY, NOW)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    orders: list[Order]
+    refused: dict[int, str]
+    held: Mapping[str, float] = field(default_factory=dict)
+    limits: LimitSettings = field(default_factory=LimitSettings)
+    equity: float = EQUITY
+    peak: float = EQUITY
+    prices: Mapping[str, float] = field(default_factory=lambda: PRICES)
+    sent: int = 0
+
+
+WIDE = {"gross": 10.0, "net": 10.0, "single_name": 10.0, "order_notional": 10.0}
+
+
+def only(**bounds: float) -> LimitSettings:
+    """Limits where nothing binds but what is named."""
+    return LimitSettings.model_validate({**WIDE, **bounds})
+
+
+CASES = [
+    # single_name: 0.35 of 10,000 is 350 units at 10
+    Case("single name at its bound", [order("AAA", 350)], {}),
+    Case("single name past its bound", [order("AAA", 351)], {0: "order_notional"}),
+    Case("single name counts what is held", [order("AAA", 151)], {0: "single_name"}, held={"AAA": 200}),
+    Case("single name of a short", [order("AAA", -151)], {0: "single_name"}, held={"AAA": -200}),
+    Case("one order too large", [order("AAA", 101)], {0: "order_notional"}, limits=only(order_notional=0.1)),
+    # gross: 10,000
+    Case("gross at its bound", [order("AAA", 500), order("BBB", -250)], {}, limits=only(gross=1.0)),
+    Case("gross past its bound", [order("AAA", 500), order("BBB", -251)], {1: "gross"}, limits=only(gross=1.0)),
+    Case("a refused order takes no room", [order("AAA", 1001), order("BBB", 500)], {0: "gross"}, limits=only(gross=1.0)),
+    Case("net lets a hedge pass", [order("AAA", 500), order("BBB", -250)], {}, limits=only(net=0.5)),
+    Case("net past its bound", [order("AAA", 501)], {0: "net"}, limits=only(net=0.5)),
+    Case("net short past its bound", [order("AAA", -501)], {0: "net"}, limits=only(net=0.5)),
+    # orders_per_session
+    Case("last order allowed", [order("AAA", 1)], {}, sent=999),
+    Case("one order too many", [order("AAA", 1)], {0: "orders_per_session"}, sent=1000),
+    Case("the count runs inside a batch", [order("AAA", 1), order("BBB", 1)], {1: "orders_per_session"}, sent=999),
+    # drawdown_stop: 25%
+    Case("drawdown short of the stop", [order("AAA", 1)], {}, peak=13_333),
+    Case("drawdown at the stop", [order("AAA", 1)], {0: "drawdown_stop"}, equity=7_500),
+    Case("a short is new exposure too", [order("AAA", -1)], {0: "drawdown_stop"}, equity=7_500),
+    # what reduces exposure always passes
+    Case("drawdown lets a sale pass", [order("AAA", -100)], {}, held={"AAA": 100}, equity=5_000),
+    Case("drawdown lets a cover pass", [order("AAA", 100)], {}, held={"AAA": -100}, equity=5_000),
+    Case("drawdown refuses a flip", [order("AAA", -101)], {0: "drawdown_stop"}, held={"AAA": 100}, equity=5_000),
+    Case("a sale larger than order_notional", [order("AAA", -900)], {}, held={"AAA": 900}),
+    Case("a sale past the count", [order("AAA", -100)], {}, held={"AAA": 100}, sent=1000),
+    Case("a sale that leaves gross too high", [order("AAA", -1)], {}, held={"AAA": 5000}),
+    Case("a sale without a price", [order("AAA", -1)], {}, held={"AAA": 5}, prices={}),
+    Case("a rotation sells before it buys", [order("BBB", 175), order("AAA", -1000)], {}, held={"AAA": 1000}),
+    Case("the sale's count comes first", [order("BBB", 1), order("AAA", -1)], {0: "orders_per_session"}, held={"AAA": 1}, sent=999),
+    Case("the second sale of a position flips it", [order("AAA", -100, 1), order("AAA", -100, 2)], {1: "drawdown_stop"},
+         held={"AAA": 100}, equity=5_000),
+    # what cannot be judged is refused
+    Case("no price", [order("ZZZ", 1)], {0: "price"}),
+    Case("price not a number", [order("AAA", 1)], {0: "price"}, prices={"AAA": math.nan}),
+    Case("price of zero", [order("AAA", 1)], {0: "price"}, prices={"AAA": 0.0}),
+    Case("a holding without a price", [order("AAA", 1)], {0: "price"}, held={"ZZZ": 1}),
+    Case("no quantity", [order("AAA", 0)], {0: "quantity"}),
+    Case("quantity not a number", [order("AAA", math.nan)], {0: "quantity"}),
+    Case("no equity", [order("AAA", 1)], {0: "equity"}, equity=0.0),
+    Case("equity not a number", [order("AAA", 1)], {0: "equity"}, equity=math.nan),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_limits(case: Case) -> None:
+    decisions = check(case.orders, case.held, case.equity, case.peak, case.prices, case.limits, case.sent)
+    assert [decision.order for decision in decisions] == case.orders
+    assert {index: decision.limit for index, decision in enumerate(decisions) if not decision.accepted} == case.refused
+    assert all((decision.reason == "") == decision.accepted for decision in decisions)
+
+
+def test_a_refusal_names_limit_value_and_bound() -> None:
+    (decision,) = check([order("AAA", 400)], {}, EQUITY, EQUITY, PRICES, LimitSettings())
+    assert decision.reason == "limit order_notional: 0.4 exceeds 0.35"
+
+
+units = st.floats(min_value=-2000, max_value=2000, allow_nan=False).map(lambda number: float(round(number)))
+batches = st.lists(st.tuples(st.sampled_from(sorted(PRICES)), units), max_size=12)
+holdings = st.dictionaries(st.sampled_from(sorted(PRICES)), units)
+bounds = st.floats(min_value=0.05, max_value=2.0)
+limit_settings = st.builds(
+    LimitSettings, gross=bounds, net=bounds, single_name=bounds, order_notional=bounds,
+    orders_per_session=st.integers(1, 8), drawdown_stop=st.floats(0.05, 1.0),
+)  # fmt: skip
+
+
+def _as_judged(accepted: list[Order], held: Mapping[str, float]) -> list[Order]:
+    """Those that reduce what is held when their turn comes, then the others."""
+    book, first = dict(held), []
+    for one in accepted:
+        if is_reducing(one, book.get(one.symbol, 0.0)):
+            book[one.symbol] += signed_quantity(one)
+            first.append(one)
+    return first + [one for one in accepted if one not in first]
+
+
+@given(batch=batches, held=holdings, limits=limit_settings, equity=st.floats(1_000, 100_000), sent=st.integers(0, 8))
+def test_accepted_orders_never_breach(
+    batch: list[tuple[str, float]], held: dict[str, float], limits: LimitSettings, equity: float, sent: int
+) -> None:
+    """Replaying what was accepted, reducing orders first, no order but a reducing one ever leaves a limit breached."""
+    orders = [order(symbol, number, index) for index, (symbol, number) in enumerate(batch)]
+    decisions = check(orders, held, equity, 100_000.0, PRICES, limits, sent)
+    accepted = [decision.order for decision in decisions if decision.accepted]
+    book = dict(held)
+    for one in _as_judged(accepted, held):
+        reducing = is_reducing(one, book.get(one.symbol, 0.0))
+        book[one.symbol] = book.get(one.symbol, 0.0) + signed_quantity(one)
+        sent += 1
+        if reducing:
+            continue
+        values = {symbol: number * PRICES[symbol] / equity for symbol, number in book.items()}
+        slack = 1 + 1e-8
+        assert 1 - equity / 100_000.0 < limits.drawdown_stop
+        assert sent <= limits.orders_per_session
+        assert one.quantity * PRICES[one.symbol] / equity <= limits.order_notional * slack
+        assert abs(values[one.symbol]) <= limits.single_name * slack
+        assert sum(map(abs, values.values())) <= limits.gross * slack
+        assert abs(sum(values.values())) <= limits.net * slack
+
+
+@given(batch=batches, held=holdings, limits=limit_settings)
+def test_reducing_orders_always_pass(batch: list[tuple[str, float]], held: dict[str, float], limits: LimitSettings) -> None:
+    """In a batch of one, an order that reduces passes even with nothing left of the account."""
+    for symbol, number in batch:
+        one = order(symbol, number)
+        (decision,) = check([one], held, 1.0, 1e9, PRICES, limits, sent=10_000)
+        assert decision.accepted == is_reducing(one, held.get(symbol, 0.0))

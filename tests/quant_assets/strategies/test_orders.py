@@ -1,0 +1,68 @@
+"""Which targets become orders."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from quant_assets.strategies.base import INTENT_SCHEMA
+from quant_assets.strategies.orders import orders
+
+
+def intents(weights: list[float], rebalances: list[bool], symbol: str = "A") -> pl.LazyFrame:
+    days = [datetime(2024, 1, 1 + number, 21, tzinfo=UTC) for number in range(len(weights))]
+    frame = {
+        "symbol": [symbol] * len(weights),
+        "ts": days,
+        "session": [day.date() for day in days],
+        "known_at": days,
+        "target_weight": [float(weight) for weight in weights],
+        "rebalance": rebalances,
+    }
+    return pl.LazyFrame(frame).select(
+        pl.col(name).cast(dtype) if name in frame else pl.lit(None, dtype).alias(name)
+        for name, dtype in INTENT_SCHEMA.items()
+    )
+
+
+CASES = [  # what, targets, rebalance days, (day, weight) of each order
+    ("flat stays silent", [0, 0, 0], [], []),
+    ("entry", [0, 0.5, 0.5], [], [(2, 0.5)]),
+    ("entry on the first row", [0.5, 0.5], [], [(1, 0.5)]),
+    ("unchanged target is not sent again", [0.5, 0.5, 0.5], [], [(1, 0.5)]),
+    ("exit", [0.5, 0.0, 0.0], [], [(1, 0.5), (2, 0.0)]),
+    ("rebalance sends it again", [0.5, 0.5, 0.5], [3], [(1, 0.5), (3, 0.5)]),
+    ("rebalance of what was never held", [0, 0, 0], [2], []),
+    ("rebalance of what is flat", [0.5, 0.0, 0.0], [3], [(1, 0.5), (2, 0.0)]),
+    ("noise is no change", [0.5, 0.5 + 1e-12], [], [(1, 0.5)]),
+    ("short", [0, -0.5, -0.5], [3], [(2, -0.5), (3, -0.5)]),
+]
+
+
+@pytest.mark.parametrize(("what", "weights", "rebalances", "expected"), CASES, ids=[case[0] for case in CASES])
+def test_orders(what: str, weights: list[float], rebalances: list[int], expected: list[tuple[int, float]]) -> None:
+    flags = [day + 1 in rebalances for day in range(len(weights))]
+    found = orders(intents(weights, flags), tag="rule").collect()
+    assert [(ts.day, weight) for ts, weight in found.select("ts", "target_weight").rows()] == expected
+    assert found.columns == ["ts", "symbol", "target_weight", "type", "tif", "tag"]
+    assert found.schema["ts"] == pl.Datetime("us", "UTC")
+    assert set(found["tag"]) <= {"rule"}
+
+
+def test_symbols_do_not_mix_and_orders_come_by_time() -> None:
+    both = pl.concat([intents([0, 0.5], [False] * 2, "B"), intents([0.5, 0.5], [False] * 2, "A")])
+    found = orders(both).collect()
+    assert found.select(pl.col("ts").dt.day(), "symbol").rows() == [(1, "A"), (2, "B")]
+
+
+@given(st.lists(st.sampled_from([0.0, 0.25, 0.5]), min_size=1, max_size=20), st.integers(1, 20))
+def test_the_last_order_sent_is_always_todays_target(weights: list[float], cut: int) -> None:
+    cut = min(cut, len(weights))
+    sent = orders(intents(weights, [False] * len(weights))).collect()
+    until = sent.filter(pl.col("ts").dt.day() <= cut)
+    assert (until["target_weight"][-1] if until.height else 0.0) == weights[cut - 1]
+    assert orders(intents(weights[:cut], [False] * cut)).collect().equals(until)
