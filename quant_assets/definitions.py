@@ -5,13 +5,17 @@ from __future__ import annotations
 import dagster as dg
 
 from quant_assets import jobs
+from quant_assets.backtests import assets as backtests_assets
 from quant_assets.cleaned import assets as cleaned_assets
 from quant_assets.features import assets as features_assets
 from quant_assets.market_data import assets as market_data_assets
+from quant_assets.models import assets as models_assets
 from quant_assets.partitions import PARTITIONS, SETTINGS
+from quant_assets.signals import assets as signals_assets
 from resources.lake import Lake
 from resources.lake_io import LakeIOManager
 from resources.market_data import create
+from resources.tracking import Tracking
 from sensors.pipeline import pipeline
 from sensors.schedules import after_close
 from sensors.universe import universe_sensor
@@ -19,12 +23,15 @@ from sensors.universe import universe_sensor
 LAKE = Lake(SETTINGS.lake_url)
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([market_data_assets, cleaned_assets, features_assets]),
+    assets=dg.load_assets_from_modules(
+        [market_data_assets, cleaned_assets, features_assets, models_assets, backtests_assets, signals_assets]
+    ),
     jobs=jobs.ALL,
     schedules=[after_close],
     sensors=[universe_sensor, pipeline],
     resources={
         "provider": dg.ResourceDefinition.hardcoded_resource(create(SETTINGS)),
+        "tracking": dg.ResourceDefinition.hardcoded_resource(Tracking.of(SETTINGS)),
         "io_manager": LakeIOManager(LAKE, PARTITIONS.timezone),
         "lake": dg.ResourceDefinition.hardcoded_resource(LAKE),
     },

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 import polars.selectors as cs
@@ -23,29 +23,29 @@ EXAMPLES = 3
 
 RESULT_SCHEMA = pl.Schema(
     {
-        "expectation": pl.String,
-        "column": pl.String,
-        "severity": pl.String,
-        "passed": pl.Boolean,
-        "observed": pl.String,
-        "unexpected_count": pl.Int64,
-        "examples": pl.List(pl.String),
-        "why": pl.String,
+        "expectation": pl.String(),
+        "column": pl.String(),
+        "severity": pl.String(),
+        "passed": pl.Boolean(),
+        "observed": pl.String(),
+        "unexpected_count": pl.Int64(),
+        "examples": pl.List(pl.String()),
+        "why": pl.String(),
     }
 )
 FINDING_SCHEMA = pl.Schema(
     {
-        "symbol": pl.String,
+        "symbol": pl.String(),
         "ts": UTC_MICROS,
-        "expectation": pl.String,
-        "column": pl.String,
-        "severity": pl.String,
-        "value": pl.String,
-        "why": pl.String,
+        "expectation": pl.String(),
+        "column": pl.String(),
+        "severity": pl.String(),
+        "value": pl.String(),
+        "why": pl.String(),
     }
 )
 PARTITION_SCHEMA = pl.Schema(
-    {"partition": pl.String, "severity": pl.String, "unexpected_count": pl.Int64, "failed": pl.List(pl.String)}
+    {"partition": pl.String(), "severity": pl.String(), "unexpected_count": pl.Int64(), "failed": pl.List(pl.String())}
 )
 
 NO_PARTITION = "no partition"
@@ -182,7 +182,8 @@ class _Tally:
         if self.passed() or not self.rows:
             return FINDING_SCHEMA.to_frame()
         bad = pl.concat(self.rows)
-        return _findings(self.rule, bad.filter(pl.col(_PARTITION).is_in(list(self.failed_in()))) if self.bad_in else bad)
+        within = pl.col(_PARTITION).is_in(list(self.failed_in())) if self.bad_in else True
+        return _findings(self.rule, bad.filter(within))
 
     def failed_in(self) -> dict[str, int]:
         """Rows at fault of each partition that fails."""
@@ -205,10 +206,11 @@ class _Tally:
 def judge(
     suite: str,
     rules: Sequence[Rule],
-    derive: Mapping[str, str],
     frame: pl.LazyFrame,
+    *,
+    derive: Mapping[str, str],
     partition: pl.Expr | None,
-    rows_per_batch: int,
+    rows: int,
 ) -> SuiteResult:
     """Judge every rule of the suite; see quant_assets.expectations.run."""
     schema = frame.collect_schema()
@@ -233,12 +235,12 @@ def judge(
     _add(library, scoped[Scope.SCHEMA], pl.DataFrame(schema=frame.collect_schema()), plain=True)
     for tally in scoped[Scope.WHOLE]:
         _add(library, [tally], frame.select(_names(keys, [tally])).collect(engine="streaming"))
-    rows = 0
+    judged = 0
     by_row = frame.select(_names(keys, scoped[Scope.ROWS]))
-    for batch in by_row.collect_batches(chunk_size=rows_per_batch, maintain_order=True):
-        rows += batch.height
+    for batch in by_row.collect_batches(chunk_size=rows, maintain_order=True):
+        judged += batch.height
         _add(library, scoped[Scope.ROWS], batch)
-    return _result(suite, rows, tallies)
+    return _result(suite, judged, tallies)
 
 
 def _result(suite: str, rows: int, tallies: list[_Tally]) -> SuiteResult:
@@ -293,8 +295,10 @@ def _library() -> _Library:
     context = gx.get_context(mode="ephemeral")
     context.enable_analytics(False)
     context.variables.progress_bars = ProgressBarsConfig(globally=False, metric_calculations=False)
-    batches = context.data_sources.add_pandas("frames").add_dataframe_asset("frame").add_batch_definition_whole_dataframe("all")
-    result_format = {"result_format": "COMPLETE", "return_unexpected_index_query": False, "exclude_unexpected_values": True}
+    frames = context.data_sources.add_pandas("frames").add_dataframe_asset("frame")
+    batches = frames.add_batch_definition_whole_dataframe("all")
+    # Which rows, by number; not their values, nor a query for them.
+    wanted = {"result_format": "COMPLETE", "return_unexpected_index_query": False, "exclude_unexpected_values": True}
 
     def validate(frame: pd.DataFrame, rules: Sequence[Rule]) -> list[dict[str, Any]]:
         expectations = [
@@ -302,10 +306,12 @@ def _library() -> _Library:
             for number, rule in enumerate(rules)
         ]
         suite = gx.ExpectationSuite(name="suite", expectations=expectations)
-        report = batches.get_batch(batch_parameters={"dataframe": frame}).validate(suite, result_format=result_format)
-        # The library answers in an order of its own.
-        answers = sorted(report.results, key=lambda answer: answer.expectation_config.meta["rule"])
-        return [{"success": answer.success, "result": answer.result, "error": _error(answer.exception_info)} for answer in answers]
+        report = batches.get_batch(batch_parameters={"dataframe": frame}).validate(suite, result_format=wanted)
+        verdicts: list[dict[str, Any]] = [{}] * len(rules)
+        for answer in report.results:  # in an order of the library's own
+            verdict = {"success": answer.success, "result": answer.result, "error": _error(answer.exception_info)}
+            verdicts[cast(Any, answer.expectation_config).meta["rule"]] = verdict
+        return verdicts
 
     return validate
 

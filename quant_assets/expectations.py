@@ -53,6 +53,7 @@ _KWARGS: dict[str, tuple[Any, str]] = {  # name: type, example
     "mostly": (Annotated[float, Field(gt=0, le=1)], "0.99"),
 }
 _RANGE = "min_value max_value strict_min strict_max"
+_IGNORE = "ignore_row_if"
 
 
 @dataclass(frozen=True)
@@ -64,36 +65,33 @@ class _Kind:
     model: type[BaseModel]
 
 
-def _kind(name: str, scope: Scope, required: str, optional: str = "") -> _Kind:
+def _kind(scope: Scope, required: str = "", optional: str = "") -> _Kind:
     given = f"{optional} mostly" if scope is Scope.ROWS else optional
     fields: dict[str, Any] = {key: (_KWARGS[key][0], ...) for key in required.split()}
     fields |= {key: (_KWARGS[key][0] | None, None) for key in given.split()}
-    model = create_model(name, __config__=ConfigDict(extra="forbid", strict=True), **fields)
+    model = create_model("Kwargs", __config__=ConfigDict(extra="forbid", strict=True), **fields)
     return _Kind(scope, tuple(required.split()), model)
 
 
 EXPECTATIONS: dict[str, _Kind] = {
-    name: _kind(name, scope, *kwargs)
-    for name, scope, *kwargs in [
-        ("expect_column_to_exist", Scope.SCHEMA, "column"),
-        ("expect_column_type_to_be", Scope.SCHEMA, "column type_"),
-        ("expect_column_values_to_not_be_null", Scope.ROWS, "column"),
-        ("expect_column_values_to_be_null", Scope.ROWS, "column"),
-        ("expect_column_values_to_be_between", Scope.ROWS, "column", _RANGE),
-        ("expect_column_values_to_be_in_set", Scope.ROWS, "column value_set"),
-        ("expect_column_values_to_not_be_in_set", Scope.ROWS, "column value_set"),
-        ("expect_column_values_to_match_regex", Scope.ROWS, "column regex"),
-        ("expect_column_pair_values_a_to_be_greater_than_b", Scope.ROWS, "column_A column_B", "or_equal ignore_row_if"),
-        ("expect_column_pair_values_to_be_equal", Scope.ROWS, "column_A column_B", "ignore_row_if"),
-        ("expect_column_values_to_be_unique", Scope.WHOLE, "column"),
-        ("expect_compound_columns_to_be_unique", Scope.WHOLE, "column_list", "ignore_row_if"),
-        ("expect_column_min_to_be_between", Scope.WHOLE, "column", _RANGE),
-        ("expect_column_max_to_be_between", Scope.WHOLE, "column", _RANGE),
-        ("expect_column_mean_to_be_between", Scope.WHOLE, "column", _RANGE),
-        ("expect_column_sum_to_be_between", Scope.WHOLE, "column", _RANGE),
-        ("expect_column_unique_value_count_to_be_between", Scope.WHOLE, "column", _RANGE),
-        ("expect_table_row_count_to_be_between", Scope.WHOLE, "", _RANGE),
-    ]
+    "expect_column_to_exist": _kind(Scope.SCHEMA, "column"),
+    "expect_column_type_to_be": _kind(Scope.SCHEMA, "column type_"),
+    "expect_column_values_to_not_be_null": _kind(Scope.ROWS, "column"),
+    "expect_column_values_to_be_null": _kind(Scope.ROWS, "column"),
+    "expect_column_values_to_be_between": _kind(Scope.ROWS, "column", _RANGE),
+    "expect_column_values_to_be_in_set": _kind(Scope.ROWS, "column value_set"),
+    "expect_column_values_to_not_be_in_set": _kind(Scope.ROWS, "column value_set"),
+    "expect_column_values_to_match_regex": _kind(Scope.ROWS, "column regex"),
+    "expect_column_pair_values_a_to_be_greater_than_b": _kind(Scope.ROWS, "column_A column_B", f"or_equal {_IGNORE}"),
+    "expect_column_pair_values_to_be_equal": _kind(Scope.ROWS, "column_A column_B", _IGNORE),
+    "expect_column_values_to_be_unique": _kind(Scope.WHOLE, "column"),
+    "expect_compound_columns_to_be_unique": _kind(Scope.WHOLE, "column_list", _IGNORE),
+    "expect_column_min_to_be_between": _kind(Scope.WHOLE, "column", _RANGE),
+    "expect_column_max_to_be_between": _kind(Scope.WHOLE, "column", _RANGE),
+    "expect_column_mean_to_be_between": _kind(Scope.WHOLE, "column", _RANGE),
+    "expect_column_sum_to_be_between": _kind(Scope.WHOLE, "column", _RANGE),
+    "expect_column_unique_value_count_to_be_between": _kind(Scope.WHOLE, "column", _RANGE),
+    "expect_table_row_count_to_be_between": _kind(Scope.WHOLE, "", _RANGE),
 }
 """The part of the library's vocabulary that suites may use: names and kwargs are its own."""
 
@@ -167,16 +165,18 @@ class FromCatalogue(_Model):
     why: str = Field(min_length=10, examples=["outside its documented range a feature is a computation gone wrong"])
 
     def rules(self, suite: Severity, catalogue: pl.DataFrame) -> Iterator[Rule]:
-        """One rule a feature: `catalogue` has the columns name, lower and upper (null where unbounded)."""
+        """One rule a feature: `catalogue` as quant_assets.features.catalog() gives it, with name, lower, upper."""
         for name, lower, upper in catalogue.select("name", "lower", "upper").iter_rows():
-            kwargs: dict[str, Any] = {"column": name, "min_value": lower, "max_value": upper}
-            # The largest doubles stand for "no bound": infinity, and NaN shown as infinity, still lie outside.
-            kwargs |= {"min_value": -_LARGEST} if lower is None else {}
-            kwargs |= {"max_value": _LARGEST} if upper is None else {}
+            kwargs = {
+                "column": name,
+                "min_value": max(lower - _ROUNDING * abs(lower), -_LARGEST),
+                "max_value": min(upper + _ROUNDING * abs(upper), _LARGEST),
+            }
             yield Rule("expect_column_values_to_be_between", kwargs, Scope.ROWS, self.severity or suite, self.why)
 
 
-_LARGEST = 1.7e308
+_ROUNDING = 1e-9
+_LARGEST = 1.7e308  # stands for "no bound": infinity, and NaN shown as infinity, still lie outside
 
 
 def _entry_kind(entry: Any) -> str:
@@ -234,7 +234,8 @@ def load_suite(suite: str | Path) -> Suite:
     try:
         raw = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise ConfigError(f"{path.name}: cannot be read ({error.strerror}); suites are files of {FOLDER.name}/") from error
+        mend = "suites are files of configs/expectations, for example bars"
+        raise ConfigError(f"{path.name}: cannot be read ({error.strerror}); {mend}") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path.name}: not readable as YAML: {error}") from error
     if not isinstance(raw, dict):
@@ -251,7 +252,7 @@ def run(
     *,
     partition: pl.Expr | None = None,
     catalogue: pl.DataFrame | None = None,
-    rows_per_batch: int = 250_000,
+    rows_per_batch: int = 500_000,
 ) -> SuiteResult:
     """Judge a frame by a suite.
 
@@ -259,9 +260,13 @@ def run(
     `mostly` must hold within each of them, so that a run over a range says what runs of its partitions would say.
     `rows_per_batch` bounds the memory; it does not change the result.
 
-    A column that is missing, or that an expectation cannot judge, fails that expectation. Examples: docs/data_quality.md.
+    A column that is missing, or that an expectation cannot judge, fails that expectation.
+
+    >>> run(load_suite("bars"), bars).results.filter(~pl.col("passed"))  # doctest: +SKIP
     """
-    return judge(suite.name, suite.rules(catalogue), suite.derive, frame.lazy(), partition, rows_per_batch)
+    return judge(
+        suite.name, suite.rules(catalogue), frame.lazy(), derive=suite.derive, partition=partition, rows=rows_per_batch
+    )
 
 
 def _catalogue() -> pl.DataFrame:

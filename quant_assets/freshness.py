@@ -24,6 +24,8 @@ class Tier:
     selection: dg.AssetSelection
     partitions_def: dg.PartitionsDefinition | None
     keys: Sequence[str]
+    one_run: bool = True
+    """False where each partition is a run of its own."""
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,13 @@ def everything(progress: Callable[[str], None] = print, refresh: bool = False) -
                 progress(f"  fresh   {tier.name}")
                 continue
             progress(f"  running {tier.name}: {todo.reason}")
-            tags = {**_range_tags(instance, tier, todo.keys), TIER_TAG: tier.name, INPUTS_TAG: todo.inputs}
-            _run(instance, dg.AssetSelection.assets(*todo.assets), tags=tags)
+            tags = {TIER_TAG: tier.name, INPUTS_TAG: todo.inputs}
+            chosen = dg.AssetSelection.assets(*todo.assets)
+            if tier.one_run:
+                _run(instance, chosen, tags=tags | _range_tags(instance, tier, todo.keys))
+            else:
+                for key in todo.keys:
+                    _run(instance, chosen, key=key, tags=tags)
             progress(f"          done in {time.perf_counter() - began:.1f} s")
 
 
@@ -108,7 +113,7 @@ def tiers(instance: dg.DagsterInstance) -> list[Tier]:
         Tier("panel and labels", jobs.PANEL_TIER, SESSIONS, sessions_held),
         Tier("models", jobs.MODEL_TIER, CUTOFFS, cutoffs),
         Tier("predictions and signals", jobs.SIGNAL_TIER, SESSIONS, sessions_held),
-        Tier("reports", jobs.REPORT_TIER, REPORTS, reports),
+        Tier("reports", jobs.REPORT_TIER, REPORTS, reports, one_run=False),
     ]
 
 

@@ -12,8 +12,10 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from dagster._core.definitions.metadata import normalize_metadata
 
-from resources.lake_io import Frames
+from quant_assets.partitions import partition_keys
+from resources.lake_io import Frames, add_partition_metadata
 
 PREVIEW_ROWS = 8
 
@@ -43,8 +45,11 @@ def columns(schema: Mapping[str, Any], descriptions: Mapping[str, str] | None = 
 
 def show(context: dg.AssetExecutionContext, metadata: Mapping[str, Any]) -> None:
     """Attach metadata to the last partition of the run, or to the asset where it has no partitions."""
-    key = context.partition_keys[-1] if context.has_partition_key or context.has_partition_key_range else None
-    context.add_asset_metadata(metadata, partition_key=key)
+    if not context.has_partition_key and not context.has_partition_key_range:
+        context.add_asset_metadata(metadata)
+        return
+    normal = normalize_metadata(metadata)
+    add_partition_metadata(context.op_execution_context._step_execution_context, context.asset_key, {partition_keys(context)[-1]: normal})
 
 
 def watched(

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 import polars as pl
@@ -204,21 +205,31 @@ def lookback(count: int) -> dg.MultiPartitionMapping:
     return earlier(math.ceil(count / _SESSIONS_IN_WINDOW[SETTINGS.grain]))
 
 
+_KEYS: WeakKeyDictionary[dg.AssetExecutionContext, list[str]] = WeakKeyDictionary()
+
+
+def partition_keys(context: dg.AssetExecutionContext) -> list[str]:
+    """The run's partitions. Dagster works them out anew at each look, seconds for a long range: here it is once."""
+    if context not in _KEYS:
+        _KEYS[context] = list(context.partition_keys)
+    return _KEYS[context]
+
+
 def date_keys(context: dg.AssetExecutionContext) -> list[str]:
     """The date keys of this run's partitions, in order."""
     return sorted(
-        {key.keys_by_dimension["date"] if isinstance(key, dg.MultiPartitionKey) else key for key in context.partition_keys}
+        {key.keys_by_dimension["date"] if isinstance(key, dg.MultiPartitionKey) else key for key in partition_keys(context)}
     )
 
 
 def symbol_keys(context: dg.AssetExecutionContext) -> list[str]:
     """The symbols of this run's partitions, in order."""
-    return sorted({key.keys_by_dimension["symbol"] for key in context.partition_keys if isinstance(key, dg.MultiPartitionKey)})
+    return sorted({key.keys_by_dimension["symbol"] for key in partition_keys(context) if isinstance(key, dg.MultiPartitionKey)})
 
 
 def in_partitions(context: dg.AssetExecutionContext, column: str = "session") -> pl.Expr:
     """Rows whose session lies in this run's date partitions."""
-    fmt = PARTITIONS.grain_format if isinstance(context.partition_keys[0], dg.MultiPartitionKey) else "%Y-%m-%d"
+    fmt = PARTITIONS.grain_format if isinstance(partition_keys(context)[0], dg.MultiPartitionKey) else "%Y-%m-%d"
     return pl.col(column).dt.strftime(fmt).is_in(date_keys(context))
 
 

@@ -283,10 +283,18 @@ def log_axis(axis: Axes) -> None:
 
     axis.set_yscale("log")
     low, high = axis.get_ylim()
-    axis.yaxis.set_major_locator(MaxNLocator(6) if high / low < 5 else LogLocator(subs=(1, 2, 5), numticks=12))
-    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.yaxis.set_major_locator(MaxNLocator(6) if high / low < 10 else LogLocator(subs=(1, 2, 5), numticks=12))
+    axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.minorticks_off()
+
+
+def short(value: float) -> str:
+    """A number as short text for an axis: 0.5, 1,000, 20k, 1.5M."""
+    for unit, suffix, least in ((1e9, "B", 1e9), (1e6, "M", 1e6), (1e3, "k", 1e4)):
+        if abs(value) >= least:
+            return f"{value / unit:.4g}{suffix}"
+    return f"{value:,.10g}"
 
 
 def date_axis(axis: Axes) -> None:

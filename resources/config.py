@@ -47,9 +47,15 @@ class ProviderSettings(_Settings):
     """Where market data comes from."""
 
     name: Literal["sample", "yahoo", "files"] = Field(examples=["sample"])
-    path: Path | None = Field(default=None, description="files: a folder, or one file, of Parquet or CSV", examples=["data/bars"])
-    sectors: Path | None = Field(default=None, description="files: CSV with Symbol and Sector", examples=["data/sectors.csv"])
-    timeout_seconds: float = Field(default=30.0, gt=0, description="yahoo: how long one request may take", examples=[30])
+    path: Path | None = Field(
+        default=None, description="files: a folder, or one file, of Parquet or CSV", examples=["data/bars"]
+    )
+    sectors: Path | None = Field(
+        default=None, description="files: CSV with Symbol and Sector", examples=["data/sectors.csv"]
+    )
+    timeout_seconds: float = Field(
+        default=30.0, gt=0, description="yahoo: how long one request may take", examples=[30]
+    )
 
     @model_validator(mode="after")
     def _path_goes_with_files(self) -> ProviderSettings:
@@ -108,8 +114,12 @@ class ExcludedRow(_Settings):
 
 class CleaningSettings(_Settings):
     exclude: list[ExcludedRow] = Field(default_factory=list, examples=[[{"symbol": "BF.B", "reason": "empty row"}]])
-    stale_bars: int = Field(default=3, ge=2, description="this many bars alike in a row are flagged stale", examples=[3])
-    jump_sigmas: float = Field(default=12.0, gt=3, description="a return this many robust sigmas away is flagged", examples=[12])
+    stale_bars: int = Field(
+        default=3, ge=2, description="this many bars alike in a row are flagged stale", examples=[3]
+    )
+    jump_sigmas: float = Field(
+        default=12.0, gt=3, description="a return this many robust sigmas away is flagged", examples=[12]
+    )
 
 
 class ModelSettings(_Settings):
@@ -135,26 +145,39 @@ class StrategySettings(_Settings):
 class BacktestSettings(_Settings):
     """Account and costs of the simulated exchange."""
 
-    start: date | None = Field(default=None, description="first session traded; the history's start by default", examples=["2005-01-03"])
+    start: date | None = Field(
+        default=None, description="first session traded; the history's start by default", examples=["2005-01-03"]
+    )
     cash: float = Field(default=1_000_000.0, gt=0, examples=[1_000_000])
     half_spread_bps: float = Field(default=1.0, ge=0, le=500, examples=[1.0])
     slippage_bps: float = Field(default=2.0, ge=0, le=500, examples=[2.0])
     commission_per_share: float = Field(default=0.005, ge=0, le=10, examples=[0.005])
     commission_minimum: float = Field(default=1.0, ge=0, le=1000, examples=[1.0])
     borrow_bps_per_year: float = Field(default=50.0, ge=0, le=100_000, examples=[50])
-    participation: float = Field(default=0.10, gt=0, le=1, description="share of a bar's volume that orders may take", examples=[0.1])
+    participation: float = Field(
+        default=0.10, gt=0, le=1, description="share of a bar's volume that orders may take", examples=[0.1]
+    )
     max_gross: float = Field(
         default=1.05,
         gt=0,
         le=10,
-        description="gross exposure that a fill may bring the account to, as a multiple of equity (fills rule 18); above 1.0 so that "
-        "an overnight gap does not reject a fully invested rebalance, 2.0 is a Regulation T margin account",
+        description="gross exposure that a fill may bring the account to, as a multiple of equity (fills rule 18); "
+        "above 1.0 so that an overnight gap does not reject a fully invested rebalance, "
+        "2.0 is a Regulation T margin account",
         examples=[1.05],
     )
-    financing_bps_per_year: float = Field(default=600.0, ge=0, le=100_000, description="interest on negative cash", examples=[600])
-    shrink_to_cash: bool = Field(default=False, description="shrink, instead of reject, what the account cannot carry", examples=[False])
-    limit_touch_fills: bool = Field(default=False, description="fill a limit on touch, not only on a strict cross", examples=[False])
-    latency_seconds: float = Field(default=0.0, ge=0, le=86_400, description="from submitting an order to its being eligible", examples=[0])
+    financing_bps_per_year: float = Field(
+        default=600.0, ge=0, le=100_000, description="interest on negative cash", examples=[600]
+    )
+    shrink_to_cash: bool = Field(
+        default=False, description="shrink, instead of reject, what the account cannot carry", examples=[False]
+    )
+    limit_touch_fills: bool = Field(
+        default=False, description="fill a limit on touch, not only on a strict cross", examples=[False]
+    )
+    latency_seconds: float = Field(
+        default=0.0, ge=0, le=86_400, description="from submitting an order to its being eligible", examples=[0]
+    )
 
 
 class LimitSettings(_Settings):
@@ -165,7 +188,9 @@ class LimitSettings(_Settings):
     single_name: float = Field(default=0.35, gt=0, le=10, examples=[0.35])
     order_notional: float = Field(default=0.35, gt=0, le=10, examples=[0.35])
     orders_per_session: int = Field(default=1000, ge=1, examples=[1000])
-    drawdown_stop: float = Field(default=0.25, gt=0, le=1, description="no new exposure below this drawdown", examples=[0.25])
+    drawdown_stop: float = Field(
+        default=0.25, gt=0, le=1, description="no new exposure below this drawdown", examples=[0.25]
+    )
 
 
 class LiveSettings(_Settings):
@@ -174,7 +199,9 @@ class LiveSettings(_Settings):
     broker: Literal["paper"] = Field(default="paper", examples=["paper"])
     strategy: str = Field(min_length=1, description="whose signals are traded", examples=["model_score"])
     cash: float = Field(default=100_000.0, gt=0, examples=[100_000])
-    replay_seconds: float = Field(default=10.0, gt=0, le=86_400, description="wall seconds that one replayed session takes", examples=[10])
+    replay_seconds: float = Field(
+        default=10.0, gt=0, le=86_400, description="wall seconds that one replayed session takes", examples=[10]
+    )
     heartbeat_seconds: float = Field(default=5.0, gt=0, le=60, examples=[5])
     observe_seconds: float = Field(default=60.0, gt=0, le=3600, examples=[60])
     limits: LimitSettings = Field(default_factory=LimitSettings)
@@ -190,7 +217,9 @@ class Settings(_Settings):
     calendar: str = Field(default="XNYS", examples=["XNYS"])
     timeframe: Literal["1d"] = Field(default="1d", examples=["1d"])
     grain: Literal["year", "month", "day"] = Field(default="year", examples=["year"])
-    benchmark: str | None = Field(default=None, description="symbol compared against; the equal-weighted universe by default", examples=["SPY"])
+    benchmark: str | None = Field(
+        default=None, description="symbol compared against; the equal-weighted universe by default", examples=["SPY"]
+    )
     cleaning: CleaningSettings = Field(default_factory=CleaningSettings)
     model: ModelSettings = Field(examples=["{start: 2005-01-01}"])
     strategies: list[StrategySettings] = Field(min_length=1, examples=["[{name: model_score}]"])
@@ -222,7 +251,9 @@ class Settings(_Settings):
         if self.live.strategy not in [strategy.name for strategy in self.strategies]:
             raise ValueError(f"live.strategy {self.live.strategy!r} is not one of the strategies listed")
         if self.universe.symbols == "all" and self.provider.name != "files":
-            raise ValueError("universe.symbols: all works with provider files only; list the symbols, for example [AAPL, MSFT]")
+            raise ValueError(
+                "universe.symbols: all works with provider files only; list the symbols, for example [AAPL, MSFT]"
+            )
         if self.model.start <= self.dates.start:
             raise ValueError(f"model.start {self.model.start} must be later than dates.start {self.dates.start}")
         if self.dates.end is not None:
@@ -254,7 +285,9 @@ def load(path: Path | str | None = None) -> Settings:
     try:
         stamp = source.stat().st_mtime_ns
     except OSError as error:
-        raise ConfigError(f"{source}: cannot be read ({error.strerror}). Set QUANT_CONFIG to a file such as configs/sample.yaml.") from error
+        raise ConfigError(
+            f"{source}: cannot be read ({error.strerror}). Set QUANT_CONFIG to a file such as configs/sample.yaml."
+        ) from error
     return _load(source, stamp)
 
 

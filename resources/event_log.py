@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import sqlalchemy as db
 from dagster import AssetMaterialization
 from dagster._core.definitions.data_version import (
     CODE_VERSION_TAG,
@@ -23,6 +24,7 @@ from dagster._core.definitions.data_version import (
 )
 from dagster._core.events import ASSET_EVENTS, DagsterEventType, StepMaterializationData
 from dagster._core.events.log import EventLogEntry
+from dagster._core.storage.event_log.schema import SqlEventLogStorageTable
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 from dagster._core.storage.sqlite_storage import DagsterSqliteStorage
 from dagster._serdes import ConfigurableClassData
@@ -59,11 +61,14 @@ class BatchedSqliteEventLogStorage(SqliteEventLogStorage):
             for event in batch:
                 super().store_event(event)
             return
+        rows = [self._event_to_row(event) for event in batch]
         with self.run_connection(batch[0].run_id) as connection:
-            for event in batch:
-                connection.execute(self.prepare_insert_event(event))
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
         with self.index_transaction() as connection:
-            ids = [connection.execute(self.prepare_insert_event(event)).inserted_primary_key[0] for event in batch]
+            connection.execute(SqlEventLogStorageTable.insert(), rows)
+            # The transaction holds SQLite's only write lock, so the rows just added have the last, contiguous ids.
+            last = connection.execute(db.select(db.func.max(SqlEventLogStorageTable.c.id))).scalar_one()
+            ids = range(last - len(batch) + 1, last + 1)
             self._store_asset_event_tags(connection, batch, ids)
             # The asset's own row holds only its newest event of each kind: writing the others is lost work.
             newest = {

@@ -13,6 +13,7 @@ from typing import Any
 
 import dagster as dg
 import polars as pl
+from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 
 from resources.errors import LakeError
 from resources.event_log import DATA_VERSION_METADATA
@@ -102,7 +103,8 @@ class LakeIOManager(dg.IOManager):
         if not context.has_asset_partitions:
             return self.lake.scan(asset, [{}])
         definition = context.asset_partitions_def
-        partitions = [partition_of(definition, key) for key in context.asset_partition_keys]
+        # Dagster hands the keys over as a set: an order of our own keeps rows, and so data versions, the same.
+        partitions = sorted((partition_of(definition, key) for key in context.asset_partition_keys), key=lambda part: tuple(part.values()))
         if context.dagster_type.typing_type is Table:
             return Table(self.lake, asset, partitions)
         return self.lake.scan(asset, partitions)
@@ -179,14 +181,24 @@ class LakeIOManager(dg.IOManager):
             context.add_output_metadata({"dagster/row_count": written[0].rows, DATA_VERSION_METADATA: written[0].data_version})
             return
         multi = isinstance(context.asset_partitions_def, dg.MultiPartitionsDefinition)
+        facts: dict[str, Mapping[str, Any]] = {}
         for part in written:
             keys = dict(part.partition)
             key = dg.MultiPartitionKey(keys) if multi else keys["date"]
-            context.step_context.add_asset_metadata(
-                {"dagster/partition_row_count": part.rows, DATA_VERSION_METADATA: part.data_version},
-                asset_key=context.asset_key,
-                partition_key=key,
-            )
+            facts[key] = {"dagster/partition_row_count": part.rows, DATA_VERSION_METADATA: part.data_version}
+        add_partition_metadata(context.step_context, context.asset_key, facts)
+
+
+def add_partition_metadata(step_context: Any, asset_key: dg.AssetKey, by_partition: Mapping[str, Mapping[str, Any]]) -> None:
+    """Attach metadata to many partitions of the running step's asset at once.
+
+    Dagster's own call checks the whole run's range and copies everything anew for each partition: 80 s for
+    3,270 sessions. This adds to the same store in one go; a test holds it to what Dagster reads back.
+    """
+    held = step_context._metadata_accumulator.per_output_metadata
+    handles = {key: AssetMetadataHandle(asset_key=asset_key, partition_key=key) for key in by_partition}
+    merged = {handle: {**held.get(handle, {}), **by_partition[key]} for key, handle in handles.items()}
+    step_context._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata={**held, **merged})
 
 
 def date_key(fmt: str, timezone: str, column: str | None = None) -> pl.Expr:

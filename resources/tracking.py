@@ -11,6 +11,7 @@ import json
 import os
 import shlex
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,7 +26,6 @@ SUPERSEDED = "superseded_by"
 """Tag on a finished run: the id of the later run of the same asset and partition."""
 
 _DETAILS = "details.json"
-_UI_PORT = 5000
 
 
 class TrackingError(QuantError):
@@ -83,10 +83,9 @@ class Tracking:
             "data_version": data_version,
             "code_version": code_version,
         }
-        former = self._runs(asset, partition)
-        for open_run in former:
-            if open_run.info.status == "RUNNING":
-                client.set_terminated(open_run.info.run_id, "KILLED")
+        for former in self._runs(asset, partition):
+            if former.info.status == "RUNNING":
+                client.set_terminated(former.info.run_id, "KILLED")
         created = client.create_run(
             experiment,
             tags={name: value for name, value in tags.items() if value is not None},
@@ -96,23 +95,32 @@ class Tracking:
         try:
             yield Run(self, run_id, experiment, asset, partition)
         except BaseException as error:
-            client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:1000])
             client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
+            client.set_tag(run_id, "error", f"{type(error).__name__}: {error}"[:1000])
             raise
         client.set_terminated(run_id, "FINISHED")
-        for old in former:
-            if old.info.status == "FINISHED" and SUPERSEDED not in old.data.tags:
-                client.set_tag(old.info.run_id, SUPERSEDED, run_id)
+        for former in self._runs(asset, partition):
+            if former.info.run_id != run_id and _current(former):
+                client.set_tag(former.info.run_id, SUPERSEDED, run_id)
 
     def current_run(self, asset: str, partition: str) -> str | None:
         """Id of the partition's finished run that nothing superseded, None where there is none."""
-        for run in self._runs(asset, partition):
-            if run.info.status == "FINISHED" and SUPERSEDED not in run.data.tags:
-                return str(run.info.run_id)
-        return None
+        return next((str(run.info.run_id) for run in self._runs(asset, partition) if _current(run)), None)
+
+    def values(self, asset: str, param: str) -> set[str]:
+        """Every value that finished runs of an asset, superseded ones included, logged for a parameter."""
+        where = f"tags.asset = {_quoted(asset)} and attributes.status = 'FINISHED'"
+        found: set[str] = set()
+        token = None
+        while True:
+            page = self._client().search_runs([self._experiment()], where, page_token=token)
+            found.update(run.data.params[param] for run in page if param in run.data.params)
+            token = page.token
+            if not token:
+                return found
 
     def find(self, name: str, partition: str) -> int | None:
-        """The newest version of model `name` that a finished run of `partition` registered, None where there is none."""
+        """The newest version of model `name` that a finished run of `partition` registered; None without one."""
         client = self._client()
         found = client.search_model_versions(f"name = {_quoted(name)} and tags.partition = {_quoted(partition)}")
         for version in sorted(found, key=lambda version: int(version.version), reverse=True):
@@ -198,9 +206,8 @@ class Run:
     def metrics(self, values: Mapping[str, float | None], step: int = 0) -> None:
         """Log figures at `step` (a fold's number, say); None is left out."""
         from mlflow.entities import Metric
-        from mlflow.utils.time import get_current_time_millis
 
-        now = get_current_time_millis()
+        now = time.time_ns() // 1_000_000
         known = [Metric(name, value, now, step) for name, value in values.items() if value is not None]
         self.tracking._client().log_batch(self.id, metrics=known)
 
@@ -249,9 +256,13 @@ def ui_command(settings: Settings) -> str:
         return 'python -m webbrowser "$MLFLOW_TRACKING_URI"'
     store = '"$MLFLOW_TRACKING_URI"' if given else shlex.quote(_local_uri(settings.home.absolute() / "mlflow"))
     return (
-        f"MLFLOW_DISABLE_TELEMETRY=true mlflow server --host 127.0.0.1 --port {_UI_PORT} --workers 1 "
-        f"--backend-store-uri {store}"
+        "MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false "
+        f"mlflow server --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri {store}"
     )
+
+
+def _current(run: Any) -> bool:
+    return run.info.status == "FINISHED" and SUPERSEDED not in run.data.tags
 
 
 def _local_uri(folder: Path) -> str:
@@ -265,6 +276,7 @@ def _client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     import logging
 
     from mlflow import MlflowClient

@@ -99,20 +99,27 @@ def judge(session: date, runs: Sequence[Seen], silence: float) -> Verdict:
         return Verdict(Act.WAIT, f"{session} is traded: run {done[-1].run_id[:8]} succeeded")
     last = own[-1]
     if last.status is dg.DagsterRunStatus.CANCELED:
-        return Verdict(Act.WAIT, f"{session}: run {last.run_id[:8]} was terminated, so trading stays stopped; launch {LIVE_JOB} to go on")
+        why = f"{session}: run {last.run_id[:8]} was terminated, so trading stays stopped; launch {LIVE_JOB} to go on"
+        return Verdict(Act.WAIT, why)
     if last.attempt >= MAX_ATTEMPTS:
-        why = f"{session}: {last.attempt} attempts failed, the last in run {last.run_id[:8]}; mend its error and launch {LIVE_JOB}"
+        why = (
+            f"{session}: {last.attempt} attempts failed; mend the error of run {last.run_id[:8]} and launch {LIVE_JOB}"
+        )
         return Verdict(Act.WAIT, why)
     why = f"{session}: attempt {last.attempt} failed in run {last.run_id[:8]}"
     return Verdict(Act.START, why, last.attempt + 1, last.run_id)
 
 
 def _stuck(run: Seen, silence: float) -> Verdict | None:
-    starting = run.status is dg.DagsterRunStatus.STARTING or (run.status is dg.DagsterRunStatus.STARTED and not run.beaten)
+    starting = run.status is dg.DagsterRunStatus.STARTING or (
+        run.status is dg.DagsterRunStatus.STARTED and not run.beaten
+    )
     if starting and run.silent > STARTING_SECONDS:
         return Verdict(Act.FAIL, f"no heartbeat within {STARTING_SECONDS:.0f} s of its launch", run_id=run.run_id)
     if run.status is dg.DagsterRunStatus.STARTED and run.beaten and run.silent > silence:
-        return Verdict(Act.FAIL, f"its last heartbeat is {run.silent:.0f} s old, more than {silence:.0f} s", run_id=run.run_id)
+        return Verdict(
+            Act.FAIL, f"its last heartbeat is {run.silent:.0f} s old, more than {silence:.0f} s", run_id=run.run_id
+        )
     if run.status is dg.DagsterRunStatus.CANCELING and run.silent > CANCELING_SECONDS:
         return Verdict(Act.CANCEL, f"termination was asked {run.silent:.0f} s ago", run_id=run.run_id)
     return None
@@ -146,7 +153,9 @@ def tick(instance: dg.DagsterInstance, world: World, now: datetime) -> dg.RunReq
         return dg.SkipReason(verdict.why)
     if verdict.attempt == 1:
         if turn.too_late(now):
-            return dg.SkipReason(f"{turn.session} opened at {turn.opens:%H:%M} UTC before it was traded; waiting for the next session")
+            return dg.SkipReason(
+                f"{turn.session} opened at {turn.opens:%H:%M} UTC before it was traded; waiting for the next session"
+            )
         if not world.has_signals(instance, turn.signals):
             return dg.SkipReason(f"{turn.session} waits for the signals of {turn.signals}: materialize signals/daily")
     elif verdict.run_id:

@@ -7,13 +7,18 @@ import polars as pl
 
 from quant_assets import strategies
 from quant_assets.backtests import engine, metrics, report
+from quant_assets.backtests.engine import BacktestResult
 from quant_assets.backtests.honesty import Provenance, caveats, verdict
 from quant_assets.metadata import picture, show
 from quant_assets.partitions import REPORTS, SETTINGS
 from quant_assets.strategies import orders
 from quant_assets.versions import code_version
-from resources.config import BacktestSettings
+from resources.config import StrategySettings
+from resources.lake import content_version
 from resources.lake_io import Bundle, Table
+from resources.tracking import Tracking
+
+REPORT = "backtests/report"
 
 _STRATEGIES = {settings.name: settings for settings in SETTINGS.strategies}
 
@@ -34,6 +39,77 @@ _STRATEGIES = {settings.name: settings for settings in SETTINGS.strategies}
     },
     code_version=code_version(engine, metrics, SETTINGS.backtest, *SETTINGS.strategies),
 )
-def report_asset(context: dg.AssetExecutionContext, bars: Table, panel: Table, predictions: Table) -> Bundle:
+def report_asset(
+    context: dg.AssetExecutionContext, bars: Table, panel: Table, predictions: Table, tracking: dg.ResourceParam[Tracking]
+) -> Bundle:
     """A strategy's history on the simulated exchange, after costs: figures, fills, and one page to read it on."""
-    raise NotImplementedError
+    keys = context.partition_key.keys_by_dimension
+    settings = _STRATEGIES[keys["strategy"]]
+    strategy = strategies.create(settings)
+    first, last = SETTINGS.backtest.start or SETTINGS.dates.start, _last_day(keys["as_of"])
+    intents = strategy.intents(_features(strategy, panel, predictions, last)).filter(pl.col("session") >= first)
+    traded = bars.scan().filter(pl.col("session").is_between(first, last)).collect()
+    benchmark = _benchmark(traded)
+    result = engine.run(traded, orders(intents, tag=strategy.name), SETTINGS.backtest, benchmark=benchmark)
+    source = _provenance(context, settings, traded, _trials(context, tracking, settings, result))
+    show(
+        context,
+        {
+            "verdict": verdict(result, source).text,
+            "equity": picture(report.picture(result, benchmark), f"equity of {strategy.name}"),
+            "caveats": dg.MetadataValue.md("\n".join(f"- {line}" for line in caveats(result, source))),
+            **{name: value for name, value in result.metrics.items() if value is not None},
+        },
+    )
+    figures = pl.DataFrame({"metric": list(result.metrics), "value": list(result.metrics.values())}, schema_overrides={"value": pl.Float64})
+    return Bundle(
+        result.equity,
+        frames={"fills": result.fills, "positions": result.positions, "orders": result.orders, "metrics": figures},
+        files={"report.html": report.page(result, benchmark, source).encode(), "caveats.txt": "\n".join([verdict(result, source).text, *caveats(result, source)]).encode()},
+    )
+
+
+def _features(strategy: strategies.Strategy, panel: Table, predictions: Table, last: date) -> pl.LazyFrame:
+    held = [key for key in panel.dates if key <= last.isoformat()]
+    wanted = [name for name in strategy.required_features if name not in ("score", "confidence")]
+    features = panel.scan(dates=held).select("symbol", "ts", "session", "known_at", "tradable", *wanted)
+    if not strategy.needs_predictions:
+        return features
+    scores = predictions.scan(dates=held).select("symbol", "session", "score", "confidence")
+    return features.join(scores, on=["symbol", "session"], how="left")
+
+
+def _benchmark(bars: pl.DataFrame) -> pl.DataFrame:
+    """Daily returns (session, return) of the configured symbol, or of all symbols in equal weights, without costs."""
+    change = (pl.col("adj_close") / pl.col("adj_close").shift() - 1).over("symbol", order_by="session")
+    held = bars if SETTINGS.benchmark is None else bars.filter(pl.col("symbol") == SETTINGS.benchmark)
+    return held.with_columns(**{"return": change}).group_by("session").agg(pl.col("return").mean().fill_null(0.0)).sort("session")
+
+
+def _trials(context: dg.AssetExecutionContext, tracking: Tracking, settings: StrategySettings, result: BacktestResult) -> int:
+    """Record this backtest in MLflow, and count the different strategies and parameters ever tried on this installation."""
+    tried = settings.model_dump_json()
+    with tracking.run(REPORT, str(context.partition_key), dagster_run_id=context.run_id) as run:
+        run.params({"strategy": settings.name, "configuration": tried})
+        run.metrics(result.metrics)
+    return len(tracking.values(REPORT, "configuration"))
+
+
+def _provenance(context: dg.AssetExecutionContext, settings: StrategySettings, traded: pl.DataFrame, trials: int) -> Provenance:
+    return Provenance(
+        strategy=settings.name,
+        parameters=settings.parameters,
+        config_name=SETTINGS.name,
+        data_version=content_version(traded),
+        code_version=context.assets_def.code_versions_by_key[context.asset_key] or "",
+        trials=trials,
+        settings=SETTINGS.backtest,
+        symbols=sorted(traded["symbol"].unique()),
+        benchmark=SETTINGS.benchmark or "all symbols, equal weights",
+        created_at=datetime.now(UTC),
+    )
+
+
+def _last_day(month: str) -> date:
+    first = datetime.strptime(month, "%Y-%m").date()
+    return (first.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)

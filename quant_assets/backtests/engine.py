@@ -91,7 +91,8 @@ def run(
     recorder = _Simulation(settings, past, listings, pending).run()
     frames = tables(recorder, past, pending, settings)
     returns = frames["equity"].select("session", "return")
-    figures = measures.summary(returns, benchmark) | trades.statistics(frames["equity"], frames["fills"], frames["positions"], frames["orders"])
+    figures = measures.summary(returns, benchmark)
+    figures |= trades.statistics(frames["equity"], frames["fills"], frames["positions"], frames["orders"])
     return BacktestResult(**frames, metrics=figures)
 
 
@@ -202,7 +203,8 @@ class _Simulation:
         self._close(rows[change == 0], FILLED, AT_TARGET)
         traded = ~np.isnan(change) & (change != 0)
         self.resting[symbols] = np.where(traded, rows, -1)
-        return rows[traded]
+        to_trade: Integers = rows[traded]
+        return to_trade
 
     def _close(self, rows: Integers, state: int, reason: int) -> None:
         self.pending.records["state"][rows] = state

@@ -7,28 +7,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from statistics import NormalDist
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-import polars as pl
-
+from quant_assets.backtests.glossary import shown
 from resources.config import BacktestSettings
+
+if TYPE_CHECKING:
+    from quant_assets.backtests.engine import BacktestResult
 
 EULER = 0.5772156649015329
 SHORT_YEARS = 5
-FEW_TRADES = 50
-
-
-class Result(Protocol):
-    """The part of a BacktestResult that a report reads."""
-
-    @property
-    def equity(self) -> pl.DataFrame: ...
-    @property
-    def fills(self) -> pl.DataFrame: ...
-    @property
-    def orders(self) -> pl.DataFrame: ...
-    @property
-    def metrics(self) -> Mapping[str, float | None]: ...
+FEW_FILLS = 50
+LARGE_MOVE = 0.95
+"""Probability from which a Sharpe ratio above zero is taken as shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,34 +47,31 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One sentence on what the history supports; tone is good, warn or bad."""
+    """One sentence on what the history supports; tone is warn or bad, never good."""
 
     text: str
     tone: str
 
 
-def verdict(result: Result, provenance: Provenance) -> Verdict:
+def verdict(result: BacktestResult, provenance: Provenance) -> Verdict:
     """Whether the Sharpe ratio is distinguishable from zero, and from the luck of the number of trials."""
-    sharpe, low, high = (result.metrics.get(name) for name in ("sharpe", "sharpe_low", "sharpe_high"))
-    if sharpe is None or low is None or high is None:
-        return Verdict("Too little history to say anything about this strategy.", "bad")
+    found = _sharpe(result)
+    if found is None:
+        return Verdict("Too little happened to say anything about this strategy.", "bad")
+    sharpe, low, high = found
     interval = f"Sharpe {sharpe:.2f}, 95% interval {low:.2f} to {high:.2f}"
     if high < 0:
         return Verdict(f"{interval}: the strategy lost money, and not by chance alone.", "bad")
     if low <= 0:
-        return Verdict(
-            f"{interval}: zero is inside, so this history does not show that the strategy earns anything.", "bad"
-        )
-    luck = lucky_sharpe(provenance.trials, sharpe, low, high)
+        return Verdict(f"{interval}: zero is inside, so this history does not show that it earns anything.", "bad")
+    luck = lucky_sharpe(provenance.trials, low, high)
     if sharpe <= luck:
-        return Verdict(
-            f"{interval}: above zero, but the best of {provenance.trials} worthless trials would be expected to show {luck:.2f}.",
-            "bad",
-        )
+        trials = f"the best of {provenance.trials} worthless trials would be expected to show {luck:.2f}"
+        return Verdict(f"{interval}: above zero, but {trials}.", "bad")
     return Verdict(f"{interval}: above zero on this history. Read on before believing it.", "warn")
 
 
-def lucky_sharpe(trials: int, sharpe: float, low: float, high: float) -> float:
+def lucky_sharpe(trials: int, low: float, high: float) -> float:
     """Annual Sharpe ratio that the best of `trials` independent strategies without skill is expected to show.
 
     Takes the ratio's standard error from its 95% interval. 0.0 for a single trial.
@@ -98,8 +86,8 @@ def lucky_sharpe(trials: int, sharpe: float, low: float, high: float) -> float:
     return max(error * best, 0.0)
 
 
-def caveats(result: Result, provenance: Provenance) -> list[str]:
-    """The reasons to doubt this result, the gravest first."""
+def caveats(result: BacktestResult, provenance: Provenance) -> list[str]:
+    """The reasons to doubt this result, in plain sentences, the gravest first."""
     lines = [
         _universe(provenance),
         _trials(result, provenance),
@@ -115,104 +103,121 @@ def caveats(result: Result, provenance: Provenance) -> list[str]:
 
 def assumptions(provenance: Provenance) -> list[str]:
     """What the simulation takes for granted."""
-    settings = provenance.settings
+    cost = provenance.settings
+    beyond = "shrunk to what fits" if cost.shrink_to_cash else "rejected"
+    touched = "touched" if cost.limit_touch_fills else "traded through"
     lines = [
         "A signal is known at the session's close; its market order fills at the next session's open, never earlier.",
-        f"All orders in a symbol share {settings.participation:.0%} of the session's volume; what does not fill that day expires.",
-        f"Market orders pay half a spread of {settings.half_spread_bps:g} bps and slippage of {settings.slippage_bps:g} bps.",
-        f"Commission is {settings.commission_per_share:g} a share, at least {settings.commission_minimum:g} an order.",
-        f"Borrowing shares costs {settings.borrow_bps_per_year:g} bps a year; cash earns nothing.",
+        "A target weight is sized with the last close; an overnight gap makes the holding miss it a little.",
+        f"All orders in a symbol share {cost.participation:.0%} of a session's volume; the rest waits for the next.",
+        f"Market orders pay half a spread of {cost.half_spread_bps:g} bps and slippage of {cost.slippage_bps:g} bps.",
+        f"Commission is {cost.commission_per_share:g} a share, at least {cost.commission_minimum:g} an order.",
+        f"A fill may bring gross exposure to {cost.max_gross:g} times equity; what goes beyond is {beyond}.",
+        f"Borrowed shares cost {cost.borrow_bps_per_year:g} bps a year, negative cash {cost.financing_bps_per_year:g}; "
+        "cash earns nothing.",
+        f"A limit fills where it is {touched}. Where two outcomes are possible inside a bar, the worse one is taken.",
         "Dividends are paid in cash on the ex-date and splits rescale holdings; taxes are left out.",
         "A delisted holding is closed at its last price, which flatters a bankruptcy.",
-        "Inside a bar, where two outcomes are possible, the worse one for the account is taken.",
-        "Our own orders do not move the prices that come after them.",
+        "Orders do not move the prices that come after them.",
         "Ratios are annualised with 252 sessions a year and a risk-free rate of zero.",
     ]
+    if cost.latency_seconds:
+        lines.insert(1, f"An order is eligible {cost.latency_seconds:g} seconds after it is sent.")
     if provenance.model_version:
         lines.insert(1, "Model scores are out of sample: every training window ends before the session that it scores.")
     return lines
 
 
-def costs(result: Result) -> dict[str, float]:
+def costs(result: BacktestResult) -> dict[str, float]:
     """Total of each cost in account currency."""
-    names = {"Spread": "spread_cost", "Slippage": "slippage_cost", "Commission": "commission"}
-    return {label: float(result.fills[column].sum()) for label, column in names.items()}
+    of_fills = {"Spread": "spread_cost", "Slippage": "slippage_cost", "Commission": "commission"}
+    carried = {"Borrowing": "borrow_cost", "Interest": "interest"}
+    return {
+        **{label: float(result.fills[column].sum()) for label, column in of_fills.items()},
+        **{label: float(result.equity[column].sum()) for label, column in carried.items()},
+    }
+
+
+def _sharpe(result: BacktestResult) -> tuple[float, float, float] | None:
+    """The annual ratio and its 95% interval, None where one of them is not defined."""
+    ratio, low, high = (result.metrics.get(name) for name in ("sharpe", "sharpe_low", "sharpe_high"))
+    return None if ratio is None or low is None or high is None else (ratio, low, high)
 
 
 def _universe(provenance: Provenance) -> str:
     count = len(provenance.symbols)
     if provenance.point_in_time:
-        return f"The universe follows its members through time ({count} symbols in all)."
-    shown = ", ".join(provenance.symbols[:6]) + (f" and {count - 6} more" if count > 6 else "")
+        return f"The universe follows its members through time ({count:,} symbols in all)."
+    shown_symbols = ", ".join(provenance.symbols[:6]) + (f" and {count - 6:,} more" if count > 6 else "")
     return (
-        f"The universe was chosen with hindsight: {shown}, names known to have survived and mostly to have done well. "
-        "Strategy and benchmark both look better than they could have been at the time."
+        f"The universe was chosen with hindsight ({shown_symbols}). Companies that failed or were forgotten are "
+        "missing, so strategy and benchmark both look better than they could have been at the time."
     )
 
 
-def _trials(result: Result, provenance: Provenance) -> str:
+def _trials(result: BacktestResult, provenance: Provenance) -> str:
     if provenance.trials <= 1:
-        return "One configuration is on record. Anything tried outside these records is not counted, and would lower the odds."
-    sharpe, low, high = (result.metrics.get(name) for name in ("sharpe", "sharpe_low", "sharpe_high"))
-    luck = ""
-    if sharpe is not None and low is not None and high is not None:
-        luck = f" The best of that many without any skill would be expected to show a Sharpe of {lucky_sharpe(provenance.trials, sharpe, low, high):.2f}."
-    return f"{provenance.trials} configurations are on record, and this is one of them.{luck}"
+        return "One configuration is on record. What was tried outside these records is not counted against it."
+    found = _sharpe(result)
+    text = f"{provenance.trials:,} configurations are on record, and this is one of them."
+    if found is None:
+        return text
+    luck = lucky_sharpe(provenance.trials, *found[1:])
+    return f"{text} The best of as many without any skill would be expected to show a Sharpe of {luck:.2f}."
 
 
-def _probability(result: Result) -> str:
+def _probability(result: BacktestResult) -> str:
     probability = result.metrics.get("probabilistic_sharpe")
     if probability is None:
         return ""
-    judged = "more than" if probability > 0.95 else "less than"
+    judged = "above" if probability > LARGE_MOVE else "below"
+    # Never rounded up to certainty.
+    text = ">99.9%" if probability > 0.999 else f"{probability:.1%}"
     return (
-        f"Probability that the true Sharpe is above zero, given skew and fat tails: {probability:.1%}, "
-        f"{judged} the usual 95%. It takes the history as typical of the future."
+        f"Probability that the true Sharpe is above zero, allowing for skew and fat tails: {text}, {judged} the "
+        f"customary {LARGE_MOVE:.0%}. It takes this history to be typical of what comes."
     )
 
 
-def _versus_benchmark(result: Result, provenance: Provenance) -> str:
+def _versus_benchmark(result: BacktestResult, provenance: Provenance) -> str:
     mine, other = (result.metrics.get(name) for name in ("cagr", "benchmark_cagr"))
     if mine is None or other is None or mine > other:
         return ""
     return f"Holding the benchmark ({provenance.benchmark}) did better: {other:.1%} a year against {mine:.1%}."
 
 
-def _length(result: Result) -> str:
-    sessions = result.equity["session"]
+def _length(result: BacktestResult) -> str:
+    sessions, fills = result.equity["session"], result.fills.height
     years = (sessions[-1] - sessions[0]).days / 365.25 if len(sessions) > 1 else 0.0
-    trades = result.fills.height
-    if years >= SHORT_YEARS and trades >= FEW_TRADES:
+    if years >= SHORT_YEARS and fills >= FEW_FILLS:
         return ""
-    return f"Little evidence: {years:.1f} years and {trades} fills."
+    return f"There is little evidence: {years:.1f} years and {fills:,} fill{'' if fills == 1 else 's'}."
 
 
-def _costs(result: Result, settings: BacktestSettings) -> str:
-    total = sum(costs(result).values())
-    sessions = result.equity["session"]
-    years = max((sessions[-1] - sessions[0]).days / 365.25, 1 / 252) if len(sessions) else 1.0
-    average = result.equity["equity"].mean()
-    yearly = total / years / float(average) if isinstance(average, float) and average > 0 else 0.0
+def _costs(result: BacktestResult, assumed: BacktestSettings) -> str:
+    drag = shown("cost_drag", result.metrics.get("cost_drag"))
     return (
-        f"Costs are assumed, not measured: {settings.half_spread_bps:g} bps half-spread, {settings.slippage_bps:g} bps slippage, "
-        f"{settings.commission_per_share:g} a share. They took {yearly:.2%} of equity a year; twice the costs would take about as much again."
+        f"Costs are assumed, not measured: {assumed.half_spread_bps:g} bps half-spread, {assumed.slippage_bps:g} bps "
+        f"slippage, {assumed.commission_per_share:g} a share. They took {drag} of equity a year; were they twice "
+        "as high, they would take about as much again."
     )
 
 
-def _ambiguous(result: Result) -> str:
+def _ambiguous(result: BacktestResult) -> str:
     count, total = int(result.fills["ambiguous"].sum()), result.fills.height
     if not total:
         return "No order was filled."
     if not count:
-        return "No fill was ambiguous: none depended on the unknown path of prices inside a session."
-    return f"{count / total:.1%} of the fills ({count} of {total}) depended on the unknown path inside a session; the worse path was taken."
-
-
-def _rejected(result: Result) -> str:
-    states = (
-        result.orders["state"].cast(pl.String).str.to_lowercase()
-        if result.orders.height
-        else pl.Series([], dtype=pl.String)
+        return "No fill was ambiguous: none hung on the unknown path of prices inside a session."
+    return (
+        f"{count / total:.1%} of the fills ({count:,} of {total:,}) hung on the unknown path of prices inside a "
+        "session; the worse path was taken."
     )
-    rejected = int((states == "rejected").sum())
-    return f"{rejected} of {len(states)} orders were rejected; see the orders for the reasons." if rejected else ""
+
+
+def _rejected(result: BacktestResult) -> str:
+    rejected = result.orders.filter(result.orders["state"] == "rejected").height
+    if not rejected:
+        return ""
+    total = result.orders.height
+    return f"{rejected:,} of {total:,} orders were rejected, so the strategy was not traded as it is written."

@@ -71,9 +71,11 @@ def history(bars: pl.LazyFrame | pl.DataFrame) -> History:
     row = np.searchsorted(opens, frame["ts"].to_physical().to_numpy())
     column = frame["symbol"].cast(pl.Enum(symbols)).to_physical().to_numpy().astype(np.int64)
     place = row * len(symbols) + column
-    if np.unique(place).size != place.size:
+    seen = np.zeros(len(opens) * len(symbols), bool)
+    seen[place] = True
+    if np.count_nonzero(seen) != place.size:
         again = frame.filter(pl.struct("symbol", "ts").is_duplicated()).row(0, named=True)
-        raise BarSchemaError(f"{again['symbol']} {again['session']}: more than one bar in this session; clean the bars first")
+        raise BarSchemaError(f"{again['symbol']} {again['session']}: more than one bar; clean the bars first")
     dense = np.full((len(opens) * len(symbols), len(BAR_COLUMNS)), np.nan)
     for number, name in enumerate(BAR_COLUMNS):
         dense[place, number] = frame[name].to_numpy()
@@ -107,16 +109,21 @@ def _bar_frame(bars: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
     frame = lazy.select(columns).with_columns(*floats, *instants).collect()
     if frame.is_empty():
         raise BarSchemaError("bars: no rows; a backtest needs at least one session")
-    for name in BAR_COLUMNS:
-        value = pl.col(name)
-        fine = value.is_finite() & ((value > 0) if name not in ("volume", "dividend") else (value >= 0) | (name == "dividend"))
-        bad = frame.filter(~fine.fill_null(False)).head(1)
-        if bad.height:
-            raise BarSchemaError(
-                f"{bad['symbol'][0]} {bad['session'][0]}: {name} is {bad[name][0]}; prices and splits must be positive, "
-                "volumes zero or more. Clean the bars first."
-            )
+    _check_values(frame)
     return frame
+
+
+def _check_values(frame: pl.DataFrame) -> None:
+    possible = {"volume": pl.col("volume") >= 0, "dividend": pl.lit(True)}
+    fine = {name: pl.col(name).is_finite() & possible.get(name, pl.col(name) > 0) for name in BAR_COLUMNS}
+    whole = frame.select(well.fill_null(False).all().alias(name) for name, well in fine.items()).row(0, named=True)
+    for name, well in whole.items():
+        if not well:
+            bad = frame.filter(~fine[name].fill_null(False)).head(1)
+            raise BarSchemaError(
+                f"{bad['symbol'][0]} {bad['session'][0]}: {name} is {bad[name][0]}; prices and splits must be "
+                "positive, volumes zero or more. Clean the bars first."
+            )
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,17 +146,12 @@ def book(
     side, type or tif, both or neither of quantity and target_weight, and whatever no exchange could take.
     """
     frame = _order_frame(orders)
-    number = frame["symbol"].replace_strict(history.symbols, range(len(history.symbols)), default=None, return_dtype=pl.Int32)
-    weight, quantity = frame["target_weight"], frame["quantity"]
-    _refuse(frame, frame["ts"].is_null(), "ts", "give the instant of submission")
-    _refuse(frame, number.is_null(), "symbol", "there are no bars of it")
-    _refuse(frame, weight.is_not_null() & ~weight.is_finite().fill_null(False), "target_weight", "a target must be a finite number")
-    _refuse(frame, weight.is_not_null() & quantity.is_not_null(), "quantity", "an order has a quantity or a target_weight, not both")
-    _refuse(frame, weight.is_null() & quantity.is_null(), "quantity", "an order needs a quantity or a target_weight")
-    _refuse(frame, weight.is_null() & ~frame["side"].is_in(["buy", "sell"]).fill_null(False), "side", "an order with a quantity needs buy or sell")
-    _refuse(frame, weight.is_not_null() & frame["side"].is_not_null(), "side", "a target_weight implies the side; leave it empty")
+    symbols = history.symbols
+    number = frame["symbol"].replace_strict(symbols, range(len(symbols)), default=None, return_dtype=pl.Int32)
+    _check_fields(frame, number)
     kind = _index(frame, "type", [kind.value for kind in KINDS])
     tif = _index(frame, "tif", [tif.value for tif in TIFS])
+    weight, quantity = frame["target_weight"], frame["quantity"]
     records = np.zeros(frame.height, ORDER)
     symbol = number.to_numpy().astype(np.int64)
     records["symbol"], records["kind"], records["tif"] = symbol, kind, tif
@@ -174,7 +176,7 @@ def _order_frame(orders: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
     missing = [name for name in ("ts", "symbol") if name not in schema]
     if missing or not {"quantity", "target_weight"} & set(schema):
         missing += [] if {"quantity", "target_weight"} & set(schema) else ["quantity or target_weight"]
-        raise OrderError(f"orders: missing columns {missing}; orders have ts, symbol, and side and quantity or target_weight")
+        raise OrderError(f"orders: missing columns {missing}; give ts, symbol, and side and quantity or target_weight")
     if not isinstance(schema["ts"], pl.Datetime) or getattr(schema["ts"], "time_zone", None) is None:
         raise OrderError(f"orders: column ts is {schema['ts']}; it must be {UTC_MICROS}, the instant of submission")
     given = lazy.with_columns(**{name: default for name, default in ORDER_DEFAULTS.items() if name not in schema})
@@ -188,6 +190,20 @@ def _order_frame(orders: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
     )
     _refuse(frame, frame["order_id"].is_duplicated(), "order_id", "each id once")
     return frame
+
+
+def _check_fields(frame: pl.DataFrame, number: pl.Series) -> None:
+    weight, quantity, side = frame["target_weight"], frame["quantity"], frame["side"]
+    targeted, sized = weight.is_not_null(), quantity.is_not_null()
+    infinite = targeted & ~weight.is_finite().fill_null(False)
+    way = side.is_in(["buy", "sell"]).fill_null(False)
+    _refuse(frame, frame["ts"].is_null(), "ts", "give the instant of submission")
+    _refuse(frame, number.is_null(), "symbol", "there are no bars of it")
+    _refuse(frame, infinite, "target_weight", "a target must be a finite number")
+    _refuse(frame, targeted & sized, "quantity", "an order has a quantity or a target_weight, not both")
+    _refuse(frame, ~targeted & ~sized, "quantity", "an order needs a quantity or a target_weight")
+    _refuse(frame, ~targeted & ~way, "side", "an order with a quantity needs buy or sell")
+    _refuse(frame, targeted & side.is_not_null(), "side", "a target_weight implies the side; leave it empty")
 
 
 def _index(frame: pl.DataFrame, field: str, words: list[str]) -> npt.NDArray[np.int64]:

@@ -26,7 +26,9 @@ _NORMAL = NormalDist()
 _T = TypeVar("_T")
 
 
-def summary(returns: Returns, benchmark: Returns | None = None, periods_per_year: float = 252) -> dict[str, float | None]:
+def summary(
+    returns: Returns, benchmark: Returns | None = None, periods_per_year: float = 252
+) -> dict[str, float | None]:
     """Every measure of MEASURES by name and, with a benchmark, every one of RELATIVE.
 
     `returns` and `benchmark` are fractions, one a period: arrays or Series of the same length, or frames with columns
@@ -43,7 +45,8 @@ def summary(returns: Returns, benchmark: Returns | None = None, periods_per_year
     figures |= _evaluated(MEASURES, Sample(usable, periods_per_year))
     if other is not None:
         both = np.isfinite(own) & np.isfinite(other)
-        figures |= _evaluated(RELATIVE, Pair(Sample(own[both], periods_per_year), Sample(other[both], periods_per_year)))
+        pair = Pair(Sample(own[both], periods_per_year), Sample(other[both], periods_per_year))
+        figures |= _evaluated(RELATIVE, pair)
     return figures
 
 
@@ -54,7 +57,9 @@ def _aligned(returns: Returns, benchmark: Returns | None) -> tuple[Floats, Float
         return _floats(joined["return"]), _floats(joined["other"])
     own, theirs = _floats(returns), None if benchmark is None else _floats(benchmark)
     if theirs is not None and own.size != theirs.size:
-        raise ValueError(f"{own.size} returns and {theirs.size} of the benchmark; give both the same periods, or a session column")
+        raise ValueError(
+            f"{own.size} returns, {theirs.size} of the benchmark; give the same periods, or a session column"
+        )
     return own, theirs
 
 
@@ -227,7 +232,10 @@ def tail_ratio(sample: Sample) -> float:
 
 
 def ulcer_index(sample: Sample) -> float:
-    """Root mean square drawdown, as a fraction. Source: Martin and McCann (1989), "The Investor's Guide to Fidelity Funds"."""
+    """Root mean square drawdown, as a fraction.
+
+    Source: Martin and McCann (1989), "The Investor's Guide to Fidelity Funds".
+    """
     return float(np.sqrt((sample.drawdown**2).mean()))
 
 
@@ -335,7 +343,10 @@ def beta(pair: Pair) -> float:
 
 
 def alpha(pair: Pair) -> float:
-    """Annual mean return beyond beta times the benchmark's. Source: Jensen (1968), "The Performance of Mutual Funds"."""
+    """Annual mean return beyond beta times the benchmark's.
+
+    Source: Jensen (1968), "The Performance of Mutual Funds in the Period 1945-1964".
+    """
     return (pair.own.mean - beta(pair) * pair.other.mean) * pair.own.year
 
 

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import TypeGuard
 
+from quant_assets.plots import short
+
 GRID_WIDTH, GRID_HEIGHT = 10_000, 2_000
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
@@ -129,8 +131,8 @@ def linear_ticks(low: float, high: float, about: int = 5) -> list[float]:
 
 
 def log_ticks(low: float, high: float) -> list[float]:
-    """Round numbers between `low` and `high` for a log axis; linear steps where it spans less than a factor of four."""
-    if high / low < 4:
+    """Round numbers between `low` and `high` for a log axis; linear steps where it spans less than a factor of ten."""
+    if high / low < 10:
         return [mark for mark in linear_ticks(low, high) if low <= mark <= high and mark > 0]
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 5) if high / low < 1000 else (1,)
@@ -141,10 +143,7 @@ def number(value: float, percent: bool = False) -> str:
     """Short text of a value on an axis: 1.5, 20, 1.2M; or of a fraction: 12.5%."""
     if percent:
         return f"{value * 100:.10g}%" if abs(value) < 10 else f"{value * 100:,.0f}%"
-    for unit, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= (1e4 if unit == 1e3 else unit):
-            return f"{value / unit:.4g}{suffix}"
-    return f"{value:,.10g}"
+    return short(value)
 
 
 def _path(series: Series, height_of: Callable[[float], float], log: bool) -> Path:
@@ -170,9 +169,7 @@ def _path(series: Series, height_of: Callable[[float], float], log: bool) -> Pat
 
 def _steps(points: list[tuple[int, int]]) -> str:
     """Relative moves from point to point, a good deal shorter than absolute ones."""
-    moves = [
-        f"{x - x0}{' ' if y >= y0 else ''}{y - y0}" for (x0, y0), (x, y) in itertools.pairwise(points)
-    ]
+    moves = [f"{x - x0}{' ' if y >= y0 else ''}{y - y0}" for (x0, y0), (x, y) in itertools.pairwise(points)]
     return "l" + " ".join(moves) if moves else ""
 
 

@@ -14,20 +14,22 @@ import polars as pl
 
 from quant_assets import plots as pictures
 from quant_assets.backtests import honesty
-from quant_assets.backtests.glossary import Group, metric_groups, shown
-from quant_assets.backtests.honesty import Provenance, Result, caveats, verdict
-from quant_assets.backtests.plots import MONTHS, Chart, Series, Values, date_ticks, panel
+from quant_assets.backtests.glossary import DASH, Group, metric_groups, shown, unsigned_zero
+from quant_assets.backtests.honesty import Provenance, caveats, verdict
+from quant_assets.backtests.plots import MONTHS, Chart, Panel, Series, Values, date_ticks, panel
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
+    from quant_assets.backtests.engine import BacktestResult
+
 __all__ = ["Provenance", "caveats", "page", "picture", "verdict"]
 
-YEAR, QUARTER = 252, 63
+YEAR = 252
 LAST_TRADES = 25
 
 
-def page(result: Result, benchmark: pl.LazyFrame | pl.DataFrame, provenance: Provenance) -> str:
+def page(result: BacktestResult, benchmark: pl.LazyFrame | pl.DataFrame, provenance: Provenance) -> str:
     """The report as one self-contained HTML page, under 2 MB for twenty years of sessions.
 
     `benchmark` holds session and return (a fraction, per session); sessions it lacks count as unchanged.
@@ -60,7 +62,7 @@ def page(result: Result, benchmark: pl.LazyFrame | pl.DataFrame, provenance: Pro
     )
 
 
-def picture(result: Result, benchmark: pl.LazyFrame | pl.DataFrame) -> bytes:
+def picture(result: BacktestResult, benchmark: pl.LazyFrame | pl.DataFrame) -> bytes:
     """Equity against the benchmark (log axis) over drawdown, as a PNG of about 700 x 380 pixels."""
     frame = _daily(result, benchmark)
     if frame.height < 2:
@@ -75,15 +77,13 @@ def picture(result: Result, benchmark: pl.LazyFrame | pl.DataFrame) -> bytes:
     lower.plot(days, frame["drawdown"].to_numpy(), color=pictures.RED, linewidth=0.8)
     lower.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
     pictures.date_axis(lower)
-    sharpe, depth = result.metrics.get("sharpe"), float(frame["drawdown"].to_numpy().min())
-    heading = "Equity" if sharpe is None else f"Sharpe {sharpe:.2f}"
-    pictures.title(
-        upper, f"{heading}, max drawdown {shown('max_drawdown', depth)}", f"{frame['session'][0]} to {frame['session'][-1]}, after costs"
-    )
+    depth = shown("max_drawdown", float(frame["drawdown"].to_numpy().min()))
+    span = f"{frame['session'][0]} to {frame['session'][-1]}, after costs"
+    pictures.title(upper, f"Sharpe {shown('sharpe', result.metrics.get('sharpe'))}, max drawdown {depth}", span)
     return pictures.png(figure)
 
 
-def _daily(result: Result, benchmark: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
+def _daily(result: BacktestResult, benchmark: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
     """One row a session: equity, benchmark (grown from the same start), drawdowns, rolling figures, exposure."""
     traded = result.fills.lazy().group_by("session").agg(traded=(pl.col("quantity").abs() * pl.col("price")).sum())
     other = benchmark.lazy().select("session", benchmark_return=pl.col("return"))
@@ -103,7 +103,7 @@ def _daily(result: Result, benchmark: pl.LazyFrame | pl.DataFrame) -> pl.DataFra
             rolling_sharpe=pl.when(spread > 0).then(own.rolling_mean(YEAR) / spread * math.sqrt(YEAR)),
             rolling_volatility=spread * math.sqrt(YEAR),
             benchmark_volatility=pl.col("benchmark_return").rolling_std(YEAR) * math.sqrt(YEAR),
-            turnover=(pl.col("traded") / equity).rolling_sum(QUARTER) / 2 * YEAR / QUARTER,
+            turnover=(pl.col("traded") / equity).rolling_sum(YEAR) / 2,
         )
         .collect()
     )
@@ -115,59 +115,57 @@ def _start() -> pl.Expr:
 
 
 def _charts(frame: pl.DataFrame) -> dict[str, Chart]:
-    def line(label: str, tone: str, column: str, percent: bool = False, filled: bool = False) -> Series:
-        return Series(label, tone, frame[column].fill_nan(None).to_list(), percent, filled)
-
+    """The charts by name; the rolling ones need a year of sessions."""
     dates = date_ticks(frame["session"].to_list())
-    charts = {
-        "equity": Chart(
+    charts = [
+        Chart(
             "equity",
-            "Equity of the strategy and of the benchmark on a log axis, and below it how far the strategy stood under its peak",
-            (
-                panel("", [line("Benchmark", "b", "benchmark"), line("Strategy", "a", "equity")], 300, log=True),
-                panel(
-                    "Drawdown",
-                    [
-                        line("Benchmark drawdown", "b", "benchmark_drawdown", True),
-                        line("Drawdown", "bad", "drawdown", True, True),
-                    ],
-                    130,
-                ),
-            ),
+            "Equity of strategy and benchmark on a log axis, and below it how far each stood under its peak",
+            _equity_panels(frame),
             dates,
         ),
-        "exposure": Chart(
-            "exposure",
-            "Gross and net exposure as shares of equity, and annualised turnover",
-            (
-                panel(
-                    "Exposure",
-                    [line("Gross", "b", "gross_exposure", True), line("Net", "a", "net_exposure", True, True)],
-                    130,
-                ),
-                panel("Turnover a year", [line("Turnover", "c", "turnover")], 110, note="times equity"),
-            ),
-            dates,
-        ),
-    }
-    if frame["rolling_volatility"].drop_nulls().len() > 1:
-        charts["rolling"] = Chart(
-            "rolling",
-            "Rolling Sharpe ratio of the strategy, and rolling volatility of strategy and benchmark",
-            (
-                panel("Sharpe ratio", [line("Sharpe", "a", "rolling_sharpe")], 130),
-                panel(
-                    "Volatility",
-                    [
-                        line("Benchmark volatility", "b", "benchmark_volatility", True),
-                        line("Volatility", "a", "rolling_volatility", True),
-                    ],
-                    130,
-                ),
-            ),
-            dates,
-        )
-    return charts
+        Chart("exposure", "Gross and net exposure as shares of equity, and turnover", _exposure_panels(frame), dates),
+    ]
+    if frame.height > YEAR:
+        label = "Rolling Sharpe ratio of the strategy, and rolling volatility of strategy and benchmark"
+        charts.append(Chart("rolling", label, _rolling_panels(frame), dates))
+    return {chart.name: chart for chart in charts}
+
+
+def _equity_panels(frame: pl.DataFrame) -> tuple[Panel, ...]:
+    under = [
+        _line(frame, "Benchmark drawdown", "b", "benchmark_drawdown", percent=True),
+        _line(frame, "Drawdown", "bad", "drawdown", percent=True, filled=True),
+    ]
+    grown = [_line(frame, "Benchmark", "b", "benchmark"), _line(frame, "Strategy", "a", "equity")]
+    return panel("", grown, 300, log=True), panel("Drawdown", under, 130)
+
+
+def _exposure_panels(frame: pl.DataFrame) -> tuple[Panel, ...]:
+    exposure = [
+        _line(frame, "Gross", "b", "gross_exposure", percent=True),
+        _line(frame, "Net", "a", "net_exposure", percent=True, filled=True),
+    ]
+    held = panel("Exposure", exposure, 130)
+    if frame.height <= YEAR:
+        return (held,)
+    return held, panel("Turnover", [_line(frame, "Turnover", "c", "turnover")], 110, note="times equity, a year")
+
+
+def _rolling_panels(frame: pl.DataFrame) -> tuple[Panel, ...]:
+    scatter = [
+        _line(frame, "Benchmark volatility", "b", "benchmark_volatility", percent=True),
+        _line(frame, "Volatility", "a", "rolling_volatility", percent=True),
+    ]
+    return panel("Sharpe ratio", [_line(frame, "Sharpe", "a", "rolling_sharpe")], 130), panel(
+        "Volatility", scatter, 130
+    )
+
+
+def _line(
+    frame: pl.DataFrame, label: str, tone: str, column: str, *, percent: bool = False, filled: bool = False
+) -> Series:
+    return Series(label, tone, frame[column].fill_nan(None).to_list(), percent, filled)
 
 
 def _data(sessions: Sequence[date], charts: dict[str, Chart]) -> Any:
@@ -203,15 +201,10 @@ def _rounded(values: Values, percent: bool) -> list[float | int | None]:
 def _latest(series: Series) -> str:
     value = series.values[-1] if series.values else None
     if value is None:
-        return "–"  # noqa: RUF001
+        return DASH
     if series.percent:
-        return _plain(f"{value * 100:.1f}") + "%"
+        return unsigned_zero(f"{value * 100:.1f}") + "%"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2f}"
-
-
-def _plain(text: str) -> str:
-    """Without the sign of a number that rounds to zero."""
-    return text.removeprefix("-") if not text.strip("-0.") else text
 
 
 @dataclass(frozen=True, slots=True)
@@ -252,7 +245,7 @@ def _cell(value: float | None, scale: float) -> Cell:
         return Cell("", "")
     colour = "38,110,214" if value >= 0 else "214,84,44"
     strength = 0.08 + 0.42 * min(abs(value) / scale, 1.0)
-    return Cell(_plain(f"{value * 100:.1f}"), f"rgba({colour},{strength:.2f})")
+    return Cell(unsigned_zero(f"{value * 100:.1f}"), f"rgba({colour},{strength:.2f})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,7 +255,7 @@ class Tile:
     beside: str
 
 
-def _tiles(result: Result) -> list[Tile]:
+def _tiles(result: BacktestResult) -> list[Tile]:
     metrics = result.metrics
 
     def text(key: str) -> str:
@@ -276,51 +269,48 @@ def _tiles(result: Result) -> list[Tile]:
         Tile("Sharpe ratio", text("sharpe"), f"95%: {text('sharpe_low')} to {text('sharpe_high')}"),
         Tile("Volatility", text("volatility"), "a year"),
         Tile("Max drawdown", text("max_drawdown"), "below the peak"),
-        Tile("Turnover", text("turnover"), "of equity a year"),
+        Tile("Turnover", text("turnover"), "equity, a year"),
         Tile("Fills", f"{result.fills.height:,}", f"{int(result.fills['ambiguous'].sum()):,} ambiguous"),
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class Cost:
+    """One bar of the cost breakdown; `width` in per cent of the largest."""
+
     name: str
     amount: str
     beside: str
     width: float
 
 
-def _costs(result: Result) -> list[Cost]:
-    parts = honesty.costs(result)
-    total, largest = sum(parts.values()), max(parts.values())
+def _costs(result: BacktestResult) -> list[Cost]:
+    parts = {
+        name: value for name, value in honesty.costs(result).items() if value or name not in ("Borrowing", "Interest")
+    }
+    total, largest = sum(parts.values()) or 1.0, max(parts.values()) or 1.0
     return [
-        Cost(
-            name,
-            f"{value:,.0f}",
-            f"{value / total:.0%}" if total else "",
-            round(100 * value / largest, 1) if largest else 0.0,
-        )
+        Cost(name, f"{value:,.0f}", f"{value / total:.0%}", round(100 * value / largest, 1))
         for name, value in parts.items()
     ]
 
 
-def _cost_note(result: Result) -> str:
-    total = sum(honesty.costs(result).values())
-    traded = float((result.fills["quantity"].abs() * result.fills["price"]).sum())
-    rate = f", {total / traded * 1e4:.1f} bps of the {traded:,.0f} traded" if traded else ""
-    return f"{total:,.0f} in all{rate}. Already taken off every figure above."
+def _cost_note(result: BacktestResult) -> str:
+    total, metrics = sum(honesty.costs(result).values()), result.metrics
+    return (
+        f"{total:,.0f} in all, {shown('cost_drag', metrics.get('cost_drag'))} of equity a year. Trading cost "
+        f"{shown('costs_bps', metrics.get('costs_bps'))} of what was traded. Already taken off every figure above."
+    )
 
 
 def _columns(groups: Sequence[Group]) -> list[list[Group]]:
-    """Two columns of about the same number of rows, in order."""
-    half, held = sum(len(group.rows) + 1 for group in groups) / 2, 0
-    columns: list[list[Group]] = [[], []]
-    for group in groups:
-        columns[0 if held < half else 1].append(group)
-        held += len(group.rows) + 1
-    return columns
+    """The groups in order, broken into the two columns whose lengths are nearest."""
+    lengths = [len(group.rows) + 2 for group in groups]
+    cut = min(range(len(groups) + 1), key=lambda place: abs(sum(lengths[:place]) - sum(lengths[place:])))
+    return [list(groups[:cut]), list(groups[cut:])]
 
 
-def _trades(result: Result) -> list[dict[str, str]]:
+def _trades(result: BacktestResult) -> list[dict[str, str]]:
     last = result.fills.sort("ts", "order_id").tail(LAST_TRADES).reverse()
     return [
         {
@@ -338,7 +328,7 @@ def _trades(result: Result) -> list[dict[str, str]]:
     ]
 
 
-def _trades_note(result: Result) -> str:
+def _trades_note(result: BacktestResult) -> str:
     total = result.fills.height
     if not total:
         return "No order was filled."
@@ -355,7 +345,7 @@ def _subtitle(sessions: Sequence[date], provenance: Provenance) -> str:
     return f"Backtest, {span}. {len(provenance.symbols):,} symbols; {parameters or 'default parameters'}."
 
 
-def _facts(result: Result, provenance: Provenance) -> list[tuple[str, str]]:
+def _facts(result: BacktestResult, provenance: Provenance) -> list[tuple[str, str]]:
     symbols = list(provenance.symbols)
     listed = ", ".join(symbols[:20]) + (f" and {len(symbols) - 20:,} more" if len(symbols) > 20 else "")
     return [

@@ -104,11 +104,16 @@ def _equity(recorder: Recorder, sessions: pl.Series, opens: pl.Series, cash: flo
     )
 
 
-def _fills(recorder: Recorder, sessions: pl.Series, opens: pl.Series, symbols: pl.Series, ids: pl.Series) -> pl.DataFrame:
+def _fills(
+    recorder: Recorder, sessions: pl.Series, opens: pl.Series, symbols: pl.Series, ids: pl.Series
+) -> pl.DataFrame:
     done, number = recorder.all_fills()
+    corporate = done["order"] < 0
+    # Corporate actions have no order; any id stands in until the event's own replaces it.
+    known = ids if len(ids) else pl.Series([""])
     frame = pl.DataFrame(
         {
-            "order_id": ids.gather(np.where(done["order"] < 0, 0, done["order"])) if len(ids) else pl.repeat("", done.size, eager=True),
+            "order_id": known.gather(np.where(corporate, 0, done["order"])),
             "ts": opens.gather(number),
             "session": sessions.gather(number),
             "symbol": symbols.gather(done["symbol"]),
@@ -121,7 +126,7 @@ def _fills(recorder: Recorder, sessions: pl.Series, opens: pl.Series, symbols: p
             "commission": done["commission"],
             "reason": pl.Series(FILL_REASONS).gather(done["reason"]),
             "ambiguous": done["ambiguous"] != 0,
-            "corporate": done["order"] < 0,
+            "corporate": corporate,
         },
         schema_overrides={"order_id": pl.String, "side": pl.String, "symbol": pl.String},
     )
@@ -145,9 +150,9 @@ def _positions(recorder: Recorder, sessions: pl.Series, symbols: pl.Series) -> p
 
 def _orders(pending: Book, symbols: pl.Series, max_gross: float) -> pl.DataFrame:
     records = pending.records
-    carried = pl.format(
-        "{}: gross exposure would be {} x equity, above max_gross {}", "reason", pl.col("detail").round_sig_figs(4), pl.lit(f"{max_gross:g}")
-    )
+    exposure = pl.col("detail").round_sig_figs(4)
+    limit = pl.lit(f"{max_gross:g}")
+    carried = pl.format("{}: gross exposure would be {} x equity, above max_gross {}", "reason", exposure, limit)
     return (
         pl.DataFrame(
             {

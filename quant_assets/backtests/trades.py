@@ -14,7 +14,11 @@ CORPORATE = FILL_REASONS[4:]
 
 
 def statistics(
-    equity: pl.DataFrame, fills: pl.DataFrame, positions: pl.DataFrame, orders: pl.DataFrame, periods_per_year: float = 252
+    equity: pl.DataFrame,
+    fills: pl.DataFrame,
+    positions: pl.DataFrame,
+    orders: pl.DataFrame,
+    periods_per_year: float = 252,
 ) -> dict[str, float | None]:
     """Trade statistics from the frames of a BacktestResult; None where there is nothing to measure.
 
@@ -30,7 +34,7 @@ def statistics(
     mean = equity.select(pl.col("equity", "gross_exposure", "net_exposure").mean()).row(0, named=True)
     by_session = traded.group_by("session").agg(notional.sum()).join(equity, on="session").filter(pl.col("equity") > 0)
     share = by_session.select((pl.col("notional") / pl.col("equity")).sum()).item()
-    spells = _spells(equity, positions)
+    holdings = _holdings(equity, positions)
     values = {
         "orders": orders.height,
         "orders_rejected": (orders["state"] == OrderState.REJECTED).sum(),
@@ -48,24 +52,19 @@ def statistics(
         "net_exposure": mean["net_exposure"],
         "time_in_market": positions["session"].n_unique() / equity.height,
         "average_positions": positions.height / equity.height,
-        "holdings": spells.height,
-        "holding_sessions": spells["length"].mean() if spells.height else None,
+        "holdings": holdings,
+        "holding_sessions": positions.height / holdings if holdings else None,
     }
     return {name: _finite(value) for name, value in values.items()}
 
 
-def _spells(equity: pl.DataFrame, positions: pl.DataFrame) -> pl.DataFrame:
-    """One row for each unbroken run of sessions that a symbol was held on the same side, with its length."""
-    number = equity.select("session").with_row_index("number")
-    side = pl.col("quantity").sign()
-    broken = (pl.col("number") != pl.col("number").shift() + 1) | (side != side.shift())
-    return (
-        positions.join(number, on="session")
-        .sort("symbol", "number")
-        .with_columns(spell=broken.fill_null(True).cum_sum().over("symbol"))
-        .group_by("symbol", "spell")
-        .agg(length=pl.len())
-    )
+def _holdings(equity: pl.DataFrame, positions: pl.DataFrame) -> int:
+    """How many unbroken runs of sessions there are in which a symbol was held on the same side."""
+    number, side = pl.col("number"), pl.col("quantity").sign()
+    sessions = equity.select("session").with_row_index("number")
+    numbered = positions.join(sessions, on="session", how="left", maintain_order="left")
+    new = (number != number.shift().over("symbol") + 1) | (side != side.shift().over("symbol"))
+    return int(numbered.select(new.fill_null(True).sum()).item())
 
 
 def _finite(value: float | None) -> float | None:

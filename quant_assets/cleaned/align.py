@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import cast
 
 import polars as pl
@@ -12,8 +12,6 @@ from resources.calendars import sessions
 from resources.config import CleaningSettings
 from resources.errors import BarSchemaError
 from resources.market_data.base import BAR_SCHEMA, PRICES, check_bars
-
-_WEEK = timedelta(days=7)
 
 
 def align(
@@ -77,8 +75,8 @@ def _grid(raw: pl.DataFrame, calendars: pl.DataFrame) -> pl.DataFrame:
     if raw["ts"].null_count() == raw.height:
         raise BarSchemaError("no bars to clean. Load market data for these symbols and dates first.")
     first, last = cast(datetime, raw["ts"].min()), cast(datetime, raw["ts"].max())
-    # A week, because a session can open on the evening before its date; whole years, to ask for few ranges.
-    start, end = date((first - _WEEK).year, 1, 1), date((last + _WEEK).year, 12, 31)
+    # A session can open on the evening before its date.
+    start, end = first.date() - timedelta(days=1), last.date() + timedelta(days=1)
     return pl.concat(
         sessions(name, start, end).select(
             pl.lit(name).alias("calendar"),

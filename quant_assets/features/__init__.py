@@ -16,7 +16,7 @@ __all__ = ["TECHNICAL", "Feature", "FeatureSet", "catalog", "compute", "forward_
 
 
 def catalog() -> pl.DataFrame:
-    """One row a feature: name, group, description, inputs, parameters (JSON), lookback (sessions), lower, upper, source.
+    """One row a feature: name, group, description, inputs, parameters (JSON), lookback, lower, upper, source.
 
     Example: `catalog().filter(pl.col("group") == "trend")["name"].to_list()`
     """

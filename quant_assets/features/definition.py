@@ -1,4 +1,4 @@
-"""What a feature is: a named, documented polars expression over one symbol's cleaned bars, with its look-back stated."""
+"""What a feature is: a named, documented expression over one symbol's cleaned bars, with its look-back stated."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Feature:
     `build(**parameters)` gives an expression over the bars of ONE symbol, in order; it may look at the current bar
     and earlier ones. Where it is not a finite number, the feature is null.
 
-    >>> Feature("return_5", "returns", "Return over 5 sessions", simple_return, {"window": 5}, lookback=5)  # doctest: +SKIP
+    Example: `Feature("return_5", "returns", "Return over 5 sessions", simple_return, {"window": 5}, lookback=5)`
     """
 
     name: str
@@ -41,6 +41,10 @@ class Feature:
     """The smallest and largest value possible."""
     source: str = field(default="", kw_only=True)
     """Where the formula comes from."""
+
+    def __post_init__(self) -> None:
+        if not inspect.isfunction(self.build) or self.build.__name__ == "<lambda>":
+            raise TypeError(f"feature {self.name}: build must be a function with a name; its code is what is versioned")
 
     @property
     def inputs(self) -> tuple[str, ...]:
@@ -56,7 +60,7 @@ class Feature:
 
     @property
     def code_version(self) -> str:
-        """Changes with the definition (parameters, look-back, code of the builder and what it calls), not with prose."""
+        """Changes with the parameters, the look-back and the code of the builder and what it calls; not with prose."""
         return code_version(self.name, sorted(self.parameters.items()), self.lookback, *_sources(self.build))
 
 
@@ -135,23 +139,23 @@ def evaluate(features: FeatureSet, bars: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def _sources(function: Callable[..., Any]) -> list[Any]:
-    """The function, then the functions and constants of this project that it refers to, and theirs, in a fixed order."""
+    """The function, then the functions and constants of its package that it refers to, and theirs, in a fixed order."""
+    package = function.__module__.split(".")[0]
     found: dict[str, Any] = {}
 
     def visit(name: str, value: Any) -> None:
         if name in found:
             return
-        if inspect.isfunction(value) and value.__module__.split(".")[0] == __name__.split(".")[0]:
+        if inspect.isfunction(value) and value.__module__.split(".")[0] == package:
             found[name] = value
-            for inner in sorted(_names(value.__code__)):
-                if inner in value.__globals__:
-                    visit(f"{value.__module__}.{inner}", value.__globals__[inner])
+            for inner in sorted(_names(value.__code__) & value.__globals__.keys()):
+                visit(f"{value.__module__}.{inner}", value.__globals__[inner])
         elif isinstance(value, pl.Expr):
             found[name] = f"{name}={value}"
         elif isinstance(value, int | float | str | tuple):
             found[name] = f"{name}={value!r}"
 
-    visit("builder", function)
+    visit(function.__name__, function)
     return list(found.values())
 
 

@@ -39,6 +39,11 @@ def talib(function: str, inputs: Sequence[pl.Expr], output: int = 0, **parameter
     return pl.map_batches(list(inputs), run, return_dtype=pl.Float64)
 
 
+def wilder(value: pl.Expr, window: int) -> pl.Expr:
+    """Wilder's average: exponential with weight 1/window. It needs settle(1 / window) bars to forget its start."""
+    return value.ewm_mean(alpha=1 / window, adjust=False)
+
+
 def settle(alpha: float) -> int:
     """Bars until an exponential average with weight `alpha` has forgotten its start, to PRECISION.
 

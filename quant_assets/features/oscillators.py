@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.indicators import CLOSE, HIGH, LOW, VOLUME, ratio, settle, talib
+from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, VOLUME, ratio, settle, talib
 
 
 def rsi(window: int) -> pl.Expr:
@@ -50,12 +50,13 @@ def williams_r(window: int) -> pl.Expr:
 def money_flow_index(window: int) -> pl.Expr:
     """Share of dollar volume on sessions whose typical price rose, in percent; null without any.
 
-    Not TA-Lib's MFI, which returns 0 where the window's flow is below 1.0, whatever the units of volume.
+    TA-Lib's MFI, but that returns 0 where the window's flow is below 1.0, whatever the unit of volume, and lets the
+    last bit of rounding decide whether a typical price rose when it did not move.
     """
     typical = (HIGH + LOW + CLOSE) / 3
-    flow, change = typical * VOLUME, typical - typical.shift()
-    up = pl.when(change > 0).then(flow).otherwise(0.0).rolling_sum(window)
-    both = pl.when(change != 0).then(flow).otherwise(0.0).rolling_sum(window)
+    flow, change = typical * VOLUME, typical / typical.shift() - 1
+    up = pl.when(change > NOTHING).then(flow).otherwise(0.0).rolling_sum(window)
+    both = pl.when(change.abs() > NOTHING).then(flow).otherwise(0.0).rolling_sum(window)
     return (100 * ratio(up, both, flow.rolling_max(window))).clip(0.0, 100.0)
 
 

@@ -22,7 +22,9 @@ RANKED = (
 def panel(
     features: pl.LazyFrame, bars: pl.LazyFrame, instruments: pl.DataFrame | pl.LazyFrame | None = None
 ) -> pl.LazyFrame:
-    """The features, with tradable (Boolean), close, adj_open, adj_close, flags, and ranks of RANKED, one row a symbol and session.
+    """The features, with tradable (Boolean), close, adj_open, adj_close, flags, and ranks of RANKED.
+
+    One row a symbol and session.
 
     tradable: the session has a real bar with volume. A rank lies in [0, 1] among the tradable symbols of the session
     that have the feature; ties share their mean, a symbol alone has 0.5, all others null. With `instruments`, only
@@ -39,7 +41,10 @@ def panel(
     members = joined if instruments is None else _members(joined, instruments.lazy())
     ranks = [_rank(name) for name in RANKED if name in named]
     return members.with_columns(ranks).select(
-        *KEYS, "tradable", "close", "adj_open", "adj_close", "flags", *named, *[f"{name}_rank" for name in RANKED if name in named]
+        *KEYS,
+        *("tradable", "close", "adj_open", "adj_close", "flags"),
+        *named,
+        *[f"{name}_rank" for name in RANKED if name in named],
     )
 
 
@@ -53,5 +58,5 @@ def _members(rows: pl.LazyFrame, instruments: pl.LazyFrame) -> pl.LazyFrame:
 
 def _rank(name: str) -> pl.Expr:
     value = pl.when("tradable").then(name)
-    place, others = value.rank("average") - 1, value.count() - 1
+    place, others = value.rank("average") - 1, value.count().cast(pl.Int64) - 1
     return pl.when(others > 0).then(place / others).when(place >= 0).then(0.5).over("session").alias(f"{name}_rank")

@@ -19,7 +19,9 @@ from quant_assets.features.definition import Feature, FeatureSet, evaluate
 TOLERANCE = 1e-6
 """Relative to the value, or to the feature's usual size where it passes through zero."""
 
-_DECISIONS = 5
+_PLACES = 5
+"""How many places in a history a proof looks at, beside the first and the last possible."""
+
 _PRICES = ("adj_open", "adj_high", "adj_low", "adj_close")
 
 
@@ -33,16 +35,17 @@ def no_look_ahead(feature: Feature, bars: pl.DataFrame) -> None:
     Raises Refuted, naming the feature, the symbol and the session that changed.
     """
     held = values(feature, bars)
-    sessions = bars["session"].unique().sort()
-    for position in _positions(feature.lookback, sessions.len() - 1):
-        day = sessions[position]
+    for day in _cuts(feature, bars):
         before = held.filter(pl.col("session") <= day)
-        for what, other in (("removed", bars.filter(pl.col("session") <= day)), ("replaced", _nonsense_after(bars, day))):
+        cut = bars.filter(pl.col("session") <= day)
+        for what, other in (("removed", cut), ("replaced", _nonsense_after(bars, day))):
             again = values(feature, other).filter(pl.col("session") <= day)
             changed = before.filter(~before["value"].eq_missing(again["value"]))
             if changed.height:
                 symbol, session, value = changed.row(0)
-                raise Refuted(f"{feature.name} sees the future: {symbol} {session} is not {value} with the bars after {day} {what}")
+                raise Refuted(
+                    f"{feature.name} sees the future: {symbol} {session} is not {value} with bars after {day} {what}"
+                )
 
 
 def honest_lookback(feature: Feature, bars: pl.DataFrame) -> None:
@@ -63,7 +66,7 @@ def honest_lookback(feature: Feature, bars: pl.DataFrame) -> None:
             if not _agree(short, full, size):
                 session = history["session"][position]
                 raise Refuted(
-                    f"{feature.name}: {symbol} {session} is {short} from {feature.lookback} earlier bars and {full} from all"
+                    f"{feature.name}: {symbol} {session} is {full}, but {short} from {feature.lookback} earlier bars"
                 )
 
 
@@ -86,7 +89,7 @@ def scale_free(feature: Feature, bars: pl.DataFrame) -> None:
         for (symbol, session, one), other in zip(held.iter_rows(), again["value"], strict=True):
             if not _agree(other, one, size):
                 raise Refuted(
-                    f"{feature.name}: {symbol} {session} is {one}, and {other} with prices x {price} and volume x {volume}"
+                    f"{feature.name}: {symbol} {session} is {one}; with prices x {price}, volume x {volume} {other}"
                 )
 
 
@@ -128,7 +131,8 @@ def usual_size(held: pl.DataFrame) -> float:
 def example_bars(seed: int = 1, sessions: int = 700, symbols: tuple[str, ...] = ("CALM", "WILD")) -> pl.DataFrame:
     """Random cleaned bars (CLEANED_SCHEMA) on weekdays: quiet and wild years, nights, sessions missing or untraded.
 
-    Prices are whole cents, so that ties are as common as on an exchange. The first symbol is calm and cheap, each next one wilder and dearer. Factors are 1.0.
+    Prices are whole cents, so that ties are as common as on an exchange. The first symbol is calm and cheap, each
+    next one wilder and dearer. Factors are 1.0.
     """
     random = np.random.default_rng(seed)
     parts = [_example(random, name, sessions, daily=0.01 * 2**i, price=20.0 * 10**i) for i, name in enumerate(symbols)]
@@ -170,14 +174,22 @@ def _example(random: np.random.Generator, symbol: str, count: int, daily: float,
 
 def _weekdays(count: int) -> list[date]:
     monday = date(2010, 1, 4)
-    return [monday + timedelta(days=7 * (i // _DECISIONS) + i % _DECISIONS) for i in range(count)]
+    return [monday + timedelta(days=7 * (i // 5) + i % 5) for i in range(count)]
 
 
 def _positions(first: int, end: int) -> list[int]:
     """A few places to look, from the first possible to the last. Raises ValueError where there is none."""
     if end <= first:
         raise ValueError(f"{end} bars are too few for a look-back of {first}; use example_bars(sessions={first + 100})")
-    return sorted({int(place) for place in np.linspace(first, end - 1, _DECISIONS + 2)})
+    return sorted({int(place) for place in np.linspace(first, end - 1, _PLACES + 2)})
+
+
+def _cuts(feature: Feature, bars: pl.DataFrame) -> list[date]:
+    """Sessions after which to cut: spread over the history, and where nothing traded, for a leak may show only there."""
+    sessions = bars["session"].unique().sort()
+    spread = [sessions[place] for place in _positions(feature.lookback, sessions.len() - 1)]
+    unusual = bars.filter((pl.col("adj_volume") == 0) & pl.col("session").is_between(spread[0], spread[-1]))
+    return sorted({*spread, *unusual["session"].unique().sort().tail(_PLACES)})
 
 
 def _nonsense_after(bars: pl.DataFrame, day: date) -> pl.DataFrame:

@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.indicators import CLOSE, HIGH, LOW, OPEN, ratio, settle, talib
+from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, OPEN, ratio, settle, talib, wilder
 
 
 def simple_return(window: int) -> pl.Expr:
@@ -73,13 +73,23 @@ def macd_histogram(fast: int, slow: int, signal: int) -> pl.Expr:
 
 
 def adx(window: int) -> pl.Expr:
-    """Average directional index: the strength of a trend, whatever its direction."""
-    return talib("ADX", [HIGH, LOW, CLOSE], timeperiod=window)
+    """Average directional index: the strength of a trend, whatever its direction.
+
+    TA-Lib's ADX, but for bars that reach as far up as down, which count as neither: TA-Lib compares the two
+    differences exactly, and for prices in cents lets the last bit of rounding decide.
+    """
+    up, down = HIGH - HIGH.shift(), LOW.shift() - LOW
+    nothing = NOTHING * CLOSE
+    rise = wilder(pl.when((up > nothing) & (up - down > nothing)).then(up).otherwise(0.0), window)
+    fall = wilder(pl.when((down > nothing) & (down - up > nothing)).then(down).otherwise(0.0), window)
+    direction = ratio((rise - fall).abs(), rise + fall, CLOSE).fill_null(0.0)
+    return (100 * wilder(direction, window)).clip(0.0, 100.0)
 
 
 def aroon_oscillator(window: int) -> pl.Expr:
-    """How much more recent the highest high of `window` bars is than the lowest low."""
-    return talib("AROONOSC", [HIGH, LOW], timeperiod=window)
+    """How much more recent the highest high of `window` bars is than the lowest low; of equals, the latest counts."""
+    # Equal prices can differ in their last bit after a dividend; nine digits make them equal again.
+    return talib("AROONOSC", [HIGH.round_sig_figs(9), LOW.round_sig_figs(9)], timeperiod=window)
 
 
 RETURNS = (
@@ -200,7 +210,7 @@ TREND = (
         {"window": 14},
         lookback=2 * 14 + settle(1 / 14),
         bounds=(0.0, 100.0),
-        source="Wilder (1978), New Concepts in Technical Trading Systems; TA-Lib ADX",
+        source="Wilder (1978), New Concepts in Technical Trading Systems",
     ),
     Feature(
         "aroon_osc_25",

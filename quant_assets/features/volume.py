@@ -1,4 +1,4 @@
-"""How much is traded, by whom it is driven, and what trading costs the price. Sessions without trading count as zero."""
+"""How much is traded, and how the price answers. A session without trading has a volume of zero."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.indicators import CLOSE, HIGH, LOW, VOLUME, log_return, ratio
+from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, VOLUME, log_return, ratio
 
 
 def volume_zscore(window: int) -> pl.Expr:
@@ -26,7 +26,8 @@ def obv_slope(window: int) -> pl.Expr:
 
     OBV adds the volume of a session whose close rose and takes off that of one whose close fell.
     """
-    signed = VOLUME * (CLOSE - CLOSE.shift()).sign()
+    change = CLOSE / CLOSE.shift() - 1
+    signed = VOLUME * pl.when(change.abs() > NOTHING).then(change.sign()).otherwise(0.0)
     return ratio(signed.rolling_sum(window), VOLUME.rolling_sum(window), VOLUME.rolling_max(window)).clip(-1.0, 1.0)
 
 

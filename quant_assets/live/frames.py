@@ -12,34 +12,34 @@ from resources.calendars import UTC_MICROS
 
 EXECUTIONS = pl.Schema(
     {
-        "session": pl.Date,
-        "execution_id": pl.String,
-        "order_id": pl.String,
+        "session": pl.Date(),
+        "execution_id": pl.String(),
+        "order_id": pl.String(),
         "ts": UTC_MICROS,
-        "symbol": pl.String,
-        "side": pl.String,
-        "quantity": pl.Float64,
-        "price": pl.Float64,
-        "commission": pl.Float64,
-        "reason": pl.String,
-        "ambiguous": pl.Boolean,
+        "symbol": pl.String(),
+        "side": pl.String(),
+        "quantity": pl.Float64(),
+        "price": pl.Float64(),
+        "commission": pl.Float64(),
+        "reason": pl.String(),
+        "ambiguous": pl.Boolean(),
     }
 )
 """One row an execution, in the order applied. Price after costs; commission in account currency."""
 
 POSITIONS = pl.Schema(
     {
-        "session": pl.Date,
-        "symbol": pl.String,
-        "quantity": pl.Float64,
-        "average_price": pl.Float64,
-        "last_price": pl.Float64,
-        "market_value": pl.Float64,
+        "session": pl.Date(),
+        "symbol": pl.String(),
+        "quantity": pl.Float64(),
+        "average_price": pl.Float64(),
+        "last_price": pl.Float64(),
+        "market_value": pl.Float64(),
     }
 )
 """What is held, by symbol. Units negative when short."""
 
-EQUITY = pl.Schema({"session": pl.Date, "ts": UTC_MICROS, "cash": pl.Float64, "equity": pl.Float64})
+EQUITY = pl.Schema({"session": pl.Date(), "ts": UTC_MICROS, "cash": pl.Float64(), "equity": pl.Float64()})
 """One row an observation; ts is the venue's time."""
 
 

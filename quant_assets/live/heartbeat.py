@@ -20,9 +20,11 @@ def beat(instance: dg.DagsterInstance, run: dg.DagsterRun, doing: str) -> None:
 
 def last_beat(instance: dg.DagsterInstance, run_id: str) -> datetime | None:
     """When the run last gave a sign of life (UTC); None before its first."""
-    page = instance.get_records_for_run(run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, limit=_LOOK_BACK, ascending=False)
+    page = instance.get_records_for_run(
+        run_id, of_type=dg.DagsterEventType.ENGINE_EVENT, limit=_LOOK_BACK, ascending=False
+    )
     for record in page.records:
         entry = record.event_log_entry
-        if entry.get_dagster_event().message.startswith(HEARTBEAT):
+        if (entry.get_dagster_event().message or "").startswith(HEARTBEAT):
             return datetime.fromtimestamp(entry.timestamp, UTC)
     return None

@@ -43,8 +43,8 @@ def live_job(world: World) -> dg.JobDefinition:
         name=LIVE_JOB,
         tags=tags,
         executor_def=dg.in_process_executor,
-        description="Trades one session's signals at the broker. Started by the supervisor sensor; terminating it stops "
-        "trading for the session, cleanly.",
+        description="Trades one session's signals at the broker. Started by the supervisor sensor; "
+        "terminating it stops trading for the session, cleanly.",
     )
     def live_trading() -> None:
         trade_session()
@@ -61,7 +61,9 @@ def trade(context: dg.OpExecutionContext, world: World) -> Summary:
     turn = world.turn(datetime.now(UTC))
     asked = context.run.tags.get(SESSION_TAG)
     if asked is not None and asked != turn.session.isoformat():
-        raise dg.Failure(f"this run is for {asked}, and the session to trade is {turn.session} by now", allow_retries=False)
+        raise dg.Failure(
+            f"this run is for {asked}, and the session to trade is {turn.session} by now", allow_retries=False
+        )
     journal, venue = Journal(world.journal), world.venue()
     try:
         _take_over(context, journal, turn.session)
@@ -69,7 +71,8 @@ def trade(context: dg.OpExecutionContext, world: World) -> Summary:
         signals = world.signals(turn.signals)
         if signals.is_empty():
             raise dg.Failure(
-                f"no signals of {world.settings.strategy} for {turn.signals}; materialize signals/daily", allow_retries=False
+                f"no signals of {world.settings.strategy} for {turn.signals}; materialize signals/daily",
+                allow_retries=False,
             )
         task = Assignment(turn.session, signals, _closes(world, turn.signals), lambda: _splits(world, turn.session))
         return Trader(task, venue, journal, world.settings, _hooks(context, world, turn, venue)).run()
@@ -146,5 +149,9 @@ def _observe(context: dg.OpExecutionContext, world: World, seen: Observation) ->
     }
     for name, frame in tables.items():
         world.write(("live", name), seen.session, frame)
-        metadata = {"dagster/partition_row_count": frame.height, "venue time": str(account.ts), "equity": account.equity}
+        metadata: dict[str, int | float | str] = {
+            "dagster/partition_row_count": frame.height,
+            "venue time": str(account.ts),
+            "equity": account.equity,
+        }
         context.log_event(dg.AssetObservation(["live", name], partition=seen.session.isoformat(), metadata=metadata))

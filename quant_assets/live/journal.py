@@ -20,25 +20,23 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from resources.brokers.base import Account, Fill, Order, OrderState, OrderStatus, OrderType, Side, TimeInForce, check_transition
+from resources.brokers.base import Account, Fill, Order, OrderState, OrderStatus, check_transition
+from resources.brokers.rows import FILL_COLUMNS, ORDER_COLUMNS, fill_of, fill_values, order_of, order_values
 from resources.durable import APPEND_ONLY, connect, transaction
 from resources.errors import QuantError
 
-_TABLES = """
+_TABLES = f"""
 CREATE TABLE leases (token INTEGER PRIMARY KEY, session TEXT NOT NULL, attempt INTEGER NOT NULL,
     holder TEXT NOT NULL, at TEXT NOT NULL);
 CREATE TABLE plans (session TEXT PRIMARY KEY, signals_session TEXT NOT NULL, intents INTEGER NOT NULL,
     token INTEGER NOT NULL, at TEXT NOT NULL);
 CREATE TABLE held (session TEXT NOT NULL, symbol TEXT NOT NULL, quantity REAL NOT NULL, PRIMARY KEY (session, symbol));
-CREATE TABLE intents (order_id TEXT PRIMARY KEY, session TEXT NOT NULL, number INTEGER NOT NULL, symbol TEXT NOT NULL,
-    side TEXT NOT NULL, quantity REAL NOT NULL, type TEXT NOT NULL, tif TEXT NOT NULL, submitted_at TEXT NOT NULL,
-    limit_price REAL, stop_price REAL, tag TEXT NOT NULL, refused TEXT, token INTEGER NOT NULL);
+CREATE TABLE intents (id TEXT PRIMARY KEY, {ORDER_COLUMNS}, session TEXT NOT NULL, number INTEGER NOT NULL,
+    refused TEXT, token INTEGER NOT NULL);
 CREATE TABLE transitions (number INTEGER PRIMARY KEY, order_id TEXT NOT NULL REFERENCES intents, state TEXT NOT NULL,
     filled REAL NOT NULL, reason TEXT NOT NULL, token INTEGER NOT NULL, at TEXT NOT NULL);
 CREATE INDEX transitions_of_order ON transitions (order_id, number);
-CREATE TABLE fills (id TEXT PRIMARY KEY, session TEXT NOT NULL, order_id TEXT NOT NULL, symbol TEXT NOT NULL,
-    side TEXT NOT NULL, quantity REAL NOT NULL, price REAL NOT NULL, commission REAL NOT NULL, ts TEXT NOT NULL,
-    reason TEXT NOT NULL, ambiguous INTEGER NOT NULL, token INTEGER NOT NULL, at TEXT NOT NULL);
+CREATE TABLE fills ({FILL_COLUMNS}, session TEXT NOT NULL, token INTEGER NOT NULL, at TEXT NOT NULL);
 CREATE TABLE seen (event INTEGER PRIMARY KEY, token INTEGER NOT NULL);
 CREATE TABLE equity (number INTEGER PRIMARY KEY, session TEXT NOT NULL, ts TEXT NOT NULL, cash REAL NOT NULL,
     equity REAL NOT NULL, token INTEGER NOT NULL);
@@ -95,7 +93,8 @@ class Journal:
             latest = connection.execute("SELECT * FROM leases ORDER BY token DESC LIMIT 1").fetchone()
             if latest is not None and latest["session"] == session.isoformat() and latest["attempt"] > attempt:
                 raise LeaseLostError(
-                    f"attempt {attempt} of {session} comes too late: attempt {latest['attempt']} ({latest['holder']}) has taken over"
+                    f"attempt {attempt} of {session} comes too late: "
+                    f"attempt {latest['attempt']} ({latest['holder']}) has taken over"
                 )
             token = (latest["token"] if latest else 0) + 1
             row = (token, session.isoformat(), attempt, holder, self._stamp())
@@ -105,12 +104,16 @@ class Journal:
 
     def last_attempt(self, session: date) -> int:
         """Highest attempt at the session that ever took the lease; 0 before the first."""
-        row = self._connection.execute("SELECT coalesce(max(attempt), 0) FROM leases WHERE session=?", (session.isoformat(),))
+        row = self._connection.execute(
+            "SELECT coalesce(max(attempt), 0) FROM leases WHERE session=?", (session.isoformat(),)
+        )
         return int(row.fetchone()[0])
 
     def check_lease(self) -> None:
         """Raise LeaseLostError unless this journal object holds the newest lease. Call before every send."""
-        latest = self._connection.execute("SELECT token, session, attempt, holder FROM leases ORDER BY token DESC LIMIT 1").fetchone()
+        latest = self._connection.execute(
+            "SELECT token, session, attempt, holder FROM leases ORDER BY token DESC LIMIT 1"
+        ).fetchone()
         if latest is None or self._token == 0:
             raise LeaseLostError(f"{self.path.name}: no lease taken; call take_lease first")
         if latest["token"] != self._token:
@@ -130,8 +133,13 @@ class Journal:
                 raise JournalError(f"{session}: already planned; a session is planned once")
             row = (session, plan.signals_session.isoformat(), len(plan.orders), self._token, self._stamp())
             connection.execute("INSERT INTO plans VALUES (?,?,?,?,?)", row)
-            connection.executemany("INSERT INTO held VALUES (?,?,?)", [(session, *item) for item in sorted(plan.held.items())])
-            rows = [(order.id, session, number, *_order_row(order), plan.refused.get(order.id), self._token) for number, order in enumerate(plan.orders)]
+            connection.executemany(
+                "INSERT INTO held VALUES (?,?,?)", [(session, *item) for item in sorted(plan.held.items())]
+            )
+            rows = [
+                (order.id, *order_values(order), session, number, plan.refused.get(order.id), self._token)
+                for number, order in enumerate(plan.orders)
+            ]
             connection.executemany(f"INSERT INTO intents VALUES ({','.join('?' * 14)})", rows)
             for order_id, reason in plan.refused.items():
                 self._add_transition(connection, order_id, OrderState.REJECTED, 0.0, reason)
@@ -187,36 +195,43 @@ class Journal:
             return None
         held = self._connection.execute("SELECT symbol, quantity FROM held WHERE session=?", (key,))
         intents = self._connection.execute("SELECT * FROM intents WHERE session=? ORDER BY number", (key,)).fetchall()
-        refused = {intent["order_id"]: intent["refused"] for intent in intents if intent["refused"] is not None}
+        refused = {intent["id"]: intent["refused"] for intent in intents if intent["refused"] is not None}
         signals_session = date.fromisoformat(row["signals_session"])
-        return Plan(session, signals_session, dict(map(tuple, held)), list(map(_order, intents)), refused)
+        return Plan(session, signals_session, dict(map(tuple, held)), list(map(order_of, intents)), refused)
 
     def orders(self, session: date) -> list[OrderStatus]:
         """Every order of the session as the journal knows it, in the order planned."""
         rows = self._connection.execute(
             "SELECT i.*, t.state, t.filled, t.reason FROM intents i LEFT JOIN transitions t "
-            "ON t.number = (SELECT max(number) FROM transitions WHERE order_id = i.order_id) "
+            "ON t.number = (SELECT max(number) FROM transitions WHERE order_id = i.id) "
             "WHERE i.session=? ORDER BY i.number",
             (session.isoformat(),),
         )
         return [
-            OrderStatus(_order(row), OrderState(row["state"] or OrderState.INTENDED), row["filled"] or 0.0, row["reason"] or "")
+            OrderStatus(
+                order_of(row),
+                OrderState(row["state"] or OrderState.INTENDED),
+                row["filled"] or 0.0,
+                row["reason"] or "",
+            )
             for row in rows
         ]
 
     def fills(self, session: date) -> list[Fill]:
         """Every fill applied in the session, in the order applied."""
         rows = self._connection.execute("SELECT * FROM fills WHERE session=? ORDER BY rowid", (session.isoformat(),))
-        return [_fill(row) for row in rows]
+        return [fill_of(row) for row in rows]
 
     def equity(self, session: date) -> list[Account]:
         """Cash and equity at each observation of the session, oldest first."""
-        rows = self._connection.execute("SELECT ts, cash, equity FROM equity WHERE session=? ORDER BY number", (session.isoformat(),))
+        rows = self._connection.execute(
+            "SELECT ts, cash, equity FROM equity WHERE session=? ORDER BY number", (session.isoformat(),)
+        )
         return [Account(datetime.fromisoformat(row["ts"]), row["cash"], row["equity"]) for row in rows]
 
     def knows(self, order_id: str) -> bool:
         """Whether an order of this id was ever intended, in any session."""
-        return self._connection.execute("SELECT 1 FROM intents WHERE order_id=?", (order_id,)).fetchone() is not None
+        return self._connection.execute("SELECT 1 FROM intents WHERE id=?", (order_id,)).fetchone() is not None
 
     def peak_equity(self) -> float:
         """Highest equity ever observed; 0.0 before the first observation."""
@@ -231,7 +246,7 @@ class Journal:
         before = OrderState(row["state"]) if row else OrderState.INTENDED
         if row is not None and (status.state, status.filled) == (before, row["filled"]):
             return
-        if not connection.execute("SELECT 1 FROM intents WHERE order_id=?", (status.order.id,)).fetchone():
+        if not connection.execute("SELECT 1 FROM intents WHERE id=?", (status.order.id,)).fetchone():
             raise JournalError(
                 f"order {status.order.id}: the venue reports it {status.state}, and the journal never intended it. "
                 "Another program trades this account, or the journal was replaced."
@@ -239,43 +254,25 @@ class Journal:
         check_transition(status.order.id, before, status.state)
         self._add_transition(connection, status.order.id, status.state, status.filled, status.reason)
 
-    def _add_transition(self, connection: sqlite3.Connection, order_id: str, state: OrderState, filled: float, reason: str) -> None:
+    def _add_transition(
+        self, connection: sqlite3.Connection, order_id: str, state: OrderState, filled: float, reason: str
+    ) -> None:
         row = (order_id, str(state), filled, reason, self._token, self._stamp())
-        connection.execute("INSERT INTO transitions (order_id, state, filled, reason, token, at) VALUES (?,?,?,?,?,?)", row)
+        connection.execute(
+            "INSERT INTO transitions (order_id, state, filled, reason, token, at) VALUES (?,?,?,?,?,?)", row
+        )
 
     def _add_fill(self, connection: sqlite3.Connection, fill: Fill) -> bool:
         known = connection.execute("SELECT * FROM fills WHERE id=?", (fill.id,)).fetchone()
         if known is not None:
-            if _fill(known) != fill:
-                raise JournalError(f"execution {fill.id}: reported twice with different contents: {_fill(known)} and {fill}")
+            if fill_of(known) != fill:
+                raise JournalError(
+                    f"execution {fill.id}: reported twice with different contents: {fill_of(known)} and {fill}"
+                )
             return False
-        row = (
-            fill.id, self._session, fill.order_id, fill.symbol, str(fill.side), fill.quantity, fill.price, fill.commission,
-            fill.ts.isoformat(), fill.reason, int(fill.ambiguous), self._token, self._stamp(),
-        )  # fmt: skip
+        row = (*fill_values(fill), self._session, self._token, self._stamp())
         connection.execute(f"INSERT INTO fills VALUES ({','.join('?' * 13)})", row)
         return True
 
     def _stamp(self) -> str:
         return self._now().isoformat()
-
-
-def _order_row(order: Order) -> tuple[object, ...]:
-    return (
-        order.symbol, str(order.side), order.quantity, str(order.type), str(order.tif), order.submitted_at.isoformat(),
-        order.limit_price, order.stop_price, order.tag,
-    )  # fmt: skip
-
-
-def _order(row: sqlite3.Row) -> Order:
-    return Order(
-        row["order_id"], row["symbol"], Side(row["side"]), row["quantity"], OrderType(row["type"]), TimeInForce(row["tif"]),
-        datetime.fromisoformat(row["submitted_at"]), row["limit_price"], row["stop_price"], row["tag"],
-    )  # fmt: skip
-
-
-def _fill(row: sqlite3.Row) -> Fill:
-    return Fill(
-        row["id"], row["order_id"], row["symbol"], Side(row["side"]), row["quantity"], row["price"], row["commission"],
-        datetime.fromisoformat(row["ts"]), row["reason"], bool(row["ambiguous"]),
-    )  # fmt: skip

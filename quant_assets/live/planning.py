@@ -63,7 +63,9 @@ def plan_session(
         raise ValueError("signals to trade must be one row a symbol, of one session and one strategy")
     unclear = signals.filter(~pl.col("target_weight").is_finite().fill_null(False))["symbol"].to_list()
     if unclear:
-        raise ValueError(f"{unclear} {signals['session'][0]}: target_weight is not a number; materialize signals/daily again")
+        raise ValueError(
+            f"{unclear} {signals['session'][0]}: target_weight is not a number; materialize signals/daily again"
+        )
     strategy, signals_session = signals["strategy"][0], signals["session"][0]
     orders: list[Order] = []
     for symbol, weight, wish in signals.sort("symbol").select("symbol", "target_weight", "order_intent").iter_rows():
@@ -72,9 +74,11 @@ def plan_session(
             continue
         side = Side.BUY if units > 0 else Side.SELL
         name = order_id(session, strategy, symbol)
-        orders.append(Order(name, symbol, side, abs(units), OrderType.MARKET, TimeInForce.DAY, submitted_at, tag=strategy))
+        orders.append(
+            Order(name, symbol, side, abs(units), OrderType.MARKET, TimeInForce.DAY, submitted_at, tag=strategy)
+        )
     orders.sort(key=lambda order: not is_reducing(order, book.held.get(order.symbol, 0.0)))
-    decisions = check(orders, book.held, book.equity, book.peak_equity, book.prices, limits)
+    decisions = check(orders, book.held, book.prices, equity=book.equity, peak_equity=book.peak_equity, limits=limits)
     refused = {decision.order.id: decision.reason for decision in decisions if not decision.accepted}
     return Plan(session, signals_session, dict(book.held), orders, refused)
 

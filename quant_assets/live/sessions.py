@@ -59,9 +59,13 @@ def turn(settings: Settings, now: datetime) -> Turn:
     if end is not None:
         recorded = sessions(settings.calendar, max(settings.dates.start, end - _AROUND), end)
         if recorded.height < 2:
-            raise ConfigError(f"dates: {settings.dates.start} to {end} holds {recorded.height} session(s); a replay needs two")
+            raise ConfigError(
+                f"dates: {settings.dates.start} to {end} holds {recorded.height} session(s); a replay needs two"
+            )
         return Turn(recorded["session"][-2], recorded["session"][-1], recorded["open"][-1], None)
     near = sessions(settings.calendar, now.date() - _AROUND, now.date() + _AROUND)
     begun = [opens for opens in near["open"] if opens - PREOPEN <= now]
     place = len(begun) - 1
-    return Turn(near["session"][place - 1], near["session"][place], near["open"][place], near["open"][place + 1] - PREOPEN)
+    return Turn(
+        near["session"][place - 1], near["session"][place], near["open"][place], near["open"][place + 1] - PREOPEN
+    )

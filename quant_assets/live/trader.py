@@ -102,7 +102,9 @@ class Summary:
 class Trader:
     """Trades one session. `journal` must hold the lease; `run` is called once."""
 
-    def __init__(self, assignment: Assignment, broker: Broker, journal: Journal, settings: LiveSettings, hooks: Hooks) -> None:
+    def __init__(
+        self, assignment: Assignment, broker: Broker, journal: Journal, settings: LiveSettings, hooks: Hooks
+    ) -> None:
         self._task = assignment
         self._broker = broker
         self._journal = journal
@@ -144,10 +146,14 @@ class Trader:
         """Decide the session's orders and record them, all in one transaction."""
         equity = self._broker.account().equity
         held = {position.symbol: position.quantity for position in self._broker.positions()}
-        known = {position.symbol: position.last_price for position in self._broker.positions()} | dict(self._task.prices)
+        known = {position.symbol: position.last_price for position in self._broker.positions()} | dict(
+            self._task.prices
+        )
         peak = max(self._journal.peak_equity(), equity)
         book = Book(held, equity, peak, known)
-        plan = plan_session(self._task.signals, self._task.session, book, self._hooks.market_now(), self._settings.limits)
+        plan = plan_session(
+            self._task.signals, self._task.session, book, self._hooks.market_now(), self._settings.limits
+        )
         self._journal.record_plan(plan)
         return plan
 
@@ -194,7 +200,9 @@ class Trader:
         orders = self._journal.orders(self._task.session)
         sent = [status for status in orders if status.order.id not in plan.refused]
         unfilled = {
-            status.order.id: f"{status.state}: {status.reason}" for status in sent if status.state is not OrderState.FILLED
+            status.order.id: f"{status.state}: {status.reason}"
+            for status in sent
+            if status.state is not OrderState.FILLED
         }
         fills = self._journal.fills(self._task.session)
         equity = self._broker.account().equity
@@ -221,7 +229,11 @@ class Trader:
         """Everything in which the journal and the venue contradict each other."""
         session = self._task.session
         at_venue = {status.order.id: status for status in self._broker.orders()}
-        faults = [f"the venue holds {name}, which the journal never intended" for name in at_venue if not self._journal.knows(name)]
+        faults = [
+            f"the venue holds {name}, which the journal never intended"
+            for name in at_venue
+            if not self._journal.knows(name)
+        ]
         plan = self._journal.plan(session)
         if plan is None:
             return faults
@@ -236,7 +248,11 @@ def compare_order(journal: OrderStatus, venue: OrderStatus | None) -> list[str]:
     """What contradicts between an order in the journal and the venue's word on it."""
     name = journal.order.id
     if venue is None:
-        return [] if journal.state is OrderState.INTENDED else [f"{name} is {journal.state} in the journal, unknown to the venue"]
+        return (
+            []
+            if journal.state is OrderState.INTENDED
+            else [f"{name} is {journal.state} in the journal, unknown to the venue"]
+        )
     faults = []
     if journal.state != venue.state:
         faults.append(f"{name} is {journal.state} in the journal, {venue.state} at the venue")

@@ -16,7 +16,7 @@ from quant_assets.partitions import CUTOFFS, SESSIONS, SETTINGS, date_keys, in_p
 from quant_assets.plots import ic_picture
 from quant_assets.versions import code_version
 from resources.lake_io import PARTITION_COLUMN, Frames, Table
-from resources.tracking import Tracking
+from resources.tracking import Tracking, TrackingError
 
 MODEL = "lightgbm"
 
@@ -74,7 +74,8 @@ def champion_asset(context: dg.AssetExecutionContext, scores: pl.LazyFrame, trac
     versions = scores.select("model_version", champion_cutoff="cutoff").unique().collect()
     frame = decisions.join(versions, on="champion_cutoff", how="left").filter(in_partitions(context, "cutoff"))
     newest = decisions.filter(pl.col("cutoff") == pl.col("cutoff").max())
-    tracking.set_aliases(MODEL, champion=newest["champion_cutoff"][0], challenger=newest["cutoff"][0])
+    for alias, column in (("champion", "champion_cutoff"), ("challenger", "cutoff")):
+        tracking.set_alias(MODEL, alias, _version(tracking, str(newest[column][0])))
     show(context, {"preview": preview(frame, 12), "champion": str(newest["champion_cutoff"][0])})
     return frame
 
@@ -112,7 +113,8 @@ def predictions_asset(context: dg.AssetExecutionContext, panel: Table, champions
             until = serving[position + 1][0] if position + 1 < len(serving) else "9999"
             window = [key for key in keys if since <= key < until]
             if window:
-                yield predict(tracking.load(MODEL, date.fromisoformat(model_cutoff)), panel.scan(dates=window))
+                stored = tracking.load(MODEL, _version(tracking, model_cutoff))
+                yield predict(FittedModel.restore(stored.booster_text, stored.details), panel.scan(dates=window))
                 context.log.info(f"{window[0]} to {window[-1]} scored by the model of {model_cutoff}")
 
     return watched(context, parts(), lambda last, rows: {"rows": rows, "preview": preview(last.drop("ts", "known_at"))})
@@ -126,9 +128,28 @@ def _serving(champions: Table) -> list[tuple[str, str]]:
     return [(str(cutoff), str(serving)) for cutoff, serving in frame.iter_rows()]
 
 
+def _version(tracking: Tracking, cutoff: str) -> int:
+    version = tracking.find(MODEL, cutoff)
+    if version is None:
+        raise TrackingError(f"model {MODEL} of cut-off {cutoff} is not in MLflow; materialize models/{MODEL} for {cutoff}")
+    return version
+
+
 def _window(table: Table, first: str, until: str) -> pl.LazyFrame:
     return table.scan(dates=[key for key in table.dates if first <= key < until])
 
 
 def _record(context: dg.AssetExecutionContext, tracking: Tracking, model: FittedModel) -> None:
-    raise NotImplementedError
+    """The model, its settings and its fold scores in MLflow: one run a cut-off."""
+    with tracking.run(
+        f"models/{MODEL}",
+        str(model.cutoff),
+        dagster_run_id=context.run_id,
+        data_version=model.version,
+        code_version=context.assets_def.code_versions_by_key[context.asset_key],
+    ) as run:
+        run.params({**SETTINGS.model.model_dump(mode="json"), "rows": model.rows, "symbols": model.symbols})
+        run.metrics({"mean_ic": model.mean_ic})
+        for number, fold in enumerate(model.folds, 1):
+            run.metrics({"ic": fold.ic, "ic_tstat": fold.ic_tstat, "hit_rate": fold.hit_rate}, step=number)
+        run.model(MODEL, model.booster_text, model.details())

@@ -266,11 +266,12 @@ def _calibrate(held_out: pl.DataFrame) -> Calibration:
 
 def _score(booster: Any, model: FittedModel, matrix: Floats, threads: int) -> pl.DataFrame:
     scores = booster.predict(matrix, num_threads=threads)
+    reasons = _reasons(contributions(booster, matrix), model.feature_names)
     return pl.DataFrame(
         {
             "score": scores,
             "confidence": model.calibration.confidence(scores),
-            "reasons": pl.Series(_reasons(contributions(booster, matrix), model.feature_names), dtype=pl.List(pl.String)),
+            "reasons": pl.Series(reasons, dtype=pl.List(pl.String)),
         }
     ).with_columns(model_version=pl.lit(model.version), cutoff=pl.lit(model.cutoff))
 

@@ -55,9 +55,10 @@ def is_reducing(order: Order, held: float) -> bool:
 def check(
     orders: Sequence[Order],
     positions: Mapping[str, float],
+    prices: Mapping[str, float],
+    *,
     equity: float,
     peak_equity: float,
-    prices: Mapping[str, float],
     limits: LimitSettings,
     sent: int = 0,
 ) -> list[Decision]:
@@ -66,7 +67,7 @@ def check(
     `positions` are units held by symbol, `prices` the last price by symbol in account currency,
     `peak_equity` the highest equity so far and `sent` the orders already sent in this session.
     """
-    book = _Book(dict(positions), equity, peak_equity, prices, limits, sent)
+    book = _Book(dict(positions), prices, equity, peak_equity, limits, sent)
     verdicts: dict[int, Decision] = {}
     for index, order in enumerate(orders):
         if is_reducing(order, book.held.get(order.symbol, 0.0)):
@@ -82,9 +83,9 @@ class _Book:
     """The account as it will stand once the orders accepted so far have filled."""
 
     held: dict[str, float]
+    prices: Mapping[str, float]
     equity: float
     peak_equity: float
-    prices: Mapping[str, float]
     limits: LimitSettings
     sent: int
     gross: float = field(init=False)
@@ -131,7 +132,9 @@ class _Book:
         if not _positive(self.equity):
             return "equity", f"equity is {self.equity}; only orders that reduce exposure pass"
         if not math.isfinite(self.gross):
-            unpriced = sorted(symbol for symbol, units in self.held.items() if not math.isfinite(self._value(symbol, units)))
+            unpriced = sorted(
+                symbol for symbol, units in self.held.items() if not math.isfinite(self._value(symbol, units))
+            )
             return "price", f"{', '.join(unpriced)} held without a usable price, so exposure is unknown"
         return None
 

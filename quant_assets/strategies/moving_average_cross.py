@@ -15,7 +15,7 @@ class MovingAverageCross(Strategy):
     """Long while the average of the last `fast` closes is above that of the last `slow`, else flat.
 
     Each name weighs 1/(tradable names), counted on the first session of the month, when holdings are also brought
-    back to their weights; entries and exits come on any session.
+    back to their weights; more names than then share the whole. Entries and exits come on any session.
 
     Source: Brock, Lakonishok and LeBaron (1992), "Simple Technical Trading Rules and the Stochastic Properties of
     Stock Returns", the variable-length moving average.
@@ -49,10 +49,13 @@ class MovingAverageCross(Strategy):
             # close/slow over close/fast is fast/slow: how far the shorter average is above the longer one.
             .with_columns(score=slow / fast - 1, confidence=pl.lit(None, pl.Float64))
         )
-        weights = frame.filter(pl.col("rebalance")).group_by("decided").agg(weight=1.0 / pl.len())
+        names = frame.filter(pl.col("rebalance")).group_by("decided").agg(names=pl.len())
+        # Counting anew each day would resize every holding whenever one name is halted.
+        weight = 1.0 / pl.max_horizontal("names", pl.len().over("session"))
+        long = (pl.col("score") > 0) & pl.col("names").is_not_null()
         return to_intents(
-            frame.join(weights, on="decided", how="left").with_columns(
-                target_weight=pl.when(pl.col("score") > 0).then("weight").fill_null(0.0),
+            frame.join(names, on="decided", how="left").with_columns(
+                target_weight=pl.when(long).then(weight).otherwise(0.0),
                 reason=pl.format(f"sma {self.fast}/{self.slow} {{}}", percent(pl.col("score"))).fill_null(
                     f"sma {self.slow} is warming up"
                 ),

@@ -25,7 +25,7 @@ At the open, fills that free the account come before fills that load it. Inside 
 loading comes before freeing, stops before limits; fills that compete for the bar's volume are flagged `ambiguous`.
 
 `simulated.Exchange` is the interface for a live feed, `venue.Venue` the arrays that backtests drive,
-`matching.trade_session` the compiled rules that both call.
+`session.trade_session` the compiled rules that both call.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import numba
 
@@ -15,7 +15,8 @@ T = TypeVar("T")
 
 def compiled(function: Callable[P, T]) -> Callable[P, T]:
     """Compile for calls from other compiled functions only: without Python wrappers it takes two thirds of the time."""
-    result: Callable[P, T] = numba.njit(no_cpython_wrapper=True, no_cfunc_wrapper=True)(function)
+    bare: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    result: Callable[P, T] = numba.njit(**bare)(function)
     return result
 
 

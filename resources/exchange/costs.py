@@ -1,8 +1,9 @@
-"""What trading costs: fills rules 12 to 15. Importing this module loads numba; `Terms` is in terms.py."""
+"""What trading costs: fills rules 12 to 15. Importing this module loads numba; the numbers are in terms.py."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from resources.exchange.compiled import compiled
 from resources.exchange.terms import Terms
@@ -14,19 +15,20 @@ SECONDS_PER_YEAR = 365.0 * 86_400.0
 
 
 @compiled
-def fill_price(terms: Terms, side: int, reference: float, taker: bool, limit: float, tick: float) -> float:
+def fill_price(terms: Terms, order: Any, reference: float, taker: bool, tick: float) -> float:
     """Price after half the spread and slippage (rules 12, 13), rounded to the tick against the account (rule 10).
 
-    Only an order that takes liquidity pays them. Never worse than `limit`, where that is not NaN (rule 15).
+    Only an order that takes liquidity pays them. Never worse than the order's limit, if it has one (rule 15).
     """
+    side, limit = order.side, order.limit
     share = min(terms.half_spread + terms.slippage, MOST) if taker else 0.0
-    price = reference * (1.0 + side * share)
+    price: float = reference * (1.0 + side * share)
     if tick > 0.0:
         # The tolerance keeps a price that is on its tick, but for binary rounding, where it is.
         price = (math.ceil(price / tick - 1e-6) if side > 0 else max(math.floor(price / tick + 1e-6), 1.0)) * tick
-    if side > 0:
-        return limit if price > limit else price
-    return limit if price < limit else price
+    if side * price > side * limit:
+        price = limit
+    return price
 
 
 @compiled

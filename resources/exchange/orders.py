@@ -38,11 +38,11 @@ def first_fault(orders: Columns) -> tuple[int, str] | None:
     stopped = np.isin(orders.kind, (STOP, STOP_LIMIT))
     whole = np.abs(quantity / orders.lot - np.round(quantity / orders.lot)) <= 1e-9
     rules = [
-        (orders.sized & ~(np.isfinite(quantity) & (quantity > 0)), "quantity", quantity, "must be a positive number; the side says which way"),
-        (orders.sized & ~whole, "quantity", quantity, "must be a multiple of the lot"),
-        (limited & ~(np.isfinite(limit) & (limit > 0)), "limit_price", limit, "limit and stop_limit orders need a positive one"),
+        (orders.sized & ~(np.isfinite(quantity) & (quantity > 0)), "quantity", quantity, "it must be positive"),
+        (orders.sized & ~whole, "quantity", quantity, "it must be a multiple of the lot"),
+        (limited & ~(np.isfinite(limit) & (limit > 0)), "limit_price", limit, "a limit order needs a positive one"),
         (~limited & ~np.isnan(limit), "limit_price", limit, "only limit and stop_limit orders have one"),
-        (stopped & ~(np.isfinite(stop) & (stop > 0)), "stop_price", stop, "stop and stop_limit orders need a positive one"),
+        (stopped & ~(np.isfinite(stop) & (stop > 0)), "stop_price", stop, "a stop order needs a positive one"),
         (~stopped & ~np.isnan(stop), "stop_price", stop, "only stop and stop_limit orders have one"),
         (stopped & np.isin(orders.tif, (IOC, FOK)), "tif", orders.tif, "a stop waits for its price: use day or gtc"),
     ]
@@ -50,7 +50,9 @@ def first_fault(orders: Columns) -> tuple[int, str] | None:
     if not found:
         return None
     row, field, values, mend = min(found, key=lambda fault: fault[0])
-    value = TIFS[int(values[row])].value if field == "tif" else "missing" if np.isnan(values[row]) else repr(float(values[row]))
+    value = "missing" if np.isnan(values[row]) else f"{values[row]:.10g}"
+    if field == "tif":
+        value = TIFS[int(values[row])].value
     return row, f"{field} is {value}; {mend}"
 
 

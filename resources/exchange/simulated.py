@@ -153,7 +153,8 @@ class Exchange:
             limit_price=None if np.isnan(limit) else limit,
             stop_price=None if np.isnan(stop) else stop,
         )
-        return OrderStatus(seen, STATES[record["state"]], float(record["filled"]), order_reason(record, self._max_gross))
+        reason = order_reason(record, self._max_gross)
+        return OrderStatus(seen, STATES[record["state"]], float(record["filled"]), reason)
 
     def orders(self) -> list[OrderStatus]:
         """Every order ever submitted, in that order."""
@@ -168,7 +169,7 @@ class Exchange:
         Raises OrderError if `ts` is naive or not later than the session before, BarSchemaError on an impossible bar.
         """
         if ts.tzinfo is None or (self._now is not None and ts <= self._now):
-            raise OrderError(f"bars at {ts}: sessions come in order of time, with a time zone; the last was {self._now}")
+            raise OrderError(f"bars at {ts}: sessions come in order, with a time zone; the last was {self._now}")
         for symbol, bar in bars.items():
             _check(symbol, ts, bar)
         numbers = {symbol: self._number(symbol) for symbol in bars}

@@ -44,7 +44,7 @@ class Venue:
 
     def __init__(self, terms: Terms, cash: float, listings: Sequence[Listing], book: Records | None = None) -> None:
         """`book`: ORDER rows that will be `activate`d later; without it, `add` fills a growing book."""
-        from resources.exchange.matching import trade_session  # loads numba, and compiles on the first machine
+        from resources.exchange.session import trade_session  # loads numba, and compiles on the first machine
 
         self._trade_session = trade_session
         self.terms = terms
@@ -144,7 +144,7 @@ class Venue:
         scale = max(abs(equity), account[GROSS], 1.0)
         if not abs(equity - account[EQUITY]) <= 1e-9 * scale:
             raise IdentityError(
-                f"session that opens at {np.datetime64(now, 'us')}: cash {account[CASH]!r} + positions {account[VALUE]!r} "
-                f"is not the equity {account[EQUITY]!r} that prices, fills and costs lead to"
+                f"session that opens at {np.datetime64(now, 'us')}: cash {account[CASH]!r} + positions "
+                f"{account[VALUE]!r} is not the equity {account[EQUITY]!r} that prices, fills and costs lead to"
             )
         account[EQUITY] = equity  # each session is proved by itself; rounding does not pile up

@@ -169,12 +169,12 @@ class _Store:
         return pl.concat(parts)
 
     def _refuse_off_open(self, rows: pl.DataFrame, start: date, end: date) -> None:
-        opens = sessions(self.calendar, start, end).select("session", "open")
-        off = rows.join(opens, on="session").filter(pl.col("ts") != pl.col("open")).head(1)
+        opens = sessions(self.calendar, start, end).select("session", opening="open")
+        off = rows.join(opens, on="session").filter(pl.col("ts") != pl.col("opening")).head(1)
         if off.height:
             row = off.row(0, named=True)
             raise BarSchemaError(
-                f"{row['symbol']} {row['session']}: ts is {row['ts']}; it must be the session's open, {row['open']} "
+                f"{row['symbol']} {row['session']}: ts is {row['ts']}; it must be the session's open, {row['opening']} "
                 f"({Path(row['file']).name}). Give that, or a column date instead."
             )
 

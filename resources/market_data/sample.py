@@ -26,6 +26,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import date
 from functools import lru_cache
+from itertools import pairwise
 
 import polars as pl
 
@@ -147,7 +148,7 @@ def derive_actions(symbol: str) -> pl.DataFrame:
     """
     rows: list[tuple[str, date, str, float]] = []
     segments = list(_segments(_prices(symbol)))
-    for before, after in zip(segments, segments[1:], strict=False):
+    for before, after in pairwise(segments):
         split, dividend = _explain(before, after)
         if split == 1.0 and dividend == 0.0:
             raise BarSchemaError(

@@ -58,8 +58,9 @@ PAUSES = (2.0, 8.0, 32.0)
 class Yahoo:
     """Provider of Yahoo Finance. Symbols are Yahoo's own: BRK-B, VOD.L, ^GSPC.
 
-    `timeout_seconds`: how long one request may take. `session`: a curl_cffi (or requests) session to use instead of
-    yfinance's own; yfinance shares it within the process. `exclude`: rows to leave out.
+    `timeout_seconds`: how long one request for data may take (yfinance gives its cookie 30 s).
+    `session`: a curl_cffi or requests session in place of yfinance's own; yfinance shares it within the process.
+    `exclude`: rows to leave out.
 
     >>> from datetime import date
     >>> Yahoo().bars(["AAPL"], date(2024, 1, 2), date(2024, 1, 31)).collect()  # doctest: +SKIP
@@ -140,9 +141,9 @@ class Yahoo:
         from yfinance.exceptions import YFRateLimitError
 
         midnight = datetime(start.year, start.month, start.day, tzinfo=UTC)
-        params = {  # a day more on each side: Yahoo counts in the exchange's time zone
-            "period1": int((midnight - timedelta(days=1)).timestamp()),
-            "period2": int((now + timedelta(days=1)).timestamp()),
+        params = {
+            "period1": int((midnight - timedelta(days=1)).timestamp()),  # east of UTC the session opens a day earlier
+            "period2": int(now.timestamp()),
             "interval": "1d",
             "events": "div,splits",
         }

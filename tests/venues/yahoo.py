@@ -6,6 +6,7 @@ and sends prices as 32-bit floats. Faults are data: a plan of names, one taken b
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import struct
@@ -183,10 +184,12 @@ class YahooVenue:
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 answer = venue.answer(self.path)
-                self.send_response(answer.status)
-                self.send_header("Content-Length", str(len(answer.body) if answer.length is None else answer.length))
-                self.end_headers()
-                self.wfile.write(answer.body)
+                with contextlib.suppress(ConnectionError):  # a client that gave up waiting is gone
+                    self.send_response(answer.status)
+                    length = len(answer.body) if answer.length is None else answer.length
+                    self.send_header("Content-Length", str(length))
+                    self.end_headers()
+                    self.wfile.write(answer.body)
 
             do_POST = do_GET
 

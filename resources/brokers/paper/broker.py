@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 from resources.brokers.base import Account, Fill, Order, OrderState, OrderStatus, Position, TimeInForce
 from resources.brokers.paper.feed import STEPS, Day, Feed
-from resources.brokers.paper.ledger import Ledger, PaperVenueError, bars_content, order_content, order_of
+from resources.brokers.paper.ledger import Ledger, PaperVenueError, bars_content
+from resources.brokers.rows import order_of
 from resources.config import BacktestSettings
 from resources.durable import transaction
 from resources.exchange import Bar, Exchange, Listing
@@ -47,6 +48,7 @@ class PaperBroker:
         path: Path,
         feed: Feed,
         terms: BacktestSettings,
+        *,
         replay: bool,
         listings: dict[str, Listing] | None = None,
         now: Callable[[], datetime] = _wall_clock,
@@ -85,7 +87,9 @@ class PaperBroker:
                 )
             if last is not None and not last["closed"]:
                 self._expire(NO_BAR)
-                self._ledger.move_session(date.fromisoformat(last["session"]), last["step"], datetime.fromisoformat(last["ts"]), True)
+                self._ledger.move_session(
+                    date.fromisoformat(last["session"]), last["step"], datetime.fromisoformat(last["ts"]), True
+                )
             self._ledger.add_session(session, opens, opens - BEFORE_OPEN)
 
     def ready(self) -> None:
@@ -115,7 +119,7 @@ class PaperBroker:
                 return known
             received = self.now()
             self._ledger.add_order(order, self._session()["session"], received)
-            self._tell("submit", order_content(replace(order, submitted_at=received)))
+            self._tell("submit", _content(order, received))
             return self._publish(order.id)
 
     def cancel(self, order_id: str) -> OrderStatus:
@@ -170,7 +174,9 @@ class PaperBroker:
 
     def _open(self, day: Day) -> None:
         """Offer the day's bars to the exchange: everything that fills today fills now."""
-        wanted = {status.order.symbol for status in self._ledger.open_orders()} | {one.symbol for one in self._ledger.positions()}
+        wanted = {status.order.symbol for status in self._ledger.open_orders()} | {
+            one.symbol for one in self._ledger.positions()
+        }
         bars = {symbol: bar for symbol, bar in sorted(day.bars.items()) if symbol in wanted}
         for fill in self._tell("session", {"ts": day.opens.isoformat(), "bars": bars_content(bars)}):
             self._ledger.add_execution(fill)
@@ -183,11 +189,12 @@ class PaperBroker:
     def _mark(self, day: Day, step: int) -> None:
         prices = {one.symbol: day.price(one.symbol, step) for one in self._ledger.positions()}
         self._ledger.set_positions(
-            one if (price := prices[one.symbol]) is None else replace(one, last_price=price) for one in self._ledger.positions()
+            one if (price := prices[one.symbol]) is None else replace(one, last_price=price)
+            for one in self._ledger.positions()
         )
 
     def _expire(self, reason: str) -> None:
-        """End the day orders that the exchange never had a bar for: it knows no such end, so they are cancelled there."""
+        """End the day orders that the exchange had no bar for. It knows no such end: there they are cancelled."""
         for status in self._ledger.open_orders():
             if status.order.tif is TimeInForce.DAY:
                 self._tell("cancel", {"id": status.order.id})
@@ -258,11 +265,16 @@ class PaperBroker:
                 self._told = number
             if executed != self._ledger.executions():
                 raise PaperVenueError(
-                    f"{self._ledger.path}: replayed, the account's orders would not execute as they did. The exchange's rules "
-                    "have changed since; move the file away to open a new account."
+                    f"{self._ledger.path}: replayed, the account's orders would not execute as they did. "
+                    "The exchange's rules have changed since; move the file away to open a new account."
                 )
             self._exchange = exchange
         return self._exchange
+
+
+def _content(order: Order, received: datetime) -> dict[str, Any]:
+    """An order as JSON can hold it, with the venue's own time of receipt."""
+    return {**asdict(order), "submitted_at": received.isoformat()}
 
 
 def _warm_up(terms: BacktestSettings) -> None:

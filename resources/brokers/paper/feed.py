@@ -82,16 +82,16 @@ class Feed:
         self._seconds = seconds
         self._clock = clock
         self._day: tuple[date, Day] | None = None
-        self._looked: float | None = None
+        self._looked: tuple[date, float] | None = None
         self._started: tuple[float, int] | None = None
 
     def day(self, session: date) -> Day | None:
         """The session's bars; None while they are not recorded."""
         if self._day is not None and self._day[0] == session:
             return self._day[1]
-        if self._looked is not None and self._clock() - self._looked < LOOK_SECONDS:
+        if self._looked is not None and self._looked[0] == session and self._clock() - self._looked[1] < LOOK_SECONDS:
             return None
-        self._looked = self._clock()
+        self._looked = (session, self._clock())
         frame = self._bars(session)
         if frame.is_empty():
             return None

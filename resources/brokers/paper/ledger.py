@@ -1,12 +1,12 @@
 """The paper venue's books, in one SQLite file that outlives whoever trades there.
 
-    account     the terms the account was opened with, and its cash
-    calls       everything the exchange was told, in order: telling it again restores it
-    sessions    how far each session has got (step: null before the open, STEPS at the close)
-    orders      every order by its client id, as it stands
-    executions  every execution by its id
-    positions   what is held now
-    events      what happened, numbered: a state of an order, or an execution
+account     the terms the account was opened with, and its cash
+calls       everything the exchange was told, in order: telling it again restores it
+sessions    how far each session has got (step: null before the open, STEPS at the close)
+orders      every order by its client id, as it stands
+executions  every execution by its id
+positions   what is held now
+events      what happened, numbered: a state of an order, or an execution
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
-from resources.brokers.base import Account, Fill, Order, OrderState, OrderStatus, OrderType, Position, Side, TimeInForce
+from resources.brokers.base import Account, Fill, Order, OrderState, OrderStatus, Position
+from resources.brokers.rows import FILL_COLUMNS, ORDER_COLUMNS, fill_of, fill_values, order_of, order_values
 from resources.durable import APPEND_ONLY, connect
 from resources.errors import QuantError
 from resources.exchange import Bar
 
-_SCHEMA = """
+_SCHEMA = f"""
 CREATE TABLE account (id INTEGER PRIMARY KEY CHECK (id = 1), terms TEXT NOT NULL, cash REAL NOT NULL);
 CREATE TABLE calls (number INTEGER PRIMARY KEY, kind TEXT NOT NULL, content TEXT NOT NULL);
-CREATE TABLE sessions (session TEXT PRIMARY KEY, opens TEXT NOT NULL, ts TEXT NOT NULL, step INTEGER, closed INTEGER NOT NULL);
-CREATE TABLE orders (id TEXT PRIMARY KEY, number INTEGER NOT NULL UNIQUE, session TEXT NOT NULL, received_at TEXT NOT NULL,
-    symbol TEXT NOT NULL, side TEXT NOT NULL, quantity REAL NOT NULL, type TEXT NOT NULL, tif TEXT NOT NULL,
-    submitted_at TEXT NOT NULL, limit_price REAL, stop_price REAL, tag TEXT NOT NULL,
-    state TEXT NOT NULL, filled REAL NOT NULL, reason TEXT NOT NULL);
-CREATE TABLE executions (id TEXT PRIMARY KEY, number INTEGER NOT NULL UNIQUE, order_id TEXT NOT NULL, symbol TEXT NOT NULL,
-    side TEXT NOT NULL, quantity REAL NOT NULL, price REAL NOT NULL, commission REAL NOT NULL, ts TEXT NOT NULL,
-    reason TEXT NOT NULL, ambiguous INTEGER NOT NULL);
-CREATE TABLE positions (symbol TEXT PRIMARY KEY, quantity REAL NOT NULL, average_price REAL NOT NULL, last_price REAL NOT NULL);
-CREATE TABLE events (number INTEGER PRIMARY KEY, order_id TEXT, execution_id TEXT, state TEXT, quantity REAL, filled REAL, reason TEXT);
+CREATE TABLE sessions (session TEXT PRIMARY KEY, opens TEXT NOT NULL, ts TEXT NOT NULL, step INTEGER,
+    closed INTEGER NOT NULL);
+CREATE TABLE orders (id TEXT PRIMARY KEY, {ORDER_COLUMNS}, number INTEGER NOT NULL UNIQUE, session TEXT NOT NULL,
+    received_at TEXT NOT NULL, state TEXT NOT NULL, filled REAL NOT NULL, reason TEXT NOT NULL);
+CREATE TABLE executions ({FILL_COLUMNS}, number INTEGER NOT NULL UNIQUE);
+CREATE TABLE positions (symbol TEXT PRIMARY KEY, quantity REAL NOT NULL, average_price REAL NOT NULL,
+    last_price REAL NOT NULL);
+CREATE TABLE events (number INTEGER PRIMARY KEY, order_id TEXT, execution_id TEXT, state TEXT, quantity REAL,
+    filled REAL, reason TEXT);
 """ + "".join(APPEND_ONLY.format(table=table) for table in ("calls", "executions", "events"))
 
 
@@ -68,11 +68,15 @@ class Ledger:
 
     def last_session(self) -> sqlite3.Row | None:
         """The newest session's row: session, opens, ts, step, closed."""
-        row: sqlite3.Row | None = self.connection.execute("SELECT * FROM sessions ORDER BY session DESC LIMIT 1").fetchone()
+        row: sqlite3.Row | None = self.connection.execute(
+            "SELECT * FROM sessions ORDER BY session DESC LIMIT 1"
+        ).fetchone()
         return row
 
     def add_session(self, session: date, opens: datetime, ts: datetime) -> None:
-        self.connection.execute("INSERT INTO sessions VALUES (?,?,?,NULL,0)", (session.isoformat(), opens.isoformat(), ts.isoformat()))
+        self.connection.execute(
+            "INSERT INTO sessions VALUES (?,?,?,NULL,0)", (session.isoformat(), opens.isoformat(), ts.isoformat())
+        )
 
     def move_session(self, session: date, step: int | None, ts: datetime, closed: bool) -> None:
         row = (step, ts.isoformat(), int(closed), session.isoformat())
@@ -95,12 +99,8 @@ class Ledger:
 
     def add_order(self, order: Order, session: str, received_at: datetime) -> None:
         """A new order, before the exchange has judged it."""
-        number = self._next("orders")
-        row = (
-            order.id, number, session, received_at.isoformat(), order.symbol, str(order.side), order.quantity, str(order.type),
-            str(order.tif), order.submitted_at.isoformat(), order.limit_price, order.stop_price, order.tag,
-            str(OrderState.INTENDED), 0.0, "",
-        )  # fmt: skip
+        state = (self._next("orders"), session, received_at.isoformat(), str(OrderState.INTENDED), 0.0, "")
+        row = (order.id, *order_values(order), *state)
         self.connection.execute(f"INSERT INTO orders VALUES ({','.join('?' * 16)})", row)
 
     def _next(self, table: str) -> int:
@@ -124,24 +124,30 @@ class Ledger:
     def move_order(self, status: OrderStatus) -> None:
         """Write down where an order stands now, as a numbered event too."""
         order = status.order
-        row = (order.quantity, order.limit_price, order.stop_price, str(status.state), status.filled, status.reason, order.id)
+        row = (
+            order.quantity,
+            order.limit_price,
+            order.stop_price,
+            str(status.state),
+            status.filled,
+            status.reason,
+            order.id,
+        )
         self.connection.execute(
             "UPDATE orders SET quantity=?, limit_price=?, stop_price=?, state=?, filled=?, reason=? WHERE id=?", row
         )
         event = (order.id, str(status.state), order.quantity, status.filled, status.reason)
-        self.connection.execute("INSERT INTO events (order_id, state, quantity, filled, reason) VALUES (?,?,?,?,?)", event)
+        self.connection.execute(
+            "INSERT INTO events (order_id, state, quantity, filled, reason) VALUES (?,?,?,?,?)", event
+        )
 
     def add_execution(self, fill: Fill) -> None:
-        number = self._next("executions")
-        row = (
-            fill.id, number, fill.order_id, fill.symbol, str(fill.side), fill.quantity, fill.price, fill.commission,
-            fill.ts.isoformat(), fill.reason, int(fill.ambiguous),
-        )  # fmt: skip
+        row = (*fill_values(fill), self._next("executions"))
         self.connection.execute(f"INSERT INTO executions VALUES ({','.join('?' * 11)})", row)
         self.connection.execute("INSERT INTO events (execution_id) VALUES (?)", (fill.id,))
 
     def executions(self) -> list[Fill]:
-        return [_fill(row) for row in self.connection.execute("SELECT * FROM executions ORDER BY number")]
+        return [fill_of(row) for row in self.connection.execute("SELECT * FROM executions ORDER BY number")]
 
     def events(self, after: int) -> list[tuple[int, Fill | OrderStatus]]:
         rows = self.connection.execute("SELECT * FROM events WHERE number>? ORDER BY number", (after,)).fetchall()
@@ -149,7 +155,9 @@ class Ledger:
 
     def _event(self, row: sqlite3.Row) -> Fill | OrderStatus:
         if row["execution_id"] is not None:
-            return _fill(self.connection.execute("SELECT * FROM executions WHERE id=?", (row["execution_id"],)).fetchone())
+            return fill_of(
+                self.connection.execute("SELECT * FROM executions WHERE id=?", (row["execution_id"],)).fetchone()
+            )
         status = self.order(row["order_id"])
         assert status is not None
         order = replace(status.order, quantity=row["quantity"])
@@ -174,35 +182,13 @@ class Ledger:
 _OPEN = f"('{OrderState.ACCEPTED}', '{OrderState.PARTIALLY_FILLED}')"
 
 
-def order_content(order: Order) -> dict[str, Any]:
-    """An order as JSON can hold it."""
-    return {**asdict(order), "submitted_at": order.submitted_at.isoformat()}
-
-
-def order_of(content: dict[str, Any]) -> Order:
-    """The order that `order_content` described."""
-    words = {"side": Side(content["side"]), "type": OrderType(content["type"]), "tif": TimeInForce(content["tif"])}
-    return Order(**{**content, **words, "submitted_at": datetime.fromisoformat(content["submitted_at"])})
-
-
 def bars_content(bars: dict[str, Bar]) -> dict[str, Sequence[float]]:
     """Bars as JSON can hold them; floats come back as the same floats."""
-    return {symbol: (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.split, bar.dividend) for symbol, bar in bars.items()}
-
-
-def _order(row: sqlite3.Row) -> Order:
-    return Order(
-        row["id"], row["symbol"], Side(row["side"]), row["quantity"], OrderType(row["type"]), TimeInForce(row["tif"]),
-        datetime.fromisoformat(row["submitted_at"]), row["limit_price"], row["stop_price"], row["tag"],
-    )  # fmt: skip
+    return {
+        symbol: (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.split, bar.dividend)
+        for symbol, bar in bars.items()
+    }
 
 
 def _status(row: sqlite3.Row) -> OrderStatus:
-    return OrderStatus(_order(row), OrderState(row["state"]), row["filled"], row["reason"])
-
-
-def _fill(row: sqlite3.Row) -> Fill:
-    return Fill(
-        row["id"], row["order_id"], row["symbol"], Side(row["side"]), row["quantity"], row["price"], row["commission"],
-        datetime.fromisoformat(row["ts"]), row["reason"], bool(row["ambiguous"]),
-    )  # fmt: skip
+    return OrderStatus(order_of(row), OrderState(row["state"]), row["filled"], row["reason"])

@@ -1,6 +1,6 @@
 """Writes journal transactions as fast as it can until it is killed: `python journal_writer.py <file>`.
 
-Prints a line once the journal is open, and then nothing: whoever kills it does not wait for it.
+Prints a line once the journal is open and one for each session written.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ def write(path: Path) -> None:
             journal.apply(told[start : start + 3])
         journal.record_equity(Account(NOW, 1000.0, 1000.0 + session.day))
         session += timedelta(days=1)
+        print("session", flush=True)
 
 
 if __name__ == "__main__":

@@ -136,7 +136,10 @@ def test_nothing_is_ever_changed_or_deleted(journal: Journal, table: str) -> Non
     journal.apply(writer.events(1, [plan.orders[0]]))
     journal.record_equity(Account(NOW, 1.0, 1.0))
     with sqlite3.connect(journal.path) as connection:
-        for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET token=0" if table != "held" else "UPDATE held SET quantity=0"):
+        for statement in (
+            f"DELETE FROM {table}",
+            f"UPDATE {table} SET token=0" if table != "held" else "UPDATE held SET quantity=0",
+        ):
             with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only"):
                 connection.execute(statement)
 
@@ -192,8 +195,8 @@ def check_invariants(path: Path) -> int:
     assert ask("PRAGMA integrity_check") == [("ok",)]
     planned = dict(ask("SELECT session, intents FROM plans"))
     assert dict(ask("SELECT session, count(*) FROM intents GROUP BY session")) == planned, "plans are whole or absent"
-    assert ask("SELECT id FROM fills WHERE order_id NOT IN (SELECT order_id FROM intents)") == []
-    assert ask("SELECT number FROM transitions WHERE order_id NOT IN (SELECT order_id FROM intents)") == []
+    assert ask("SELECT id FROM fills WHERE order_id NOT IN (SELECT id FROM intents)") == []
+    assert ask("SELECT number FROM transitions WHERE order_id NOT IN (SELECT id FROM intents)") == []
     ((last, count),) = ask("SELECT coalesce(max(event), 0), count(*) FROM seen")
     assert last == count, "no event was skipped"
     (filled,) = ask("SELECT count(*), coalesce(sum(quantity), 0.0) FROM fills")
@@ -213,7 +216,8 @@ def check_invariants(path: Path) -> int:
     return count
 
 
-def start_writer(path: Path) -> subprocess.Popen[str]:
+def start_writer(path: Path, sessions: int) -> subprocess.Popen[str]:
+    """A writing process that has written so many sessions and goes on."""
     environment = {**os.environ, "PYTHONPATH": str(PROJECT)}
     process = subprocess.Popen(
         [sys.executable, writer.__file__, str(path)],
@@ -221,6 +225,8 @@ def start_writer(path: Path) -> subprocess.Popen[str]:
     )  # fmt: skip
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
+    for _ in range(sessions):
+        assert process.stdout.readline() == "session\n"
     return process
 
 
@@ -230,9 +236,9 @@ def test_killed_writers_leave_a_whole_journal(tmp_path: Path) -> None:
     reached = []
     for kill in range(6):
         path = tmp_path / f"journal-{kill}.sqlite"
-        process = start_writer(path)
-        time.sleep(pause.uniform(0.0, 0.15))
-        process.send_signal(signal.SIGKILL)
+        process = start_writer(path, sessions=kill % 3)
+        time.sleep(pause.uniform(0.0, 0.02))
+        process.kill()
         process.wait()
         reached.append(check_invariants(path))
     assert max(reached) > 0, "the writers did write"
@@ -242,10 +248,10 @@ def test_the_disk_as_a_power_cut_would_leave_it(tmp_path: Path) -> None:
     """The writer is frozen at random instants and its files copied as they lie, half-done transactions included."""
     pause = random.Random(11)
     path = tmp_path / "journal.sqlite"
-    process = start_writer(path)
+    process = start_writer(path, sessions=1)
     interrupted, reached = 0, 0
     try:
-        for cut in range(40):
+        for cut in range(25):
             time.sleep(pause.uniform(0.0, 0.01))
             process.send_signal(signal.SIGSTOP)
             os.waitpid(process.pid, os.WUNTRACED)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from resources.config import Settings, load
+from resources.config import PROJECT, Settings, load
 from resources.errors import ConfigError
 from resources.market_data import Files, Sample, Yahoo, create, universe
 
@@ -76,12 +76,18 @@ def test_a_bad_universe_file_is_refused(tmp_path: Path, text: str, says: str) ->
 
 
 def test_a_missing_universe_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"^universe\.file: .*u\.txt cannot be read.*for example configs/universe\.txt"):
+    with pytest.raises(
+        ConfigError, match=r"^universe\.file: .*u\.txt cannot be read.*for example configs/universe\.txt"
+    ):
         universe(settings(universe={"file": tmp_path / "u.txt"}))
 
 
 def test_loading_the_providers_loads_no_client() -> None:
-    program = "import sys, resources.market_data as m; m.Yahoo(); m.Sample(); print([n for n in sys.modules if n in sys.argv])"
+    program = (
+        "import sys, resources.market_data as m; m.Yahoo(); m.Sample();"
+        "print([name for name in sys.argv[1:] if name in sys.modules])"
+    )
     heavy = ["yfinance", "curl_cffi", "bokeh_sampledata", "pandas", "exchange_calendars", "requests"]
-    out = subprocess.run([sys.executable, "-c", program, *heavy], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", program, *heavy]
+    out = subprocess.run(command, capture_output=True, text=True, check=True, cwd=PROJECT)
     assert out.stdout.strip() == "[]"

@@ -56,7 +56,9 @@ BAD_VALUES = [  # field, value, what the message says of it
 
 @pytest.mark.parametrize(("field", "value", "says"), BAD_VALUES)
 def test_a_bad_value_is_named_with_symbol_date_and_mend(field: str, value: Any, says: str) -> None:
-    with pytest.raises(BarSchemaError, match=rf"^AAPL 2014-06-10: {says}.*\(test\)\. Fix the source, .*cleaning.exclude"):
+    with pytest.raises(
+        BarSchemaError, match=rf"^AAPL 2014-06-10: {says}.*\(test\)\. Fix the source, .*cleaning.exclude"
+    ):
         check_bars(changed(1, **{field: value}).lazy(), "test")
 
 
@@ -125,7 +127,7 @@ def test_exclusion_takes_the_named_row_and_no_other() -> None:
 @pytest.mark.parametrize("value", [0.0, -2.0, NAN, INF, None])
 def test_an_action_without_a_positive_value_is_refused(value: float | None) -> None:
     rows = pl.LazyFrame({"symbol": ["X"], "session": DAYS[:1], "kind": ["split"], "value": [value]})
-    with pytest.raises(BarSchemaError, match="X 2014-06-09: split is .*; it must be a positive number"):
+    with pytest.raises(BarSchemaError, match=r"X 2014-06-09: split is .*; it must be a positive number"):
         daily_actions(
             rows, calendar="XNYS", start=DAYS[0], end=DAYS[1], provider="test", source="test",
             fetched_at=datetime(2020, 1, 1, tzinfo=UTC),

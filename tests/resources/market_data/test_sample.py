@@ -111,6 +111,11 @@ def test_a_step_is_explained(before: float, after: float, close: float, split: f
     assert sample._explain(segment(1, 1.0, before), segment(2, close, after)) == (split, dividend)
 
 
+def test_a_split_that_explains_the_step_within_rounding_leaves_no_dividend() -> None:
+    before = sample._Segment(date(2010, 1, 1), 100.0, 0.4999, 0.50001)  # its middle would leave a dividend of 0.0045
+    assert sample._explain(before, segment(2, 50.0, 1.0)) == (2.0, 0.0)
+
+
 def test_actions_outside_the_range_stay_out() -> None:
     assert Sample().corporate_actions(["AAPL"], date(2005, 3, 1), date(2012, 8, 8)).collect().is_empty()
 
@@ -127,7 +132,9 @@ def test_a_range_without_rows_is_an_error_and_one_symbol_with_rows_is_enough() -
     assert frame["symbol"].unique().to_list() == ["IBM"]
 
 
-@pytest.mark.parametrize(("symbols", "timeframe", "says"), [([], "1d", "no symbols"), (["IBM"], "1h", "daily bars only")])
+@pytest.mark.parametrize(
+    ("symbols", "timeframe", "says"), [([], "1d", "no symbols"), (["IBM"], "1h", "daily bars only")]
+)
 def test_a_request_that_asks_nothing_or_too_much_is_refused(symbols: list[str], timeframe: str, says: str) -> None:
     with pytest.raises(ConfigError, match=says):
         Sample().bars(symbols, FIRST, LAST, timeframe)

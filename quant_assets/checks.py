@@ -1,0 +1,261 @@
+"""Expectation suites and verdicts as Dagster checks, with a word about each partition of the run.
+
+The checks themselves are declared without partitions. For each partition of a run a partitioned check writes a planned
+event that lists all of them: measured, 5,000 partitions are 340 MB and 31 s for one check, growing with the square.
+Instead a run logs one evaluation a partition (about 10 ms each on SQLite), and then returns the verdict on the whole,
+which alone decides whether a blocking check stops the run.
+
+A run of more than INDIVIDUALLY partitions logs only those that fail (at most INDIVIDUALLY of them, errors first) and
+those that failed before and pass now. Failures are logged last, because Dagster shows the latest evaluation as the
+state of the check, and that must not be better than the whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+import polars as pl
+from dagster._core.definitions.partitions.context import partition_loading_context
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+
+from quant_assets.expectation_runs import Severity, SuiteResult
+from quant_assets.expectations import load_suite, run
+from quant_assets.quality import Verdict
+
+INDIVIDUALLY = 200
+SHOWN_ROWS = 20
+
+Load = Callable[[dg.AssetCheckExecutionContext], pl.LazyFrame | pl.DataFrame]
+Evaluate = Callable[[dg.AssetCheckExecutionContext], Verdict]
+
+_SEVERITY = {Severity.WARN: dg.AssetCheckSeverity.WARN, Severity.ERROR: dg.AssetCheckSeverity.ERROR}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What is wrong with the whole, or with one partition."""
+
+    severity: Severity
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a check found: `whole` is None where it passes, `partitions` holds the failing ones.
+
+    `everywhere` fails every partition of the run: what is wrong there concerns no row in particular.
+    """
+
+    whole: Failure | None
+    metadata: Mapping[str, Any]
+    partitions: Mapping[str, Failure]
+    everywhere: Failure | None
+
+    def of(self, key: str) -> Failure | None:
+        """What is wrong with one partition, the worse of its own and what is wrong everywhere."""
+        own, common = self.partitions.get(key), self.everywhere
+        if own is None or common is None:
+            return own or common
+        return own if own.severity is Severity.ERROR else common
+
+
+def suite_check(
+    suite: str,
+    load: Load,
+    *,
+    blocking: bool | None = None,
+    partitions_def: dg.PartitionsDefinition | None = None,
+    partition: pl.Expr | None = None,
+    required_resource_keys: Iterable[str] = (),
+) -> dg.AssetChecksDefinition:
+    """The check that runs configs/expectations/<suite>.yaml on the suite's asset.
+
+    `load` gives the rows of the run's partitions (all rows in a run without); `run_partitions` tells it which they
+    are. `partition` gives a row's partition key as text; without it, only the whole is judged. `blocking` overrides
+    the suite's own word.
+
+    Raises ConfigError on a suite that is not one.
+    """
+    loaded = load_suite(suite)
+
+    def evaluate(context: dg.AssetCheckExecutionContext) -> Outcome:
+        keyed = partition if run_partitions(context, partitions_def) else None
+        return _of_suite(run(loaded, load(context), partition=keyed))
+
+    return _check(
+        loaded.asset.split("/"),
+        f"{suite}_expectations",
+        evaluate,
+        description=loaded.description,
+        blocking=loaded.blocking if blocking is None else blocking,
+        partitions_def=partitions_def,
+        per_partition=partition is not None,
+        required_resource_keys=set(required_resource_keys),
+    )
+
+
+def pure_check(
+    asset: Sequence[str],
+    name: str,
+    evaluate: Evaluate,
+    *,
+    description: str,
+    severity: Severity = Severity.ERROR,
+    blocking: bool = False,
+    partitions_def: dg.PartitionsDefinition | None = None,
+    partition: pl.Expr | None = None,
+    required_resource_keys: Iterable[str] = (),
+    additional_deps: Iterable[Sequence[str]] = (),
+) -> dg.AssetChecksDefinition:
+    """The check that says what a function of quant_assets.quality says.
+
+    `partition` gives the partition key of a finding (quality.FINDING_SCHEMA) as text. `additional_deps` are assets
+    beside `asset` that `evaluate` reads, so that in the same run it waits for them.
+    """
+
+    def judge(context: dg.AssetCheckExecutionContext) -> Outcome:
+        return _of_verdict(evaluate(context), severity, partition if run_partitions(context, partitions_def) else None)
+
+    return _check(
+        asset,
+        name,
+        judge,
+        description=description,
+        blocking=blocking,
+        partitions_def=partitions_def,
+        per_partition=partition is not None,
+        required_resource_keys=set(required_resource_keys),
+        additional_deps=[dg.AssetKey(list(key)) for key in additional_deps],
+    )
+
+
+def run_partitions(context: dg.AssetCheckExecutionContext, partitions_def: dg.PartitionsDefinition | None) -> list[str]:
+    """The partitions of the check's asset that this run is about; none in a run without partitions.
+
+    Unlike `context.partition_keys` it also works where the run holds the check alone.
+    """
+    if partitions_def is None:
+        return []
+    if context.has_partition_key:
+        return [context.partition_key]
+    if context.has_partition_key_range:
+        with partition_loading_context(dynamic_partitions_store=context.instance):
+            return list(partitions_def.get_partition_keys_in_range(context.partition_key_range))
+    return []
+
+
+def _check(
+    asset: Sequence[str],
+    name: str,
+    evaluate: Callable[[dg.AssetCheckExecutionContext], Outcome],
+    *,
+    partitions_def: dg.PartitionsDefinition | None,
+    per_partition: bool,
+    **options: Any,
+) -> dg.AssetChecksDefinition:
+    key = dg.AssetCheckKey(dg.AssetKey(list(asset)), name)
+
+    @dg.asset_check(asset=key.asset_key, name=name, **options)
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        outcome = evaluate(context)
+        keys = run_partitions(context, partitions_def)
+        if per_partition:
+            _log_partitions(context, key, outcome, keys)
+        failing = sum(outcome.of(partition) is not None for partition in keys) if per_partition else 0
+        counts = {"partitions": len(keys), "failing partitions": failing} if keys and per_partition else {}
+        severity = _SEVERITY[outcome.whole.severity if outcome.whole else Severity.ERROR]
+        return dg.AssetCheckResult(
+            passed=outcome.whole is None, severity=severity, metadata={**counts, **outcome.metadata}
+        )
+
+    return check
+
+
+def _log_partitions(
+    context: dg.AssetCheckExecutionContext, key: dg.AssetCheckKey, outcome: Outcome, keys: Sequence[str]
+) -> None:
+    """Log an evaluation of each partition, or of those that matter in a run of very many; failures come last."""
+    failures = {partition: failure for partition in keys if (failure := outcome.of(partition)) is not None}
+    passing = [partition for partition in keys if partition not in failures]
+    if len(keys) > INDIVIDUALLY:
+        passing = sorted(_failed_before(context, key).intersection(passing))
+    worst_last = sorted(failures, key=lambda partition: failures[partition].severity is Severity.ERROR)
+    for partition in [*passing, *worst_last[-INDIVIDUALLY:]]:
+        failure = failures.get(partition)
+        evaluation = dg.AssetCheckEvaluation(
+            asset_key=key.asset_key,
+            check_name=key.name,
+            passed=failure is None,
+            severity=_SEVERITY[failure.severity if failure else Severity.ERROR],
+            metadata=failure.metadata if failure else {},
+            partition=partition,
+        )
+        context.op_execution_context.log_event(evaluation)  # type: ignore[arg-type]  # it takes these, its type does not say so
+
+
+def _failed_before(context: dg.AssetCheckExecutionContext, key: dg.AssetCheckKey) -> set[str]:
+    """Partitions about which the last word was a failure."""
+    known = context.instance.event_log_storage.get_asset_check_partition_info([key])
+    failed = AssetCheckExecutionRecordStatus.FAILED
+    return {info.partition_key for info in known if info.partition_key and info.latest_execution_status is failed}
+
+
+def _of_suite(result: SuiteResult) -> Outcome:
+    broken = result.results.filter(~pl.col("passed"))
+    metadata = {
+        "rows": result.rows,
+        "expectations": result.results.height,
+        "broken expectations": broken.height,
+        "result": dg.MetadataValue.md(_markdown(result.results)),
+        **({"failing rows": _table(result.findings)} if result.findings.height else {}),
+    }
+    partitions = {
+        partition: Failure(Severity(severity), {"unexpected": count, "broken expectations": ", ".join(failed)})
+        for partition, severity, count, failed in result.partitions.iter_rows()
+    }
+    whole = Failure(result.severity) if result.severity else None
+    everywhere = Failure(result.everywhere) if result.everywhere else None
+    return Outcome(whole, metadata, partitions, everywhere)
+
+
+def _of_verdict(verdict: Verdict, severity: Severity, partition: pl.Expr | None) -> Outcome:
+    shown = {"findings": _table(verdict.findings)} if verdict.findings.height else {}
+    metadata = {**verdict.facts, "problems": verdict.findings.height, **shown}
+    if verdict.passed:
+        return Outcome(None, metadata, {}, None)
+    whole = Failure(severity)
+    if partition is None:
+        return Outcome(whole, metadata, {}, whole)
+    counts = verdict.findings.group_by(partition.cast(pl.String).alias("partition")).len()
+    failing = {key: Failure(severity, {"problems": count}) for key, count in counts.iter_rows() if key is not None}
+    return Outcome(whole, metadata, failing, None if failing else whole)
+
+
+def _markdown(results: pl.DataFrame) -> str:
+    """Broken expectations first; columns that share an expectation and its reason share a line."""
+    lines = (
+        results.group_by("expectation", "why", "severity", "passed", maintain_order=True)
+        .agg(
+            pl.col("column").str.join(", "),
+            pl.col("observed").first(),
+            pl.col("examples").list.first().drop_nulls().first(),
+        )
+        .sort("passed", maintain_order=True)
+    )
+    body = [
+        f"| {'ok' if passed else '**' + severity + '**'} | {expectation} | {column} "
+        f"| {'' if passed else observed} {f'({example})' if example else ''} | {why} |"
+        for expectation, why, severity, passed, column, observed, example in lines.iter_rows()
+    ]
+    return "\n".join(["| | expectation | columns | found | why |", "|---|---|---|---|---|", *body])
+
+
+def _table(rows: pl.DataFrame) -> dg.TableMetadataValue:
+    """The first rows, with every value as text."""
+    shown = rows.head(SHOWN_ROWS).select(pl.all().cast(pl.String).fill_null(""))
+    columns = [dg.TableColumn(name, "string") for name in shown.columns]
+    records = [dg.TableRecord(row) for row in shown.iter_rows(named=True)]
+    return dg.MetadataValue.table(records=records, schema=dg.TableSchema(columns=columns))

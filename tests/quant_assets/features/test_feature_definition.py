@@ -1,0 +1,168 @@
+"""The registry: names, look-backs, versions, and what compute promises."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import polars as pl
+import pytest
+
+from quant_assets.features import TECHNICAL, Feature, FeatureSet, catalog, compute
+from quant_assets.features.indicators import CLOSE
+from quant_assets.features.proofs import example_bars
+from resources.errors import ConfigError
+
+BARS = example_bars(sessions=400)
+
+
+def mean_distance(window: int) -> pl.Expr:
+    """Close over its mean."""
+    return CLOSE / CLOSE.rolling_mean(window) - 1
+
+
+FEATURE = Feature("distance", "test", "", mean_distance, {"window": 20}, lookback=19)
+
+
+def version_of(source: str, **changes: object) -> str:
+    """Code version of a feature whose builder is `build` in a module of this source."""
+    return replace(FEATURE, build=built(source), **changes).code_version
+
+
+def built(source: str):
+    import importlib.util
+    import linecache
+    import sys
+
+    name, file = "a_users_module", f"<{abs(hash(source))}>"
+    linecache.cache[file] = (len(source), None, source.splitlines(keepends=True), file)
+    module = importlib.util.module_from_spec(importlib.util.spec_from_loader(name, loader=None))
+    module.__file__ = file
+    sys.modules[name] = module
+    exec(compile(source, file, "exec"), module.__dict__)
+    return module.build
+
+
+SOURCE = '''
+import polars as pl
+
+WINDOW = 20
+NAME = pl.col("adj_close")
+
+def mean(window):
+    """The mean."""
+    return NAME.rolling_mean(window)
+
+def unrelated():
+    return 1
+
+def build(window):
+    return NAME / mean(window + WINDOW)
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("NAME / mean", "NAME * mean"),
+        ("rolling_mean", "rolling_median"),
+        ("WINDOW = 20", "WINDOW = 21"),
+        ('pl.col("adj_close")', 'pl.col("adj_open")'),
+    ],
+    ids=["builder", "helper", "constant", "column"],
+)
+def test_code_version_follows_the_definition(old, new):
+    assert old in SOURCE
+    assert version_of(SOURCE) != version_of(SOURCE.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("return 1", "return 2"),
+        ("The mean.", "Another sentence."),
+        ("return NAME /", "# why\n    return  NAME /"),
+    ],
+    ids=["unrelated function", "docstring", "comment and layout"],
+)
+def test_code_version_ignores_what_does_not_matter(old, new):
+    assert old in SOURCE
+    assert version_of(SOURCE) == version_of(SOURCE.replace(old, new))
+
+
+@pytest.mark.parametrize("change", [{"parameters": {"window": 21}}, {"lookback": 30}, {"name": "other"}])
+def test_code_version_follows_the_parameters(change):
+    assert replace(FEATURE, **change).code_version != FEATURE.code_version
+
+
+def test_code_version_ignores_prose():
+    assert replace(FEATURE, description="reworded", source="a book").code_version == FEATURE.code_version
+
+
+def test_code_version_of_a_set_follows_its_features_and_not_their_order():
+    other = replace(FEATURE, name="other")
+    both = FeatureSet("set", (FEATURE, other))
+    assert both.code_version == FeatureSet("set", (other, FEATURE)).code_version
+    assert both.code_version != FeatureSet("set", (FEATURE,)).code_version
+    assert both.code_version != FeatureSet("set", (FEATURE, replace(other, lookback=25))).code_version
+
+
+@pytest.mark.parametrize("build", [lambda window: CLOSE, int])
+def test_a_builder_without_source_is_refused(build):
+    with pytest.raises(TypeError, match="distance: build must be a function with a name"):
+        replace(FEATURE, build=build)
+
+
+def test_a_name_twice_is_refused():
+    with pytest.raises(ValueError, match=r"\['distance'\] defined more than once"):
+        FeatureSet("set", (FEATURE, FEATURE))
+
+
+def test_look_back_of_a_set_is_its_longest():
+    assert FeatureSet("set", (FEATURE, replace(FEATURE, name="long", lookback=70))).lookback == 70
+
+
+def test_catalogue_lists_everything_once():
+    listed = catalog()
+    assert listed["name"].to_list() == list(TECHNICAL.names)
+    assert listed.height >= 30
+    assert listed["lookback"].max() == TECHNICAL.lookback
+    row = listed.row(by_predicate=pl.col("name") == "adx_14", named=True)
+    assert row["inputs"] == ["adj_close", "adj_high", "adj_low"]
+    assert row["parameters"] == '{"window": 14}'
+    assert (row["lower"], row["upper"]) == (0.0, 100.0)
+    raw_inputs = listed.filter(pl.col("inputs").list.eval(~pl.element().str.starts_with("adj_")).list.any())
+    assert raw_inputs.is_empty()
+
+
+def test_unknown_name_names_its_neighbours():
+    with pytest.raises(ConfigError, match=r"'rsi_15' is unknown; did you mean rsi_14"):
+        compute(BARS.lazy(), ["rsi_15"])
+    with pytest.raises(ConfigError, match=r"catalog\(\) lists them all"):
+        compute(BARS.lazy(), ["xyzzy"])
+
+
+def test_compute_gives_the_asked_columns_for_every_row():
+    result = compute(BARS.lazy(), ["rsi_14", "return_1", "rsi_14"])
+    assert result.collect_schema() == result.collect().schema
+    frame = result.collect()
+    assert frame.columns == ["symbol", "ts", "session", "known_at", "rsi_14", "return_1"]
+    assert frame.select("symbol", "ts").equals(BARS.select("symbol", "ts"))
+
+
+def test_a_filter_on_the_result_does_not_cut_the_history():
+    day = BARS["session"].max()
+    late = pl.col("session") == day
+    lazy = compute(BARS.lazy(), ["return_252"]).filter(late).collect()
+    assert lazy.equals(compute(BARS.lazy(), ["return_252"]).collect().filter(late))
+    assert lazy["return_252"].null_count() == 0
+
+
+def test_order_of_the_bars_does_not_matter():
+    shuffled = BARS.sample(fraction=1.0, shuffle=True, seed=1)
+    assert compute(shuffled.lazy(), ["rsi_2"]).collect().equals(compute(BARS.lazy(), ["rsi_2"]).collect())
+
+
+def test_no_bars_and_one_bar_give_no_values():
+    assert compute(BARS.clear().lazy()).collect().shape == (0, 4 + len(TECHNICAL))
+    one = compute(BARS.head(1).lazy()).collect().select(TECHNICAL.names).row(0, named=True)
+    assert [name for name, value in one.items() if value is not None] == ["intraday_return"]
