@@ -10,8 +10,6 @@ those that failed before and pass now. Failures are logged last, because Dagster
 state of the check, and that must not be better than the whole.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +22,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from quant_assets.expectation_runs import Severity, SuiteResult
 from quant_assets.expectations import load_suite, run
 from quant_assets.quality import Verdict
+from resources.lake_io import partition_of
 
 INDIVIDUALLY = 200
 SHOWN_ROWS = 20
@@ -130,6 +129,19 @@ def pure_check(
         required_resource_keys=set(required_resource_keys),
         additional_deps=[dg.AssetKey(list(key)) for key in additional_deps],
     )
+
+
+def run_rows(asset: Sequence[str], partitions_def: dg.PartitionsDefinition | None) -> Load:
+    """Rows of the asset in the run's partitions, from the lake; all there are in a run without partitions."""
+
+    def load(context: dg.AssetCheckExecutionContext) -> pl.LazyFrame:
+        lake = context.resources.lake
+        keys = run_partitions(context, partitions_def)
+        held = [partition_of(partitions_def, key) for key in keys] or lake.partitions(asset)
+        frame: pl.LazyFrame = lake.scan(asset, held)
+        return frame
+
+    return load
 
 
 def run_partitions(context: dg.AssetCheckExecutionContext, partitions_def: dg.PartitionsDefinition | None) -> list[str]:

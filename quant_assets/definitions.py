@@ -7,11 +7,16 @@ import dagster as dg
 from quant_assets import jobs
 from quant_assets.backtests import assets as backtests_assets
 from quant_assets.cleaned import assets as cleaned_assets
+from quant_assets.cleaned import checks as cleaned_checks
 from quant_assets.features import assets as features_assets
+from quant_assets.features import checks as features_checks
 from quant_assets.market_data import assets as market_data_assets
+from quant_assets.market_data import checks as market_data_checks
 from quant_assets.models import assets as models_assets
+from quant_assets.models import checks as models_checks
 from quant_assets.partitions import PARTITIONS, SETTINGS
 from quant_assets.signals import assets as signals_assets
+from quant_assets.signals import checks as signals_checks
 from resources.lake import Lake
 from resources.lake_io import LakeIOManager
 from resources.market_data import create
@@ -26,6 +31,11 @@ defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
         [market_data_assets, cleaned_assets, features_assets, models_assets, backtests_assets, signals_assets]
     ),
+    asset_checks=[
+        check
+        for stage in (market_data_checks, cleaned_checks, features_checks, models_checks, signals_checks)
+        for check in stage.checks
+    ],
     jobs=jobs.ALL,
     schedules=[after_close],
     sensors=[universe_sensor, pipeline],

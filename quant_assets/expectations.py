@@ -277,7 +277,7 @@ def _catalogue() -> pl.DataFrame:
 
 def _explain(fault: Any) -> str:
     parts = [str(part) for part in fault["loc"] if part not in ("written", "catalogue")]
-    fields = Suite.model_fields | Expectation.model_fields | FromCatalogue.model_fields
+    fields = FromCatalogue.model_fields | Expectation.model_fields | Suite.model_fields
     known = fields.get(parts[-1]) if parts else None
     message = fault["msg"].removeprefix("Value error, ")
     example = f"; for example {parts[-1]}: {known.examples[0]}" if known is not None and known.examples else ""

@@ -65,7 +65,7 @@ def register_symbols(instance: dg.DagsterInstance) -> list[str]:
     """Add the universe's symbols to the dynamic partitions where they are new; return all that there are."""
     held = set(instance.get_dynamic_partitions(SYMBOLS))
     new = [symbol for symbol in universe(SETTINGS) if symbol not in held]
-    check_size(SETTINGS, len(held) + len(new), datetime.now(UTC).date())
+    check_size(SETTINGS, len(held) + len(new), utc_now().date())
     if new:
         instance.add_dynamic_partitions(SYMBOLS, new)
     return list(instance.get_dynamic_partitions(SYMBOLS))
@@ -100,7 +100,7 @@ def everything(progress: Callable[[str], None] = print, refresh: bool = False) -
 
 def tiers(instance: dg.DagsterInstance) -> list[Tier]:
     """The graph's tiers in order, with every partition key up to the last closed session."""
-    last = min(SETTINGS.dates.end or date.max, last_closed_session(SETTINGS.calendar, datetime.now(UTC)))
+    last = min(SETTINGS.dates.end or date.max, last_closed_session(SETTINGS.calendar, utc_now()))
     sessions_held = [key for key in SESSIONS.get_partition_keys() if key <= last.isoformat()]
     cutoffs = [key for key in CUTOFFS.get_partition_keys() if key <= last.isoformat()]
     reports = [
@@ -143,12 +143,35 @@ def _run(
     graph = defs.resolve_asset_graph()
     keys = sorted(selection.resolve(graph), key=lambda found: found.to_user_string())
     job = defs.resolve_implicit_global_asset_job_def()
+    return run_job(instance, job, keys, key, tags)
+
+
+def run_job(
+    instance: dg.DagsterInstance,
+    job: dg.JobDefinition,
+    assets: Sequence[dg.AssetKey] | None = None,
+    key: str | None = None,
+    tags: dict[str, str] | None = None,
+) -> dg.ExecuteInProcessResult:
+    """Run a job here and now; its warnings are printed, and the full log stands in the instance.
+
+    Raises LaunchError naming the run, the step and the cause where it fails.
+    """
     result = job.execute_in_process(
-        instance=instance, asset_selection=keys, partition_key=key, tags=tags or {}, raise_on_error=False
+        run_config={"loggers": {"console": {"config": {"log_level": "WARNING"}}}},
+        instance=instance,
+        asset_selection=assets,
+        partition_key=key,
+        tags=tags or {},
+        raise_on_error=False,
     )
     if not result.success:
         raise LaunchError(_failure(result))
     return result
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:

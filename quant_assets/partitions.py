@@ -7,6 +7,7 @@ QUANT_CONFIG names, which every assets.py uses. Reasons and measurements: docs/a
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -20,7 +21,11 @@ from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset,
 
 from resources.calendars import last_closed_session, sessions, timezone
 from resources.config import Settings, load
+from resources.lake_io import date_key
 from resources.errors import ConfigError
+
+# Mappings between unlike partitions are "beta" in Dagster 1.13; the version is pinned and tests hold them.
+warnings.filterwarnings("ignore", category=dg.BetaWarning)
 
 SYMBOLS = "symbols"
 """Name of the dynamic partitions that hold the universe. Symbols are added, never deleted."""
@@ -252,3 +257,6 @@ _SESSIONS_IN_WINDOW = {"year": 250, "month": 18, "day": 1}
 SETTINGS = load()
 PARTITIONS = build(SETTINGS)
 HISTORY, SESSIONS, CUTOFFS, REPORTS = PARTITIONS.history, PARTITIONS.sessions, PARTITIONS.cutoffs, PARTITIONS.reports
+
+HISTORY_KEY = pl.concat_str(date_key(PARTITIONS.grain_format, PARTITIONS.timezone), "symbol", separator="|")
+"""A row's history partition as Dagster writes it, for example 2012|AAPL."""

@@ -283,7 +283,9 @@ def log_axis(axis: Axes) -> None:
 
     axis.set_yscale("log")
     low, high = axis.get_ylim()
-    axis.yaxis.set_major_locator(MaxNLocator(6) if high / low < 10 else LogLocator(subs=(1, 2, 5), numticks=12))
+    axis.yaxis.set_major_locator(
+        MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]) if high / low < 10 else LogLocator(subs=(1, 2, 5), numticks=12)
+    )
     axis.yaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
     axis.yaxis.set_minor_formatter(NullFormatter())
     axis.minorticks_off()

@@ -127,7 +127,7 @@ def point_in_time(
     ).collect()  # fmt: skip
     known = pl.col("known_at")
     problems = {
-        "known before its own start": known.is_null() | (known < pl.col("ts")),
+        "known before its own start, or never": known.is_null() | (known < pl.col("ts")),
         "known before the bar of its session": known < pl.col("bar_known_at"),
         "there is no bar of its session": pl.col("bar_known_at").is_null(),
     }
@@ -162,7 +162,7 @@ def no_future(predictions: pl.LazyFrame) -> Verdict:
     return _verdict(
         facts,
         _findings(late, "cutoff", "the model was trained on later sessions, or nobody knows on which", cutoff),
-        _findings(early, "known_at", "known before its own start", known),
+        _findings(early, "known_at", "known before its own start, or never", known),
     )
 
 

@@ -32,6 +32,7 @@ VOLATILE = ("fetched_at",)
 
 _WRITERS = 4
 _STAGED = ".staged-"
+_MAGIC = b"PAR1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,7 @@ class Lake:
             raise LakeError(f"{'/'.join(asset)}: nothing was ever written for {wanted}; materialize it first")
         try:
             if self._local:
+                self._refuse_damaged(asset, found)
                 frame = pl.scan_parquet(found, glob=False, missing_columns="insert")
                 frame.collect_schema()
                 return frame
@@ -180,12 +182,24 @@ class Lake:
         if self._exists(path):
             os.unlink(path) if self._local else self._files.rm(path)
 
+    def _refuse_damaged(self, asset: Sequence[str], paths: Sequence[str]) -> None:
+        """A lazy scan opens its first file only: without this, a damaged later one fails while collecting, unnamed."""
+        for path in paths:
+            with open(path, "rb") as file:
+                head = file.read(len(_MAGIC))
+                file.seek(-min(len(_MAGIC), os.fstat(file.fileno()).st_size), os.SEEK_END)
+                if not head == file.read() == _MAGIC:
+                    raise LakeError(f"{'/'.join(asset)}: {self._unreadable(path)}")
+
+    def _unreadable(self, path: str) -> str:
+        return f"{path[len(self._root) + 1 :]} is not readable Parquet; materialize that partition again"
+
     def _first_unreadable(self, paths: Sequence[str]) -> str:
         for path in paths:
             try:
                 pl.read_parquet_schema(io.BytesIO(self._files.cat_file(path)))
             except (pl.exceptions.PolarsError, OSError):
-                return f"{path[len(self._root) + 1 :]} is not readable Parquet; materialize that partition again"
+                return self._unreadable(path)
         return f"{len(paths)} partitions do not share one schema; materialize the older ones again"
 
     def stored_version(self, path: str) -> str | None:

@@ -125,13 +125,13 @@ def _stuck(run: Seen, silence: float) -> Verdict | None:
     return None
 
 
-def supervisor(world: World, job: dg.JobDefinition) -> dg.SensorDefinition:
-    """The sensor, running by default, that starts `job` and starts it again."""
+def supervisor(world: World, job: dg.JobDefinition, every: int = 15) -> dg.SensorDefinition:
+    """The sensor, running by default, that starts `job` and starts it again; looks every so many seconds."""
 
     @dg.sensor(
         name="live_supervisor",
         job=job,
-        minimum_interval_seconds=15,
+        minimum_interval_seconds=every,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description="Keeps one live run alive for the session to trade; judges by run status and heartbeat.",
     )

@@ -1,10 +1,12 @@
-"""What every test shares: no network beyond this machine, no installation of the user's, the shared market data."""
+"""What every test shares: no network beyond this machine, an installation of its own, the shared market data."""
 
 from __future__ import annotations
 
 import ipaddress
 import os
+import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,20 @@ import hypothesis
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
+SMALL = PROJECT / "tests" / "small.yaml"
+
+# Before any import of quant_assets, which reads its configuration then: hide the user's installation behind one
+# of the tests' own. Every xdist worker has its own.
+for _name in list(os.environ):
+    if _name.startswith("QUANT_") and _name not in ("QUANT_SHARED_DATA", "QUANT_SCREENSHOTS"):
+        del os.environ[_name]
+HOME = Path(tempfile.mkdtemp(prefix="quant-tests-"))
+os.environ.update(QUANT_CONFIG=str(SMALL), QUANT_HOME=str(HOME), DAGSTER_DISABLE_TELEMETRY="1")
+
+
+def pytest_unconfigure() -> None:
+    shutil.rmtree(HOME, ignore_errors=True)
+
 
 # The same examples on every run and machine, and no failure because a machine is busy.
 hypothesis.settings.register_profile("project", derandomize=True, deadline=None, database=None)
@@ -57,14 +73,13 @@ def loopback_only() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="session", autouse=True)
-def clean_environment() -> Iterator[None]:
-    """Hide the user's installation: no QUANT_ variable reaches a test but the place of the shared data."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in list(os.environ):
-            if name.startswith("QUANT_") and name != "QUANT_SHARED_DATA":
-                patch.delenv(name)
-        yield
+@pytest.fixture(scope="session")
+def installation() -> Path:
+    """Home of the small installation with its whole graph materialized, once a session. Leave it as it is."""
+    from quant_assets import launch
+
+    launch.everything(progress=lambda line: None)
+    return HOME
 
 
 @pytest.fixture(scope="session")

@@ -44,4 +44,9 @@ def test_a_client_in_c_reaches_nothing() -> None:
 
 
 def test_the_users_installation_is_hidden() -> None:
-    assert [name for name in os.environ if name.startswith("QUANT_") and name != "QUANT_SHARED_DATA"] == []
+    from resources.config import load
+
+    settings = load()
+    assert settings.name == "small"
+    assert settings.home.name.startswith("quant-tests-")
+    assert settings.lake_url == str(settings.home / "lake")

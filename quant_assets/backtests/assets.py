@@ -6,13 +6,14 @@ import dagster as dg
 import polars as pl
 
 from quant_assets import strategies
-from quant_assets.backtests import engine, metrics, report
+from quant_assets.backtests import engine, metrics, report, trades
 from quant_assets.backtests.engine import BacktestResult
 from quant_assets.backtests.honesty import Provenance, caveats, verdict
 from quant_assets.metadata import picture, show
 from quant_assets.partitions import REPORTS, SETTINGS
 from quant_assets.strategies import orders
 from quant_assets.versions import code_version
+from resources.exchange import compiled, costs, matching, session
 from resources.config import StrategySettings
 from resources.lake import content_version
 from resources.lake_io import Bundle, Table
@@ -37,7 +38,11 @@ _STRATEGIES = {settings.name: settings for settings in SETTINGS.strategies}
         "panel": dg.AssetIn(["features", "panel"], partition_mapping=dg.AllPartitionMapping()),
         "predictions": dg.AssetIn(["models", "predictions"], partition_mapping=dg.AllPartitionMapping()),
     },
-    code_version=code_version(engine, metrics, SETTINGS.backtest, *SETTINGS.strategies),
+    code_version=code_version(
+        *(engine, metrics, trades, compiled, matching, costs, session),
+        *(module for settings in SETTINGS.strategies for module in strategies.code(strategies.create(settings))),
+        *(SETTINGS.backtest, *SETTINGS.strategies),
+    ),
 )
 def report_asset(
     context: dg.AssetExecutionContext, bars: Table, panel: Table, predictions: Table, tracking: dg.ResourceParam[Tracking]

@@ -57,9 +57,7 @@ def _aligned(returns: Returns, benchmark: Returns | None) -> tuple[Floats, Float
         return _floats(joined["return"]), _floats(joined["other"])
     own, theirs = _floats(returns), None if benchmark is None else _floats(benchmark)
     if theirs is not None and own.size != theirs.size:
-        raise ValueError(
-            f"{own.size} returns, {theirs.size} of the benchmark; give the same periods, or a session column"
-        )
+        raise ValueError(f"{own.size} returns and {theirs.size} of the benchmark; give the same periods, or sessions")
     return own, theirs
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -17,6 +16,7 @@ from quant_assets.backtests import honesty
 from quant_assets.backtests.glossary import DASH, Group, metric_groups, shown, unsigned_zero
 from quant_assets.backtests.honesty import Provenance, caveats, verdict
 from quant_assets.backtests.plots import MONTHS, Chart, Panel, Series, Values, date_ticks, panel
+from quant_assets.backtests.trades import CORPORATE
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -85,7 +85,8 @@ def picture(result: BacktestResult, benchmark: pl.LazyFrame | pl.DataFrame) -> b
 
 def _daily(result: BacktestResult, benchmark: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
     """One row a session: equity, benchmark (grown from the same start), drawdowns, rolling figures, exposure."""
-    traded = result.fills.lazy().group_by("session").agg(traded=(pl.col("quantity").abs() * pl.col("price")).sum())
+    by_order = result.fills.lazy().filter(~pl.col("reason").is_in(CORPORATE))
+    traded = by_order.group_by("session").agg(traded=(pl.col("quantity") * pl.col("reference_price")).sum())
     other = benchmark.lazy().select("session", benchmark_return=pl.col("return"))
     equity, grown, own = pl.col("equity"), pl.col("benchmark"), pl.col("return")
     spread = own.rolling_std(YEAR)
@@ -168,11 +169,9 @@ def _line(
     return Series(label, tone, frame[column].fill_nan(None).to_list(), percent, filled)
 
 
-def _data(sessions: Sequence[date], charts: dict[str, Chart]) -> Any:
-    """The values under the pointer, as JSON that cannot close its script element."""
-    from markupsafe import Markup
-
-    content = {
+def _data(sessions: Sequence[date], charts: dict[str, Chart]) -> dict[str, object]:
+    """The values under the pointer."""
+    return {
         "sessions": [str(session) for session in sessions],
         "charts": {
             name: [
@@ -183,7 +182,6 @@ def _data(sessions: Sequence[date], charts: dict[str, Chart]) -> Any:
             for name, chart in charts.items()
         },
     }
-    return Markup(json.dumps(content, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c"))
 
 
 def _rounded(values: Values, percent: bool) -> list[float | int | None]:
@@ -371,4 +369,5 @@ def _template() -> Template:
         loader=PackageLoader("quant_assets.backtests", "."), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
+    environment.policies["json.dumps_kwargs"] = {"separators": (",", ":"), "allow_nan": False}
     return environment.get_template("page.html.j2")

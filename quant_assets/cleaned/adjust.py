@@ -34,7 +34,7 @@ def place(actions: pl.DataFrame, rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.D
     placed = (
         actions.lazy()
         .join(first, on="symbol", how="left")
-        .sort("ts")
+        .sort("ts", "symbol", "kind", "value")
         .join_asof(real.sort("ts"), on="ts", by="symbol", strategy="forward", check_sortedness=False)
         .with_columns(fate=_fate())
         .collect()

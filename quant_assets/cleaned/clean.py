@@ -45,7 +45,7 @@ volume / split_factor; flags: the rules (quant_assets/cleaned/rules.py) with a f
 
 @dataclass(frozen=True, slots=True)
 class CleanResult:
-    """Cleaned bars (CLEANED_SCHEMA), and what was noticed on the way (FINDING_SCHEMA, sorted by symbol, ts, rule)."""
+    """Cleaned bars (CLEANED_SCHEMA), and what was noticed on the way (FINDING_SCHEMA, sorted by symbol and ts)."""
 
     bars: pl.LazyFrame
     findings: pl.DataFrame
@@ -75,7 +75,8 @@ def clean(
         judged.filter(check.when).select(finding(check.rule, check.field, check.old, check.new))
         for check in checks(settings)
     ]
-    findings = pl.concat([FINDING_SCHEMA.to_frame(), excluded, misplaced, *found]).sort("symbol", "ts", "rule")
+    findings = pl.concat([FINDING_SCHEMA.to_frame(), excluded, misplaced, *found])
+    findings = findings.sort("symbol", "ts", "rule", "field", "old")
     flags = findings.lazy().group_by("symbol", "ts").agg(flags=pl.col("rule").unique().sort())
     cleaned = (
         judged.lazy()

@@ -80,11 +80,17 @@ def isolated(feature: Feature, bars: pl.DataFrame) -> None:
 
 
 def scale_free(feature: Feature, bars: pl.DataFrame) -> None:
-    """Prices in another currency and volume in another unit change nothing. Raises Refuted, naming the first change."""
+    """Prices in another currency, volume in another unit, and the last bit of each bar's prices change nothing.
+
+    (Adjustment leaves the last bit to chance, so that prices which were equal may not be any more.)
+
+    Raises Refuted, naming the first change.
+    """
     held = values(feature, bars)
     size = usual_size(held)
+    last_bit = pl.Series(1 + np.finfo(float).eps * np.random.default_rng(0).integers(-1, 2, bars.height))
     for price, volume in ((37.3, 1.0), (1.0, 1e-6), (0.011, 900.0)):
-        columns = [pl.col(name) * price for name in _PRICES] + [pl.col("adj_volume") * volume]
+        columns = [pl.col(name) * last_bit * price for name in _PRICES] + [pl.col("adj_volume") * volume]
         again = values(feature, bars.with_columns(columns))
         for (symbol, session, one), other in zip(held.iter_rows(), again["value"], strict=True):
             if not _agree(other, one, size):
@@ -185,7 +191,7 @@ def _positions(first: int, end: int) -> list[int]:
 
 
 def _cuts(feature: Feature, bars: pl.DataFrame) -> list[date]:
-    """Sessions after which to cut: spread over the history, and where nothing traded, for a leak may show only there."""
+    """Sessions after which to cut: spread over the history, and some without trading, where a leak may hide."""
     sessions = bars["session"].unique().sort()
     spread = [sessions[place] for place in _positions(feature.lookback, sessions.len() - 1)]
     unusual = bars.filter((pl.col("adj_volume") == 0) & pl.col("session").is_between(spread[0], spread[-1]))

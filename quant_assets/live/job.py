@@ -1,7 +1,5 @@
 """The live job: one run trades one session, in one process, from before the open to the close."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime

@@ -42,7 +42,12 @@ def champions(scores: pl.DataFrame, tolerance: float = 0.02, max_age: int = 3) -
     rows: list[dict[str, object]] = []
     champion, champion_ic, age = None, None, 0
     for cutoff, ic in means.iter_rows():
-        promoted, reason = _judge(ic, champion is None, champion_ic, age, tolerance, max_age)
+        if champion is None:
+            promoted, reason = True, "first model"
+        elif age >= max_age:
+            promoted, reason = True, f"the champion has served {age} cut-offs"
+        else:
+            promoted, reason = _judge(ic, champion_ic, tolerance)
         rows.append(
             {
                 "cutoff": cutoff,
@@ -59,14 +64,8 @@ def champions(scores: pl.DataFrame, tolerance: float = 0.02, max_age: int = 3) -
     return pl.DataFrame(rows, schema=CHAMPIONS)
 
 
-def _judge(
-    ic: float | None, first: bool, champion_ic: float | None, age: int, tolerance: float, max_age: int
-) -> tuple[bool, str]:
-    """Whether the challenger takes over, and why."""
-    if first:
-        return True, "first model"
-    if age >= max_age:
-        return True, f"the champion has served {age} cut-offs"
+def _judge(ic: float | None, champion_ic: float | None, tolerance: float) -> tuple[bool, str]:
+    """Whether the challenger takes over by its figures, and why."""
     if ic is None:
         return False, "the challenger has no validation IC"
     if champion_ic is None:
@@ -74,20 +73,3 @@ def _judge(
     if ic < champion_ic - tolerance:
         return False, f"IC {ic:.4f} is worse than the champion's {champion_ic:.4f} by more than {tolerance:g}"
     return True, f"IC {ic:.4f} is not worse than the champion's {champion_ic:.4f} by more than {tolerance:g}"
-
-
-def serving(chosen: pl.DataFrame, sessions: pl.DataFrame) -> pl.DataFrame:
-    """The champion of each session: `sessions` (session) with cutoff, the champion_cutoff that scores it.
-
-    A session is served by what was decided at the latest cut-off that is not after it; sessions before the
-    first cut-off have no model and are left out.
-
-    Example: `serving(champions(scores), pl.DataFrame({"session": [date(2005, 1, 3)]}))`
-    """
-    return (
-        sessions.select("session")
-        .sort("session")
-        .join_asof(chosen.sort("cutoff"), left_on="session", right_on="cutoff", strategy="backward")
-        .select("session", cutoff="champion_cutoff")
-        .drop_nulls("cutoff")
-    )

@@ -20,15 +20,15 @@ from resources.calendars import UTC_MICROS
 
 PREDICTIONS = pl.Schema(
     {
-        "symbol": pl.String,
+        "symbol": pl.String(),
         "ts": UTC_MICROS,
-        "session": pl.Date,
+        "session": pl.Date(),
         "known_at": UTC_MICROS,
-        "score": pl.Float64,
-        "confidence": pl.Float64,
-        "model_version": pl.String,
-        "cutoff": pl.Date,
-        "reasons": pl.List(pl.String),
+        "score": pl.Float64(),
+        "confidence": pl.Float64(),
+        "model_version": pl.String(),
+        "cutoff": pl.Date(),
+        "reasons": pl.List(pl.String()),
     }
 )
 """Out-of-sample scores: one row a tradable symbol and session, known when its features are."""

@@ -45,6 +45,7 @@ def fit(
     settings: ModelSettings,
     cutoff: date,
     feature_names: Sequence[str],
+    *,
     threads: int = 2,
 ) -> FittedModel:
     """Train on the labels known strictly before `cutoff`, at most `settings.train_years` old.
@@ -84,7 +85,7 @@ def fit(
     )
 
 
-def predict(model: FittedModel, panel: pl.LazyFrame, threads: int = 2) -> pl.LazyFrame:
+def predict(model: FittedModel, panel: pl.LazyFrame, *, threads: int = 2) -> pl.LazyFrame:
     """Score every tradable row of `panel` in PREDICTIONS, sorted by session and symbol.
 
     score: expected forward return in excess of the session's mean, as a fraction.
@@ -130,9 +131,9 @@ def training_rows(
     """
     oldest = pl.lit(cutoff).dt.offset_by(f"-{settings.train_years}y")
     in_window = (pl.col("session") >= oldest) & (pl.col("session") < cutoff)
-    known = labels.filter(
-        pl.col("known_session") < cutoff, in_window, pl.col("forward_return").is_finite()
-    ).select("symbol", "session", "known_session", "forward_return")
+    known = labels.filter(pl.col("known_session") < cutoff, in_window, pl.col("forward_return").is_finite()).select(
+        "symbol", "session", "known_session", "forward_return"
+    )
     features = (
         _with_features(panel, feature_names)
         .filter(pl.col("tradable"), in_window)

@@ -28,7 +28,7 @@ _WINDOW = dg.TimeWindowPartitionMapping(start_offset=-_HISTORY - 1, allow_nonexi
         "panel": dg.AssetIn(["features", "panel"], partition_mapping=_WINDOW),
         "predictions": dg.AssetIn(["models", "predictions"], partition_mapping=_WINDOW),
     },
-    code_version=code_version(daily, *(type(strategy) for strategy in _STRATEGIES), *SETTINGS.strategies),
+    code_version=code_version(daily, *(module for strategy in _STRATEGIES for module in strategies.code(strategy)), *SETTINGS.strategies),
     metadata=columns(
         SIGNAL_SCHEMA,
         {

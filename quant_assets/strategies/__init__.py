@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 from pydantic import ValidationError
 
+from quant_assets.strategies import base, windows
 from quant_assets.strategies.base import INTENT_SCHEMA, Strategy
 from quant_assets.strategies.cross_sectional_momentum import CrossSectionalMomentum
 from quant_assets.strategies.model_score import ModelScore
@@ -12,11 +16,16 @@ from quant_assets.strategies.orders import orders
 from resources.config import StrategySettings
 from resources.errors import ConfigError
 
-__all__ = ["INTENT_SCHEMA", "STRATEGIES", "Strategy", "create", "orders"]
+__all__ = ["INTENT_SCHEMA", "STRATEGIES", "Strategy", "code", "create", "orders"]
 
 STRATEGIES: dict[str, type[Strategy]] = {
     kind.name: kind for kind in (MovingAverageCross, CrossSectionalMomentum, ModelScore)
 }
+
+
+def code(strategy: Strategy) -> list[ModuleType]:
+    """The modules that decide what a strategy does: what a code version hashes."""
+    return [base, windows, sys.modules[orders.__module__], sys.modules[type(strategy).__module__]]
 
 
 def create(settings: StrategySettings) -> Strategy:

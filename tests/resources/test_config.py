@@ -49,7 +49,8 @@ def changed(where: str, value: object) -> dict[str, Any]:
     return config
 
 
-def test_the_default_configuration_loads() -> None:
+def test_the_default_configuration_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("QUANT_CONFIG")
     settings = load()
     assert (settings.name, settings.provider.name, settings.grain) == ("sample", "sample", "year")
     assert load() is load(DEFAULT_CONFIG)
@@ -85,6 +86,7 @@ def test_the_environment_names_file_home_and_lake(
     write: Callable[[object], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("QUANT_CONFIG", str(write(GOOD)))
+    monkeypatch.delenv("QUANT_HOME")
     assert load().name == "mine"
     assert load().home == PROJECT / ".quant" / "mine"
     monkeypatch.setenv("QUANT_HOME", str(tmp_path))

@@ -179,6 +179,14 @@ def test_the_values_under_the_pointer_are_those_of_the_result(html: str) -> None
     assert data["charts"]["rolling"][0]["values"][-1] == pytest.approx(expected, abs=0.01)
 
 
+def test_the_start_counts_as_a_peak() -> None:
+    falling = a_result(300, drift=-0.05)
+    found = re.search(r'id="data">(.*?)</script>', report.page(falling, a_benchmark(300), a_provenance()), re.DOTALL)
+    assert found is not None
+    under = json.loads(found[1])["charts"]["equity"][3]["values"]
+    assert under[0] == pytest.approx(falling.equity["return"][0], abs=1e-4)
+
+
 def test_monthly_returns_compound_to_the_year(html: str) -> None:
     result = a_result()
     of_year = result.equity.filter(pl.col("session").dt.year() == 2006)

@@ -162,6 +162,18 @@ def test_order_of_the_bars_does_not_matter():
     assert compute(shuffled.lazy(), ["rsi_2"]).collect().equals(compute(BARS.lazy(), ["rsi_2"]).collect())
 
 
+def no_number(value: float) -> pl.Expr:
+    return pl.when(CLOSE > CLOSE.mean()).then(value).otherwise(CLOSE)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_what_is_no_finite_number_is_null(value):
+    feature = Feature("odd", "test", "", no_number, {"value": value}, lookback=0)
+    result = compute(BARS.lazy(), FeatureSet("test", (feature,))).collect()["odd"]
+    assert 0 < result.null_count() < result.len()
+    assert result.drop_nulls().is_finite().all()
+
+
 def test_no_bars_and_one_bar_give_no_values():
     assert compute(BARS.clear().lazy()).collect().shape == (0, 4 + len(TECHNICAL))
     one = compute(BARS.head(1).lazy()).collect().select(TECHNICAL.names).row(0, named=True)

@@ -39,7 +39,7 @@ def test_look_back_is_long_enough_on_other_paths(feature, seed):
 RECURSIVE = ("macd_12_26_9_hist", "adx_14", "rsi_2", "rsi_14", "atr_14_pct", "natr_5")
 
 
-@pytest.mark.parametrize("feature", [feature for feature in TECHNICAL if feature.lookback], ids=lambda feature: feature.name)
+@pytest.mark.parametrize("feature", [each for each in TECHNICAL if each.lookback], ids=lambda feature: feature.name)
 def test_look_back_is_no_longer_than_needed(feature):
     fewer = feature.lookback // 2 if feature.name in RECURSIVE else feature.lookback - 1
     with pytest.raises(Refuted, match=feature.name):
@@ -94,6 +94,10 @@ def dollar_steps() -> pl.Expr:
     return (CLOSE - CLOSE.shift()).abs().clip(upper_bound=0.5)
 
 
+def rises() -> pl.Expr:
+    return (CLOSE > CLOSE.shift()).cast(pl.Float64).rolling_mean(5)
+
+
 def nowhere() -> pl.Expr:
     return CLOSE.log() * float("nan")
 
@@ -119,6 +123,7 @@ CHEATS = [
     (scale_free, dollars, {}, 0),
     (scale_free, shares, {}, 0),
     (scale_free, dollar_steps, {}, 1),
+    (scale_free, rises, {}, 5),
     (isolated, running_count, {}, 0),
     (within_bounds, nowhere, {}, 0),
 ]

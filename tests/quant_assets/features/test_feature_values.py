@@ -169,7 +169,7 @@ def test_every_feature_is_checked_here():
 def test_prices_that_never_move_give_null_or_a_neutral_value_not_an_extreme():
     still = BARS.with_columns(pl.lit(10.0).alias(f"adj_{name}") for name in ("open", "high", "low", "close"))
     values = compute(still.lazy()).collect().row(-1, named=True)
-    unknown = ("stochastic_k_14_3", "williams_r_14", "mfi_14", "bollinger_b_20", "breakout_20", "skewness_63", "amihud_21")
+    unknown = ("stochastic_k_14_3", "williams_r_14", "mfi_14", "bollinger_b_20", "breakout_20", "skewness_63")
     assert {name: values[name] for name in unknown} == dict.fromkeys(unknown)
     assert values["volatility_21"] == values["return_21"] == values["adx_14"] == 0.0
 

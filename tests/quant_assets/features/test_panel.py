@@ -72,7 +72,7 @@ MEMBERS = [
 ]
 
 
-@pytest.mark.parametrize(("listed", "delisted", "rows"), [case[1:] for case in MEMBERS], ids=[case[0] for case in MEMBERS])
+@pytest.mark.parametrize(("listed", "delisted", "rows"), [case[1:] for case in MEMBERS], ids=[c[0] for c in MEMBERS])
 def test_universe_is_of_its_time(listed, delisted, rows):
     instruments = pl.DataFrame(
         {"symbol": ["AAA"], "listed": [listed], "delisted": [delisted]}, schema={"symbol": pl.String, **UNLISTED}
@@ -91,8 +91,8 @@ def test_a_symbol_outside_the_universe_takes_no_rank():
         {"symbol": ["AAA"], "listed": [None], "delisted": [DAY - timedelta(days=1)]},
         schema={"symbol": pl.String, **UNLISTED},
     )
-    ranks = panel(FEATURES.lazy(), BARS.lazy(), instruments).filter(pl.col("session") == DAY).collect()["return_21_rank"]
-    assert ranks.sort().to_list() == [0.0, 0.5, 1.0]
+    of_the_day = panel(FEATURES.lazy(), BARS.lazy(), instruments).filter(pl.col("session") == DAY).collect()
+    assert of_the_day["return_21_rank"].sort().to_list() == [0.0, 0.5, 1.0]
 
 
 @given(st.integers(0, 299), st.integers(1, 40))

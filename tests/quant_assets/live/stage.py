@@ -17,7 +17,11 @@ from resources.config import BacktestSettings, LimitSettings, LiveSettings
 FRIDAY, MONDAY, TUESDAY = date(2013, 2, 22), date(2013, 2, 25), date(2013, 2, 26)
 SYMBOLS = ("AAA", "BBB", "CCC", "DDD")
 SETTINGS = LiveSettings(
-    strategy="test", cash=100_000, heartbeat_seconds=5, observe_seconds=60, limits=LimitSettings(single_name=0.5, order_notional=0.5)
+    strategy="test",
+    cash=100_000,
+    heartbeat_seconds=5,
+    observe_seconds=60,
+    limits=LimitSettings(single_name=0.5, order_notional=0.5),
 )
 WEIGHTS = {"AAA": 0.3, "BBB": 0.3, "CCC": 0.2, "DDD": 0.0}
 
@@ -35,7 +39,12 @@ def bars(session: date, symbols: tuple[str, ...] = SYMBOLS, split: float = 1.0) 
     for number, symbol in enumerate(symbols):
         price = (50.0 * (number + 1) + day) / split
         volume = 1_000.0 if symbol == "CCC" else 1e6
-        row = {"symbol": symbol, "session": session, "ts": opens(session), "known_at": opens(session) + timedelta(hours=6.5)}
+        row = {
+            "symbol": symbol,
+            "session": session,
+            "ts": opens(session),
+            "known_at": opens(session) + timedelta(hours=6.5),
+        }
         row |= {"open": price, "high": price * 1.02, "low": price * 0.97, "close": price * 1.01, "volume": volume}
         rows.append(row | {"split": split if symbol == "AAA" else 1.0, "dividend": 0.0})
     times = {"ts": pl.Datetime("us", "UTC"), "known_at": pl.Datetime("us", "UTC")}
@@ -98,11 +107,14 @@ class Stage:
             market_now=venue.now,
             ready=venue.ready,
             closed=venue.closed,
-            stop_reason=lambda: self.stop(),
+            stop_reason=self._stop_reason,
             heartbeat=self.beats.append,
             observe=self.observed.append,
         )
         return Trader(task, venue, journal, self.settings, hooks)
+
+    def _stop_reason(self) -> str | None:
+        return self.stop()  # looked up at each call: tests replace it while the worker runs
 
     def splits(self) -> dict[str, float]:
         frame = self.bars(self.session)

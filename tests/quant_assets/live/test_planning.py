@@ -46,7 +46,7 @@ CASES = [
     Case("no row is no wish", {"AAA": (0.1, "buy")}, [("AAA", 10)], held={"BBB": 7}),
     Case("sales pay for purchases", {"AAA": (0.5, "buy"), "BBB": (0.0, "sell"), "CCC": (0.1, "sell")},
          [("BBB", -40), ("CCC", -100), ("AAA", 50)], held={"BBB": 40, "CCC": 200}),
-    Case("nothing left to trade with", {"AAA": (0.5, "buy"), "BBB": (0.5, "buy")}, [("BBB", -9)], held={"BBB": 9}, equity=-5),
+    Case("no equity, only sales", {"AAA": (0.5, "buy"), "BBB": (0.5, "buy")}, [("BBB", -9)], {"BBB": 9}, equity=-5),
 ]  # fmt: skip
 
 
@@ -107,7 +107,7 @@ UNFIT = [
 
 @pytest.mark.parametrize(("name", "wants"), UNFIT, ids=[name for name, _ in UNFIT])
 def test_signals_that_are_not_one_wish_a_symbol_are_refused(name: str, wants: pl.DataFrame) -> None:
-    with pytest.raises(ValueError, match="signals to trade must be|target_weight is not a number"):
+    with pytest.raises(ValueError, match=r"signals to trade must be|target_weight is not a number"):
         plan_session(wants, MONDAY, Book({}, 1e4, 1e4, PRICES), NOW, LIMITS)
 
 

@@ -96,7 +96,11 @@ def test_a_stop_leaves_records_that_agree_and_the_orders_where_they_are(stage: S
     with pytest.raises(StoppedError, match=r"2013-02-25: stopped \(the run is CANCELING\)"):
         stage.worker().run()
     journal = stage.journal()
-    assert [status.state for status in journal.orders(MONDAY)] == [OrderState.ACCEPTED, OrderState.ACCEPTED, OrderState.INTENDED]
+    assert [status.state for status in journal.orders(MONDAY)] == [
+        OrderState.ACCEPTED,
+        OrderState.ACCEPTED,
+        OrderState.INTENDED,
+    ]
     assert [status.state for status in stage.venue().orders()] == [OrderState.ACCEPTED] * 2
     assert len(stage.observed) == 2, "the last word is written"
     stage.stop = lambda: None
@@ -229,7 +233,7 @@ def test_an_order_nobody_intended_stops_trading(stage: Stage) -> None:
     venue = stage.venue()
     venue.begin(MONDAY, opens(MONDAY))
     venue.submit(Order("by-hand", "AAA", Side.BUY, 1, OrderType.MARKET, TimeInForce.DAY, opens(MONDAY)))
-    with pytest.raises(Exception, match="by-hand.* never intended"):
+    with pytest.raises(Exception, match=r"by-hand.* never intended"):
         stage.worker().run()
     assert len(stage.venue().orders()) == 1, "nothing was sent"
 
@@ -241,7 +245,9 @@ def test_an_order_that_the_venue_lost_stops_trading(stage: Stage) -> None:
         stage.worker().run()
     (stage.folder / "paper.sqlite").unlink()
     stage.stop = lambda: None
-    with pytest.raises(ReconciliationError, match="20130225-test-AAA-1 is accepted in the journal, unknown to the venue"):
+    with pytest.raises(
+        ReconciliationError, match="20130225-test-AAA-1 is accepted in the journal, unknown to the venue"
+    ):
         stage.worker(attempt=2).run()
     assert stage.venue().events() == []
 
@@ -278,10 +284,11 @@ HOLDINGS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "before", "traded", "now", "splits", "agree"), HOLDINGS, ids=[case[0] for case in HOLDINGS])
+@pytest.mark.parametrize("case", HOLDINGS, ids=[case[0] for case in HOLDINGS])
 def test_compare_positions(
-    name: str, before: dict[str, float], traded: list[float], now: dict[str, float], splits: dict[str, float], agree: bool
+    case: tuple[str, dict[str, float], list[float], dict[str, float], dict[str, float], bool],
 ) -> None:
+    _, before, traded, now, splits, agree = case
     assert (compare_positions(before, [fill(units) for units in traded], now, splits) == []) == agree
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_assets.models.champion import CHAMPIONS, champions, serving
+from quant_assets.models.champion import CHAMPIONS, champions
 
 
 def scores(*means: float | None) -> pl.DataFrame:
@@ -38,6 +38,7 @@ CASES = [
     Case("a clearly worse one does not", (0.05, 0.02), (2005, 2005)),
     Case("nor one without a figure", (0.05, None), (2005, 2005)),
     Case("the champion met counts, not the last challenger", (0.06, 0.01, 0.03, 0.05), (2005, 2005, 2005, 2008)),
+    Case("the years count from its own promotion", (0.03, 0.09, 0.01, 0.01, 0.01), (2005, 2006, 2006, 2006, 2009)),
     Case("after three cut-offs anything replaces it", (0.09, 0.01, 0.01, -0.05, -0.04), (2005, 2005, 2005, 2008, 2009)),
 ]
 
@@ -76,13 +77,3 @@ def test_a_choice_never_changes_with_what_comes_later(means: list[float | None],
 def test_senseless_rules_are_refused(tolerance: float, max_age: int) -> None:
     with pytest.raises(ValueError, match="tolerance must be 0 or more"):
         champions(scores(0.1), tolerance=tolerance, max_age=max_age)
-
-
-def test_a_session_is_served_by_the_decision_before_it() -> None:
-    chosen = champions(scores(0.05, 0.02, 0.04))
-    sessions = pl.DataFrame({"session": [date(2007, 1, 1), date(2004, 12, 31), date(2005, 1, 1), date(2006, 12, 29)]})
-    assert serving(chosen, sessions).rows() == [
-        (date(2005, 1, 1), date(2005, 1, 1)),
-        (date(2006, 12, 29), date(2005, 1, 1)),
-        (date(2007, 1, 1), date(2007, 1, 1)),
-    ]

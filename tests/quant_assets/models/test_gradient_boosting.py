@@ -71,7 +71,8 @@ def test_the_score_is_an_excess_return(model: FittedModel, planted) -> None:
 def test_nothing_known_at_or_after_the_cutoff_reaches_the_model(model: FittedModel, planted) -> None:
     late_label = pl.col("known_session") >= CUTOFF
     late_row = pl.col("session") >= CUTOFF
-    spoilt_labels = planted.labels.with_columns(forward_return=pl.when(late_label).then(1e6).otherwise("forward_return"))
+    spoilt = pl.when(late_label).then(1e6).otherwise("forward_return")
+    spoilt_labels = planted.labels.with_columns(forward_return=spoilt)
     spoilt_panel = planted.panel.with_columns(
         pl.when(late_row).then(float("nan")).otherwise(name).alias(name) for name in planted.features
     ).with_columns(tradable=~late_row)
@@ -181,6 +182,17 @@ def test_confidence_is_the_hit_rate_of_rows_as_strong() -> None:
     assert calibration.confidence(scores).tolist() == [0.5, 0.5, 0.55, 0.55, 0.6, 0.6]
 
 
+def test_the_weakest_class_holds_all_held_out_rows(model: FittedModel) -> None:
+    right = sum(fold.hit_rate * fold.validation_rows for fold in model.folds)
+    assert model.calibration.hit_rates[0] == pytest.approx(right / sum(fold.validation_rows for fold in model.folds))
+
+
+def test_folds_too_short_for_their_overlapping_labels_have_no_t_statistic(planted) -> None:
+    # About 85 sessions a fold: fewer than four horizons of 25.
+    settings = SETTINGS.model_copy(update={"horizon": 25})
+    assert [fold.ic_tstat for fold in fitted(planted, settings=settings).folds] == [None, None, None]
+
+
 def test_strong_scores_of_a_real_signal_earn_more_confidence(model: FittedModel) -> None:
     rates = model.calibration.hit_rates
     assert rates[-1] > rates[0] + 0.05
@@ -248,11 +260,14 @@ def test_information_coefficients_by_hand() -> None:
 def test_newey_west_is_the_double_sum_of_autocovariances(lags: int) -> None:
     values = np.convolve(np.random.default_rng(2).normal(0.1, 1, size=80), np.ones(4), mode="valid")
     centred, count = values - values.mean(), len(values)
-    variance = sum(
-        max(0.0, 1 - abs(one - other) / (lags + 1)) * centred[one] * centred[other]
-        for one in range(count)
-        for other in range(count)
-    ) / count**2
+    variance = (
+        sum(
+            max(0.0, 1 - abs(one - other) / (lags + 1)) * centred[one] * centred[other]
+            for one in range(count)
+            for other in range(count)
+        )
+        / count**2
+    )
     assert newey_west_t(values, lags) == pytest.approx(values.mean() / variance**0.5)
 
 

@@ -87,12 +87,14 @@ class Case:
     reason: str = ""
 
 
-def one(name: str, o: float, h: float, low: float, c: float, order: Order, at: float | None, reason: str = "") -> Case:
+def one(name: str, ohlc: tuple[float, float, float, float], order: Order, at: float | None, reason: str = "") -> Case:
     """A case of a single bar."""
-    return Case(name, [bar(o, h, low, c)], order, at, reason)
+    return Case(name, [bar(*ohlc)], order, at, reason)
 
 
-def trade(orders: list[Order], bars: list[Bar | dict[str, Bar]], settings: BacktestSettings | None = None) -> list[Execution]:
+def trade(
+    orders: list[Order], bars: list[Bar | dict[str, Bar]], settings: BacktestSettings | None = None
+) -> list[Execution]:
     """Every execution of the orders over the bars (of symbol X, or by symbol)."""
     exchange = Exchange(settings or account())
     for one_order in orders:

@@ -37,7 +37,7 @@ FAULTS = [
     (order(limit=-1.0), "limit_price is -1; a limit order needs a positive one"),
     (order(stop=math.inf), "stop_price is inf; a stop order needs a positive one"),
     (order(stop=10, tif="ioc"), "tif is ioc; a stop waits for its price: use day or gtc"),
-    (order(at=datetime(2024, 1, 7)), "submitted_at is 2024-01-07 00:00:00; give it a time zone"),  # noqa: DTZ001
+    (order(at=datetime(2024, 1, 7)), "submitted_at is 2024-01-07 00:00:00; give it a time zone"),
 ]
 
 
@@ -132,7 +132,9 @@ def test_a_symbol_without_a_bar_keeps_its_price(exchange):
 
 
 @pytest.mark.parametrize(
-    "ts", [opens(0), opens(0) - timedelta(days=1), datetime(2030, 1, 1)], ids=["same", "before", "naive"]  # noqa: DTZ001
+    "ts",
+    [opens(0), opens(0) - timedelta(days=1), datetime(2030, 1, 1)],
+    ids=["same", "before", "naive"],
 )
 def test_sessions_come_in_order(exchange, ts):
     exchange.on_bar(opens(0), {"X": flat(100)})

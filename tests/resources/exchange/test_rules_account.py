@@ -11,28 +11,26 @@ from resources.exchange import Bar, Exchange
 from tests.resources.exchange.cases import account, bar, flat, opens, order, trade
 
 COSTS = [  # rules 12, 13, 15: half-spread 10 bps, slippage 20 bps; o h l c, order, reference, price, spread, slippage
-    ("market buy", flat(100), order("buy", 10), 100, 100.3, 1.0, 2.0),
-    ("market sell", flat(100), order("sell", 10), 100, 99.7, 1.0, 2.0),
-    ("stop inside", bar(100, 106, 99, 100), order("buy", 10, stop=105), 105, 105.315, 1.05, 2.1),
-    ("gapped stop", bar(110, 110, 99, 100), order("buy", 10, stop=105), 110, 110.33, 1.1, 2.2),
-    ("resting limit", bar(100, 106, 94, 100), order("buy", 10, limit=95), 95, 95, 0, 0),
-    ("limit at a better open", flat(94), order("buy", 10, limit=95), 94, 94, 0, 0),
-    ("immediate limit", flat(94), order("buy", 10, limit=95, tif="ioc"), 94, 94.282, 0.94, 1.88),
-    ("immediate limit at its limit", flat(95), order("buy", 10, limit=95, tif="ioc"), 95, 95, 0, 0),
-    ("between the two", flat(94.9), order("buy", 10, limit=95, tif="ioc"), 94.9, 95, 0.949, 0.051),
-    ("stop-limit at a gap", flat(102), order("buy", 10, stop=101, limit=103), 102, 102.306, 1.02, 2.04),
-    ("stop-limit, limit near", flat(102), order("buy", 10, stop=101, limit=102.1), 102, 102.1, 1.0, 0.0),
-    ("sell limit, immediate", flat(95.1), order("sell", 10, limit=95, tif="ioc"), 95.1, 95, 0.951, 0.049),
+    ("market buy", flat(100), order("buy", 10), (100, 100.3, 1.0, 2.0)),
+    ("market sell", flat(100), order("sell", 10), (100, 99.7, 1.0, 2.0)),
+    ("stop inside", bar(100, 106, 99, 100), order("buy", 10, stop=105), (105, 105.315, 1.05, 2.1)),
+    ("gapped stop", bar(110, 110, 99, 100), order("buy", 10, stop=105), (110, 110.33, 1.1, 2.2)),
+    ("resting limit", bar(100, 106, 94, 100), order("buy", 10, limit=95), (95, 95, 0, 0)),
+    ("limit at a better open", flat(94), order("buy", 10, limit=95), (94, 94, 0, 0)),
+    ("immediate limit", flat(94), order("buy", 10, limit=95, tif="ioc"), (94, 94.282, 0.94, 1.88)),
+    ("immediate limit at its limit", flat(95), order("buy", 10, limit=95, tif="ioc"), (95, 95, 0, 0)),
+    ("between the two", flat(94.9), order("buy", 10, limit=95, tif="ioc"), (94.9, 95, 0.949, 0.051)),
+    ("stop-limit at a gap", flat(102), order("buy", 10, stop=101, limit=103), (102, 102.306, 1.02, 2.04)),
+    ("stop-limit, limit near", flat(102), order("buy", 10, stop=101, limit=102.1), (102, 102.1, 1.0, 0.0)),
+    ("sell limit, immediate", flat(95.1), order("sell", 10, limit=95, tif="ioc"), (95.1, 95, 0.951, 0.049)),
 ]
 
 
-@pytest.mark.parametrize(
-    ("name", "here", "wanted", "reference", "price", "spread", "slippage"), COSTS, ids=[case[0] for case in COSTS]
-)
-def test_rules_12_13_15_spread_and_slippage(name, here, wanted, reference, price, spread, slippage):
+@pytest.mark.parametrize(("name", "here", "wanted", "expected"), COSTS, ids=[case[0] for case in COSTS])
+def test_rules_12_13_15_spread_and_slippage(name, here, wanted, expected):
     [fill] = trade([wanted], [here], account(half_spread_bps=10, slippage_bps=20))
     got = (fill.reference_price, fill.price, fill.spread_cost, fill.slippage_cost)
-    assert got == pytest.approx((reference, price, spread, slippage), abs=1e-9)
+    assert got == pytest.approx(expected, abs=1e-9)
 
 
 def test_rules_12_13_a_stop_limit_that_rests_after_its_trigger_pays_nothing():

@@ -28,53 +28,65 @@ def test_rule_1_first_bar_that_opens_at_or_after_submission(name, submitted, lat
 
 
 INSIDE = [  # rule 2: the order arrives while the first bar is under way
-    Case("limit: that bar's low is not for it", [bar(100, 101, 90, 100), bar(100, 101, 98, 100)], order(limit=95), None),
+    Case(
+        "limit: that bar's low is not for it", [bar(100, 101, 90, 100), bar(100, 101, 98, 100)], order(limit=95), None
+    ),
     Case("limit: the next bar's low is", [bar(100, 101, 99, 100), bar(100, 101, 94, 100)], order(limit=95), 95),
-    Case("stop: that bar's high is not for it", [bar(100, 110, 99, 100), bar(100, 101, 98, 100)], order(stop=105), None),
+    Case(
+        "stop: that bar's high is not for it", [bar(100, 110, 99, 100), bar(100, 101, 98, 100)], order(stop=105), None
+    ),
     Case("stop: the next bar's high is", [bar(100, 101, 99, 100), bar(100, 110, 98, 100)], order(stop=105), 105),
 ]
 MARKET = [  # rule 3
-    one("buy", 103, 104, 102, 103.5, order("buy"), at=103, reason="open"),
-    one("sell", 103, 104, 102, 103.5, order("sell"), at=103, reason="open"),
+    one("buy", (103, 104, 102, 103.5), order("buy"), at=103, reason="open"),
+    one("sell", (103, 104, 102, 103.5), order("sell"), at=103, reason="open"),
 ]
-LIMIT_BUY = [  # rule 4             o    h    l    c
-    one("opens below the limit", 98, 104, 97, 103, order(limit=100), at=98, reason="gap"),
-    one("opens at the limit", 100, 104, 100, 103, order(limit=100), at=100, reason="gap"),
-    one("trades through the limit", 101, 104, 99.99, 103, order(limit=100), at=100, reason="limit"),
-    one("touches the limit only", 101, 104, 100, 103, order(limit=100), at=None),
-    one("stays above", 101, 104, 100.01, 103, order(limit=100), at=None),
+LIMIT_BUY = [  # rule 4; the bars are open, high, low, close
+    one("opens below the limit", (98, 104, 97, 103), order(limit=100), at=98, reason="gap"),
+    one("opens at the limit", (100, 104, 100, 103), order(limit=100), at=100, reason="gap"),
+    one("trades through the limit", (101, 104, 99.99, 103), order(limit=100), at=100, reason="limit"),
+    one("touches the limit only", (101, 104, 100, 103), order(limit=100), at=None),
+    one("stays above", (101, 104, 100.01, 103), order(limit=100), at=None),
 ]
 LIMIT_SELL = [  # rule 4
-    one("opens above the limit", 102, 103, 97, 98, order("sell", limit=100), at=102, reason="gap"),
-    one("opens at the limit", 100, 100, 97, 98, order("sell", limit=100), at=100, reason="gap"),
-    one("trades through the limit", 99, 100.01, 97, 98, order("sell", limit=100), at=100, reason="limit"),
-    one("touches the limit only", 99, 100, 97, 98, order("sell", limit=100), at=None),
-    one("stays below", 99, 99.99, 97, 98, order("sell", limit=100), at=None),
+    one("opens above the limit", (102, 103, 97, 98), order("sell", limit=100), at=102, reason="gap"),
+    one("opens at the limit", (100, 100, 97, 98), order("sell", limit=100), at=100, reason="gap"),
+    one("trades through the limit", (99, 100.01, 97, 98), order("sell", limit=100), at=100, reason="limit"),
+    one("touches the limit only", (99, 100, 97, 98), order("sell", limit=100), at=None),
+    one("stays below", (99, 99.99, 97, 98), order("sell", limit=100), at=None),
 ]
 LIMIT_TOUCH = [  # rule 4 with limit_touch_fills
-    one("buy: touches", 101, 104, 100, 103, order(limit=100), at=100, reason="limit"),
-    one("buy: stays above", 101, 104, 100.01, 103, order(limit=100), at=None),
-    one("sell: touches", 99, 100, 97, 98, order("sell", limit=100), at=100, reason="limit"),
-    one("sell: stays below", 99, 99.99, 97, 98, order("sell", limit=100), at=None),
+    one("buy: touches", (101, 104, 100, 103), order(limit=100), at=100, reason="limit"),
+    one("buy: stays above", (101, 104, 100.01, 103), order(limit=100), at=None),
+    one("sell: touches", (99, 100, 97, 98), order("sell", limit=100), at=100, reason="limit"),
+    one("sell: stays below", (99, 99.99, 97, 98), order("sell", limit=100), at=None),
 ]
 STOP_BUY = [  # rule 5
-    one("opens through the stop", 103, 104, 102, 103, order(stop=101), at=103, reason="gap"),
-    one("opens at the stop", 101, 104, 100, 103, order(stop=101), at=101, reason="gap"),
-    one("trades up to the stop", 100, 101, 99, 100, order(stop=101), at=101, reason="stop"),
-    one("stays below", 100, 100.9, 99, 100, order(stop=101), at=None),
+    one("opens through the stop", (103, 104, 102, 103), order(stop=101), at=103, reason="gap"),
+    one("opens at the stop", (101, 104, 100, 103), order(stop=101), at=101, reason="gap"),
+    one("trades up to the stop", (100, 101, 99, 100), order(stop=101), at=101, reason="stop"),
+    one("stays below", (100, 100.9, 99, 100), order(stop=101), at=None),
 ]
 STOP_SELL = [  # rule 5
-    one("opens through the stop", 97, 98, 96, 97, order("sell", stop=99), at=97, reason="gap"),
-    one("opens at the stop", 99, 100, 96, 97, order("sell", stop=99), at=99, reason="gap"),
-    one("trades down to the stop", 100, 101, 99, 100, order("sell", stop=99), at=99, reason="stop"),
-    one("stays above", 100, 101, 99.1, 100, order("sell", stop=99), at=None),
+    one("opens through the stop", (97, 98, 96, 97), order("sell", stop=99), at=97, reason="gap"),
+    one("opens at the stop", (99, 100, 96, 97), order("sell", stop=99), at=99, reason="gap"),
+    one("trades down to the stop", (100, 101, 99, 100), order("sell", stop=99), at=99, reason="stop"),
+    one("stays above", (100, 101, 99.1, 100), order("sell", stop=99), at=None),
 ]
 STOP_LIMIT_BUY = [  # rule 6
-    one("gap through the stop within the limit", 102, 104, 100, 103, order(stop=101, limit=103), at=102, reason="gap"),
-    one("gap beyond the limit rests", 104, 105, 100, 101, order(stop=101, limit=103), at=None),
-    one("trigger inside the bar rests", 100, 102, 99, 101, order(stop=101, limit=103), at=None),
-    one("no trigger", 100, 100.9, 90, 100, order(stop=101, limit=103), at=None),
-    Case("a limit after its trigger, at the open", [bar(100, 102, 99, 101), flat(102)], order(stop=101, limit=103), 102, "gap"),
+    one(
+        "gap through the stop within the limit", (102, 104, 100, 103), order(stop=101, limit=103), at=102, reason="gap"
+    ),
+    one("gap beyond the limit rests", (104, 105, 100, 101), order(stop=101, limit=103), at=None),
+    one("trigger inside the bar rests", (100, 102, 99, 101), order(stop=101, limit=103), at=None),
+    one("no trigger", (100, 100.9, 90, 100), order(stop=101, limit=103), at=None),
+    Case(
+        "a limit after its trigger, at the open",
+        [bar(100, 102, 99, 101), flat(102)],
+        order(stop=101, limit=103),
+        102,
+        "gap",
+    ),
     Case(
         "a limit after its trigger, at the limit",
         [bar(104, 105, 104, 104), bar(104, 105, 102, 104)],
@@ -85,9 +97,15 @@ STOP_LIMIT_BUY = [  # rule 6
     Case("not without a trigger", [bar(100, 100.9, 99, 100), bar(100, 100, 90, 99)], order(stop=101, limit=103), None),
 ]
 STOP_LIMIT_SELL = [  # rule 6
-    one("gap through the stop within the limit", 98, 100, 96, 97, order("sell", stop=99, limit=97), at=98, reason="gap"),
-    one("gap beyond the limit rests", 96, 100, 95, 99, order("sell", stop=99, limit=97), at=None),
-    one("trigger inside the bar rests", 100, 101, 98, 99, order("sell", stop=99, limit=97), at=None),
+    one(
+        "gap through the stop within the limit",
+        (98, 100, 96, 97),
+        order("sell", stop=99, limit=97),
+        at=98,
+        reason="gap",
+    ),
+    one("gap beyond the limit rests", (96, 100, 95, 99), order("sell", stop=99, limit=97), at=None),
+    one("trigger inside the bar rests", (100, 101, 98, 99), order("sell", stop=99, limit=97), at=None),
     Case("a limit after its trigger", [bar(100, 101, 98, 99), flat(98)], order("sell", stop=99, limit=97), 98, "gap"),
     Case(
         "a limit after its trigger, at the limit",

@@ -41,7 +41,13 @@ NO_VOLUME = [  # rule 11
 LIFE = [  # rule 16
     Case("day ends with its first session", order(quantity=5, limit=90, tif="day"), [1000], [0], OrderState.EXPIRED),
     Case("day ends in a halt too", order(quantity=5, tif="day"), [0, 1000], [0, 0], OrderState.EXPIRED),
-    Case("day not before it is eligible", order(quantity=5, tif="day", at=opens(1)), [1000, 1000], [0, 5], OrderState.FILLED),
+    Case(
+        "day not before it is eligible",
+        order(quantity=5, tif="day", at=opens(1)),
+        [1000, 1000],
+        [0, 5],
+        OrderState.FILLED,
+    ),
     Case("gtc rests", order(quantity=5, limit=90), [1000] * 5, [0] * 5, OrderState.ACCEPTED),
 ]
 
@@ -78,20 +84,40 @@ def test_rule_16_life_of_an_order(case):
 
 
 def test_rule_10_orders_in_one_symbol_share_the_volume_in_order_of_submission():
-    fills = trade([order(quantity=70, id="a"), order(quantity=70, id="b")], [flat(100, 1000)], account(participation=0.1))
+    fills = trade(
+        [order(quantity=70, id="a"), order(quantity=70, id="b")], [flat(100, 1000)], account(participation=0.1)
+    )
     assert [(fill.order_id, fill.quantity, fill.ambiguous) for fill in fills] == [("a", 70, False), ("b", 30, False)]
 
 
 def test_rule_10_the_open_takes_the_volume_before_the_inside():
     orders = [order(quantity=70, limit=99, id="inside"), order(quantity=70, id="open")]
     fills = trade(orders, [bar(100, 101, 98, 100, 1000)], account(participation=0.1))
-    assert [(fill.order_id, fill.quantity, fill.ambiguous) for fill in fills] == [("open", 70, False), ("inside", 30, False)]
+    assert [(fill.order_id, fill.quantity, fill.ambiguous) for fill in fills] == [
+        ("open", 70, False),
+        ("inside", 30, False),
+    ]
 
 
 RIVALS = [  # inside the bar nobody knows who came first: the worse for the account does, and both are flagged
-    ("the dearer buy", order(quantity=80, limit=95, id="low"), order(quantity=80, limit=97, id="high"), ["high", "low"]),
-    ("the stop before the limit", order("sell", 80, limit=102, id="take"), order("sell", 80, stop=97, id="loss"), ["loss", "take"]),
-    ("the cheaper sale", order("sell", 80, limit=103, id="high"), order("sell", 80, limit=102, id="low"), ["low", "high"]),
+    (
+        "the dearer buy",
+        order(quantity=80, limit=95, id="low"),
+        order(quantity=80, limit=97, id="high"),
+        ["high", "low"],
+    ),
+    (
+        "the stop before the limit",
+        order("sell", 80, limit=102, id="take"),
+        order("sell", 80, stop=97, id="loss"),
+        ["loss", "take"],
+    ),
+    (
+        "the cheaper sale",
+        order("sell", 80, limit=103, id="high"),
+        order("sell", 80, limit=102, id="low"),
+        ["low", "high"],
+    ),
 ]
 
 

@@ -1,0 +1,102 @@
+"""The whole pipeline in one command: materialize the graph, trade a session on paper, print what came of it.
+
+    python -m quant_assets.demo        (make demo)
+
+A second run reuses what is fresh.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import dagster as dg
+import polars as pl
+
+from quant_assets import launch
+from quant_assets.definitions import LAKE
+from quant_assets.partitions import SETTINGS
+from resources.errors import QuantError
+from resources.instance import instance as open_instance
+
+FIGURES = ("cagr", "sharpe", "max_drawdown", "turnover", "probabilistic_sharpe")
+
+
+def main() -> None:
+    began = time.perf_counter()
+    print(f"Configuration {SETTINGS.name}: data in {SETTINGS.home}\n\nThe graph")
+    launch.everything()
+    print("\nPaper trading")
+    trade_on_paper()
+    print_signals()
+    print_reports()
+    print(
+        f"\nDone in {time.perf_counter() - began:.0f} s. Open the graph with `make ui` (http://127.0.0.1:3000), "
+        "the models with `make mlflow`."
+    )
+
+
+def trade_on_paper() -> None:
+    """Replay the last recorded session at the paper broker, unless it was traded before."""
+    from quant_assets.live_definitions import WORLD, live_trading
+    from quant_assets.live.world import SESSION_TAG
+
+    with open_instance(SETTINGS) as instance:
+        turn = WORLD.turn(launch.utc_now())
+        if not turn.replay:
+            print("  the history grows with the market: the supervisor sensor trades the next session (make ui)")
+            return
+        session = turn.session.isoformat()
+        traded = instance.get_runs(
+            dg.RunsFilter(job_name=live_trading.name, tags={SESSION_TAG: session}, statuses=[dg.DagsterRunStatus.SUCCESS]), limit=1
+        )
+        if traded:
+            print(f"  {session} was traded before")
+        else:
+            print(f"  {session}, on the signals of {turn.signals}: replayed in {SETTINGS.live.replay_seconds:g} s")
+            launch.run_job(instance, live_trading, tags={SESSION_TAG: session})
+    fills = LAKE.read(("live", "executions"), {"date": session})
+    equity = LAKE.read(("live", "equity"), {"date": session}).tail(1)
+    with pl.Config(tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, tbl_rows=20):
+        print(fills.select("symbol", "side", "quantity", "price", "commission", "reason"))
+    print(f"  {fills.height} fills; cash {equity['cash'][0]:,.2f}, equity {equity['equity'][0]:,.2f}")
+
+
+def print_signals() -> None:
+    """The latest session's signals."""
+    newest = LAKE.partitions(("signals", "daily"))[-1]
+    signals = LAKE.read(("signals", "daily"), newest)
+    table = signals.select(
+        "strategy",
+        "symbol",
+        pl.col("score").round(4),
+        pl.col("confidence").round(2),
+        pl.col("target_weight").round(3).alias("target"),
+        pl.col("order_intent").alias("order"),
+        pl.col("reasons").list.first().alias("first reason"),
+    )
+    print(f"\nSignals of {newest['date']}, for the next open (model {signals['model_version'].drop_nulls().first()})")
+    with pl.Config(tbl_rows=40, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, fmt_str_lengths=60, tbl_width_chars=140):
+        print(table.head(40))
+
+
+def print_reports() -> None:
+    """Key figures and caveats of each strategy's newest report, and where its page lies."""
+    reports = LAKE.partitions(("backtests", "report"))
+    newest = max(report["as_of"] for report in reports)
+    print(f"\nBacktests as of {newest}, after costs")
+    for report in (report for report in reports if report["as_of"] == newest):
+        rows = pl.read_parquet(LAKE.path(("backtests", "report"), report, "metrics.parquet"))
+        values = dict(rows.iter_rows())
+        figures = "  ".join(f"{name} {values[name]:.2f}" for name in FIGURES if values.get(name) is not None)
+        print(f"\n  {report['strategy']}: {figures}")
+        for line in LAKE.read_bytes(("backtests", "report"), report, "caveats.txt").decode().splitlines():
+            print(f"    - {line}")
+        print(f"    page: {LAKE.path(('backtests', 'report'), report, 'report.html')}")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except QuantError as error:
+        sys.exit(f"{type(error).__name__}: {error}")

@@ -1,0 +1,36 @@
+"""Whether what the provider said is market data, and is up to date."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import polars as pl
+
+from quant_assets.checks import pure_check, run_rows, suite_check
+from quant_assets.partitions import HISTORY, HISTORY_KEY, PARTITIONS, SETTINGS
+from quant_assets.quality import Verdict, latest_session_present
+
+BARS = ("market_data", "bars")
+
+
+def _latest(context: dg.AssetCheckExecutionContext) -> Verdict:
+    lake = context.resources.lake
+    held = lake.partitions(BARS)
+    newest = max((partition["date"] for partition in held), default=None)
+    rows = lake.scan(BARS, [partition for partition in held if partition["date"] == newest])
+    venue_day = pl.col("ts").dt.convert_time_zone(PARTITIONS.timezone).dt.date()
+    sessions = set(rows.select(venue_day.unique()).collect().to_series())
+    return latest_session_present(sessions, SETTINGS.calendar, now=datetime.now(UTC), end=SETTINGS.dates.end)
+
+
+checks = [
+    suite_check(
+        "bars", run_rows(BARS, HISTORY), partitions_def=HISTORY, partition=HISTORY_KEY, required_resource_keys=["lake"]
+    ),
+    pure_check(
+        BARS,
+        "latest_session_present",
+        _latest,
+        description="The last session that closed is there, whatever the run was about.",
+        required_resource_keys=["lake"],
+    ),
+]
