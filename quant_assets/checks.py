@@ -11,7 +11,7 @@ state of the check, and that must not be better than the whole.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
@@ -28,6 +28,7 @@ INDIVIDUALLY = 200
 SHOWN_ROWS = 20
 
 Load = Callable[[dg.AssetCheckExecutionContext], pl.LazyFrame | pl.DataFrame]
+Rows = Callable[[dg.AssetCheckExecutionContext], pl.LazyFrame]
 Evaluate = Callable[[dg.AssetCheckExecutionContext], Verdict]
 
 _SEVERITY = {Severity.WARN: dg.AssetCheckSeverity.WARN, Severity.ERROR: dg.AssetCheckSeverity.ERROR}
@@ -59,6 +60,14 @@ class Outcome:
         if own is None or common is None:
             return own or common
         return own if own.severity is Severity.ERROR else common
+
+    def within(self, keys: Sequence[str]) -> "Outcome":
+        """The same for a run of these partitions: rows at fault that belong to none of them are everyone's fault."""
+        known = set(keys)
+        strays = [failure for key, failure in self.partitions.items() if key not in known]
+        common = [failure for failure in (self.everywhere, *strays) if failure is not None]
+        worst = next((failure for failure in common if failure.severity is Severity.ERROR), None)
+        return replace(self, everywhere=worst or next(iter(common), None))
 
 
 def suite_check(
@@ -131,7 +140,7 @@ def pure_check(
     )
 
 
-def run_rows(asset: Sequence[str], partitions_def: dg.PartitionsDefinition | None) -> Load:
+def run_rows(asset: Sequence[str], partitions_def: dg.PartitionsDefinition | None) -> Rows:
     """Rows of the asset in the run's partitions, from the lake; all there are in a run without partitions."""
 
     def load(context: dg.AssetCheckExecutionContext) -> pl.LazyFrame:
@@ -172,8 +181,8 @@ def _check(
 
     @dg.asset_check(asset=key.asset_key, name=name, **options)
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
-        outcome = evaluate(context)
         keys = run_partitions(context, partitions_def)
+        outcome = evaluate(context).within(keys)
         if per_partition:
             _log_partitions(context, key, outcome, keys)
         failing = sum(outcome.of(partition) is not None for partition in keys) if per_partition else 0

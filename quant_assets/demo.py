@@ -38,8 +38,8 @@ def main() -> None:
 
 def trade_on_paper() -> None:
     """Replay the last recorded session at the paper broker, unless it was traded before."""
-    from quant_assets.live_definitions import WORLD, live_trading
     from quant_assets.live.world import SESSION_TAG
+    from quant_assets.live_definitions import WORLD, live_trading
 
     with open_instance(SETTINGS) as instance:
         turn = WORLD.turn(launch.utc_now())
@@ -48,7 +48,10 @@ def trade_on_paper() -> None:
             return
         session = turn.session.isoformat()
         traded = instance.get_runs(
-            dg.RunsFilter(job_name=live_trading.name, tags={SESSION_TAG: session}, statuses=[dg.DagsterRunStatus.SUCCESS]), limit=1
+            dg.RunsFilter(
+                job_name=live_trading.name, tags={SESSION_TAG: session}, statuses=[dg.DagsterRunStatus.SUCCESS]
+            ),
+            limit=1,
         )
         if traded:
             print(f"  {session} was traded before")
@@ -75,8 +78,15 @@ def print_signals() -> None:
         pl.col("order_intent").alias("order"),
         pl.col("reasons").list.first().alias("first reason"),
     )
-    print(f"\nSignals of {newest['date']}, for the next open (model {signals['model_version'].drop_nulls().first()})")
-    with pl.Config(tbl_rows=40, tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, fmt_str_lengths=60, tbl_width_chars=140):
+    model = str(signals["model_version"].drop_nulls().first())
+    print(f"\nSignals of {newest['date']}, for the next open (model {model})")
+    with pl.Config(
+        tbl_rows=40,
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+        fmt_str_lengths=60,
+        tbl_width_chars=140,
+    ):
         print(table.head(40))
 
 

@@ -55,7 +55,12 @@ def work(instance: dg.DagsterInstance, graph: dg.AssetGraph, tier: Tier, refresh
     if not pending:
         return None
     keys = sorted({key for keys in pending.values() for key in keys})
-    return Work(list(pending), keys, inputs, f"{len(keys)} partitions are missing or made by older code" if tier.keys else "missing or made by older code")
+    return Work(
+        list(pending),
+        keys,
+        inputs,
+        f"{len(keys)} partitions are missing or made by older code" if tier.keys else "missing or made by older code",
+    )
 
 
 def _wanting(instance: dg.DagsterInstance, asset: dg.AssetKey, code_version: str | None, tier: Tier) -> list[str]:
@@ -73,7 +78,9 @@ def _wanting(instance: dg.DagsterInstance, asset: dg.AssetKey, code_version: str
 
 def _tags(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, dict[str, str]]:
     storage = instance.event_log_storage
-    found = storage.get_latest_tags_by_partition(asset, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG, CODE_VERSION_TAG])
+    found = storage.get_latest_tags_by_partition(
+        asset, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG, CODE_VERSION_TAG]
+    )
     return {partition: dict(tags) for partition, tags in found.items()}
 
 

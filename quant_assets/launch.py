@@ -20,7 +20,7 @@ import dagster as dg
 from quant_assets import jobs
 from quant_assets.definitions import defs
 from quant_assets.freshness import INPUTS_TAG, TIER_TAG, Tier, work
-from quant_assets.partitions import CUTOFFS, HISTORY, PARTITIONS, REPORTS, SESSIONS, SETTINGS, SYMBOLS, check_size
+from quant_assets.partitions import CUTOFFS, HISTORY, REPORTS, SESSIONS, SETTINGS, SYMBOLS, check_size
 from resources.calendars import last_closed_session
 from resources.errors import QuantError
 from resources.instance import instance as open_instance
@@ -46,7 +46,9 @@ def sessions(assets: str | Sequence[str], first: str, last: str) -> dg.ExecuteIn
         return _run(instance, assets, tags={RANGE_START: first, RANGE_END: last})
 
 
-def history(first: str, last: str, symbols: Sequence[str], assets: str | Sequence[str] | None = None) -> dg.ExecuteInProcessResult:
+def history(
+    first: str, last: str, symbols: Sequence[str], assets: str | Sequence[str] | None = None
+) -> dg.ExecuteInProcessResult:
     """Materialize date keys `first` to `last` of these symbols as one run: market data to features by default.
 
     The symbols must stand next to one another in the universe; a range has no gaps.

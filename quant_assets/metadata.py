@@ -49,7 +49,9 @@ def show(context: dg.AssetExecutionContext, metadata: Mapping[str, Any]) -> None
         context.add_asset_metadata(metadata)
         return
     normal = normalize_metadata(metadata)
-    add_partition_metadata(context.op_execution_context._step_execution_context, context.asset_key, {partition_keys(context)[-1]: normal})
+    add_partition_metadata(
+        context.op_execution_context._step_execution_context, context.asset_key, {partition_keys(context)[-1]: normal}
+    )
 
 
 def watched(

@@ -21,8 +21,8 @@ from dagster._core.definitions.partitions.subset import DefaultPartitionsSubset,
 
 from resources.calendars import last_closed_session, sessions, timezone
 from resources.config import Settings, load
-from resources.lake_io import date_key
 from resources.errors import ConfigError
+from resources.lake_io import date_key
 
 # Mappings between unlike partitions are "beta" in Dagster 1.13; the version is pinned and tests hold them.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -60,9 +60,21 @@ def build(settings: Settings) -> Partitions:
     if end is not None and settings.model.start >= end:
         raise ConfigError(f"model.start: {settings.model.start} must be before dates.end {end}")
     cron, fmt, _ = _GRAINS[settings.grain]
-    history_dates = _windows(cron, fmt, date(first.year, 1, 1) if settings.grain == "year" else first.replace(day=1) if settings.grain == "month" else first, end, zone)
+    history_dates = _windows(
+        cron,
+        fmt,
+        date(first.year, 1, 1)
+        if settings.grain == "year"
+        else first.replace(day=1)
+        if settings.grain == "month"
+        else first,
+        end,
+        zone,
+    )
     months = settings.model.retrain_months
-    cutoffs = _windows(f"0 0 1 */{months} *" if months < 12 else "0 0 1 1 *", "%Y-%m-%d", settings.model.start, end, zone)
+    cutoffs = _windows(
+        f"0 0 1 */{months} *" if months < 12 else "0 0 1 1 *", "%Y-%m-%d", settings.model.start, end, zone
+    )
     as_of = _windows("0 0 1 * *", "%Y-%m", (settings.backtest.start or first).replace(day=1), end, zone)
     return Partitions(
         history=dg.MultiPartitionsDefinition(
@@ -115,7 +127,9 @@ class HistoryOfSessions(dg.PartitionMapping):
         return "Reads every symbol's history partition that holds the session."
 
     def validate_partition_mapping(
-        self, upstream_partitions_def: dg.PartitionsDefinition, downstream_partitions_def: dg.PartitionsDefinition | None
+        self,
+        upstream_partitions_def: dg.PartitionsDefinition,
+        downstream_partitions_def: dg.PartitionsDefinition | None,
     ) -> None:
         self._inferred.validate_partition_mapping(upstream_partitions_def, downstream_partitions_def)
 
@@ -223,13 +237,18 @@ def partition_keys(context: dg.AssetExecutionContext) -> list[str]:
 def date_keys(context: dg.AssetExecutionContext) -> list[str]:
     """The date keys of this run's partitions, in order."""
     return sorted(
-        {key.keys_by_dimension["date"] if isinstance(key, dg.MultiPartitionKey) else key for key in partition_keys(context)}
+        {
+            key.keys_by_dimension["date"] if isinstance(key, dg.MultiPartitionKey) else key
+            for key in partition_keys(context)
+        }
     )
 
 
 def symbol_keys(context: dg.AssetExecutionContext) -> list[str]:
     """The symbols of this run's partitions, in order."""
-    return sorted({key.keys_by_dimension["symbol"] for key in partition_keys(context) if isinstance(key, dg.MultiPartitionKey)})
+    return sorted(
+        {key.keys_by_dimension["symbol"] for key in partition_keys(context) if isinstance(key, dg.MultiPartitionKey)}
+    )
 
 
 def in_partitions(context: dg.AssetExecutionContext, column: str = "session") -> pl.Expr:

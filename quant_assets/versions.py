@@ -26,7 +26,11 @@ def _text(part: Any) -> str:
     if isinstance(part, BaseModel):
         return part.model_dump_json()
     if isinstance(part, ModuleType) or inspect.isroutine(part) or inspect.isclass(part):
-        tree = ast.parse(inspect.cleandoc("\n" + inspect.getsource(part)) if not isinstance(part, ModuleType) else inspect.getsource(part))
+        tree = ast.parse(
+            inspect.cleandoc("\n" + inspect.getsource(part))
+            if not isinstance(part, ModuleType)
+            else inspect.getsource(part)
+        )
         for node in ast.walk(tree):
             if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
                 node.body = node.body[1:] or [ast.Pass()]

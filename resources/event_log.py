@@ -101,7 +101,5 @@ def with_own_data_version(event: EventLogEntry) -> EventLogEntry:
         tags=tags,
     )
     return event._replace(
-        dagster_event=dagster_event._replace(
-            event_specific_data=StepMaterializationData(stamped, data.asset_lineage)
-        )
+        dagster_event=dagster_event._replace(event_specific_data=StepMaterializationData(stamped, data.asset_lineage))
     )

@@ -87,7 +87,9 @@ class Lake:
     def __init__(self, url: str) -> None:
         self.url = url
         self._files, self._root = fsspec.core.url_to_fs(url)
-        self._local = "file" in (self._files.protocol if isinstance(self._files.protocol, tuple) else (self._files.protocol,))
+        self._local = "file" in (
+            self._files.protocol if isinstance(self._files.protocol, tuple) else (self._files.protocol,)
+        )
 
     def folder(self, asset: Sequence[str], partition: Mapping[str, str] | None = None) -> str:
         parts = [self._root, *asset, *(f"{name}={quote(key, safe='')}" for name, key in (partition or {}).items())]
@@ -107,7 +109,11 @@ class Lake:
         """
         found = [path for partition in partitions if self._exists(path := self.path(asset, partition))]
         if not found:
-            wanted = f"partitions {_name(partitions[0])} to {_name(partitions[-1])}" if partitions else "the asked partitions"
+            wanted = (
+                f"partitions {_name(partitions[0])} to {_name(partitions[-1])}"
+                if partitions
+                else "the asked partitions"
+            )
             raise LakeError(f"{'/'.join(asset)}: nothing was ever written for {wanted}; materialize it first")
         try:
             if self._local:
@@ -128,7 +134,9 @@ class Lake:
         try:
             return bytes(self._files.cat_file(self.path(asset, partition, name)))
         except OSError as error:
-            raise LakeError(f"{'/'.join(asset)} {_name(partition or {})}: {name} was never written; materialize it first") from error
+            raise LakeError(
+                f"{'/'.join(asset)} {_name(partition or {})}: {name} was never written; materialize it first"
+            ) from error
 
     def partitions(self, asset: Sequence[str]) -> list[dict[str, str]]:
         """Every partition written, as the folders say."""
@@ -139,7 +147,9 @@ class Lake:
             return []
         folders = sorted({path[len(base) + 1 :].rpartition("/")[0] for path in files if path.endswith("/part.parquet")})
         return [
-            {name: unquote(key) for name, _, key in (part.partition("=") for part in folder.split("/"))} if folder else {}
+            {name: unquote(key) for name, _, key in (part.partition("=") for part in folder.split("/"))}
+            if folder
+            else {}
             for folder in folders
         ]
 
@@ -264,10 +274,11 @@ class Staging:
 
 def _parquet(frame: pl.DataFrame, version: str) -> bytes:
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", compression_level=1, statistics=False, metadata={VERSION_KEY: version})
+    frame.write_parquet(
+        buffer, compression="zstd", compression_level=1, statistics=False, metadata={VERSION_KEY: version}
+    )
     return buffer.getvalue()
 
 
 def _name(partition: Mapping[str, str]) -> str:
     return " ".join(f"{name}={key}" for name, key in partition.items()) or "(none)"
-

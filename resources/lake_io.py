@@ -104,7 +104,10 @@ class LakeIOManager(dg.IOManager):
             return self.lake.scan(asset, [{}])
         definition = context.asset_partitions_def
         # Dagster hands the keys over as a set: an order of our own keeps rows, and so data versions, the same.
-        partitions = sorted((partition_of(definition, key) for key in context.asset_partition_keys), key=lambda part: tuple(part.values()))
+        partitions = sorted(
+            (partition_of(definition, key) for key in context.asset_partition_keys),
+            key=lambda part: tuple(part.values()),
+        )
         if context.dagster_type.typing_type is Table:
             return Table(self.lake, asset, partitions)
         return self.lake.scan(asset, partitions)
@@ -121,7 +124,9 @@ class LakeIOManager(dg.IOManager):
         self._report(context, written)
 
     def _stage_bundle(self, context: dg.OutputContext, staging: Staging, bundle: Bundle) -> list[Written]:
-        partition = partition_of(context.asset_partitions_def, context.partition_key) if context.has_asset_partitions else {}
+        partition = (
+            partition_of(context.asset_partitions_def, context.partition_key) if context.has_asset_partitions else {}
+        )
         for name, frame in bundle.frames.items():
             staging.write_extra(partition, name, frame)
         for name, content in bundle.files.items():
@@ -161,13 +166,23 @@ class LakeIOManager(dg.IOManager):
             else {"date": definition}
         )
         return {
-            name: date_key(part.fmt, self._timezone, column) if isinstance(part, dg.TimeWindowPartitionsDefinition) else pl.col(name)
+            name: date_key(part.fmt, self._timezone, column)
+            if isinstance(part, dg.TimeWindowPartitionsDefinition)
+            else pl.col(name)
             for name, part in dimensions.items()
         }
 
-    def _split(self, context: dg.OutputContext, rows: pl.DataFrame, place: Mapping[str, pl.Expr]) -> list[tuple[dict[str, str], pl.DataFrame]]:
-        if "session" not in rows.columns and "ts" not in rows.columns and (context.definition_metadata or {}).get(PARTITION_COLUMN) is None:
-            raise LakeError(f"{context.asset_key.to_user_string()}: rows need a session or ts column; they have {rows.columns}")
+    def _split(
+        self, context: dg.OutputContext, rows: pl.DataFrame, place: Mapping[str, pl.Expr]
+    ) -> list[tuple[dict[str, str], pl.DataFrame]]:
+        if (
+            "session" not in rows.columns
+            and "ts" not in rows.columns
+            and (context.definition_metadata or {}).get(PARTITION_COLUMN) is None
+        ):
+            raise LakeError(
+                f"{context.asset_key.to_user_string()}: rows need a session or ts column; they have {rows.columns}"
+            )
         names = {f"__{name}": name for name in sorted(place, reverse=True)}
         keyed = rows.with_columns(**{temporary: place[name] for temporary, name in names.items()})
         split = keyed.partition_by(list(names), maintain_order=True, include_key=False, as_dict=True)
@@ -176,9 +191,13 @@ class LakeIOManager(dg.IOManager):
     def _report(self, context: dg.OutputContext, written: Sequence[Written]) -> None:
         """Rows and data version of each partition; the event log turns the latter into the event's tag."""
         changed = sum(part.changed for part in written)
-        context.log.info(f"{len(written)} partitions, {changed} of them changed, {sum(part.rows for part in written)} rows")
+        context.log.info(
+            f"{len(written)} partitions, {changed} of them changed, {sum(part.rows for part in written)} rows"
+        )
         if not context.has_asset_partitions:
-            context.add_output_metadata({"dagster/row_count": written[0].rows, DATA_VERSION_METADATA: written[0].data_version})
+            context.add_output_metadata(
+                {"dagster/row_count": written[0].rows, DATA_VERSION_METADATA: written[0].data_version}
+            )
             return
         multi = isinstance(context.asset_partitions_def, dg.MultiPartitionsDefinition)
         facts: dict[str, Mapping[str, Any]] = {}
@@ -189,7 +208,9 @@ class LakeIOManager(dg.IOManager):
         add_partition_metadata(context.step_context, context.asset_key, facts)
 
 
-def add_partition_metadata(step_context: Any, asset_key: dg.AssetKey, by_partition: Mapping[str, Mapping[str, Any]]) -> None:
+def add_partition_metadata(
+    step_context: Any, asset_key: dg.AssetKey, by_partition: Mapping[str, Mapping[str, Any]]
+) -> None:
     """Attach metadata to many partitions of the running step's asset at once.
 
     Dagster's own call checks the whole run's range and copies everything anew for each partition: 80 s for
@@ -197,7 +218,9 @@ def add_partition_metadata(step_context: Any, asset_key: dg.AssetKey, by_partiti
     """
     held = step_context._metadata_accumulator.per_output_metadata
     handles = {key: AssetMetadataHandle(asset_key=asset_key, partition_key=key) for key in by_partition}
-    merged = {handle: {**held.get(handle, {}), **by_partition[key]} for key, handle in handles.items()}
+    merged: dict[Any, Mapping[str, Any]] = {
+        handle: {**held.get(handle, {}), **by_partition[key]} for key, handle in handles.items()
+    }
     step_context._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata={**held, **merged})
 
 
@@ -205,9 +228,7 @@ def date_key(fmt: str, timezone: str, column: str | None = None) -> pl.Expr:
     """The date partition of a row: its `session` (or the named Date column) in the grain's format."""
     if column is not None:
         return pl.col(column).dt.strftime(fmt)
-    return (
-        pl.coalesce(pl.col("^session$"), pl.col("^ts$").dt.convert_time_zone(timezone).dt.date()).dt.strftime(fmt)
-    )
+    return pl.coalesce(pl.col("^session$"), pl.col("^ts$").dt.convert_time_zone(timezone).dt.date()).dt.strftime(fmt)
 
 
 def partition_of(definition: dg.PartitionsDefinition | None, key: str) -> dict[str, str]:

@@ -246,7 +246,7 @@ class Run:
                 raise
 
 
-def ui_command(settings: Settings) -> str:
+def ui_command(settings: Settings, port: int = 5000) -> str:
     """Shell command that opens MLflow's pages, on this machine only.
 
     An address from MLFLOW_TRACKING_URI is left to the shell, since it may hold a password.
@@ -257,7 +257,7 @@ def ui_command(settings: Settings) -> str:
     store = '"$MLFLOW_TRACKING_URI"' if given else shlex.quote(_local_uri(settings.home.absolute() / "mlflow"))
     return (
         "MLFLOW_DISABLE_TELEMETRY=true MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false "
-        f"mlflow server --host 127.0.0.1 --port 5000 --workers 1 --backend-store-uri {store}"
+        f"mlflow server --host 127.0.0.1 --port {port} --workers 1 --backend-store-uri {store}"
     )
 
 

@@ -22,7 +22,7 @@ def cutoff_of(session: date) -> str | None:
     request_jobs=[jobs.models, jobs.session, jobs.reports],
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=15,
-    description="Runs that carry a session start the next tier for it: history, model if due, session, month-end reports.",
+    description="Runs that carry a session start its next tier: history, model if due, session, month-end reports.",
 )
 def pipeline(context: dg.RunStatusSensorContext):  # type: ignore[no-untyped-def]  # Dagster inspects a generator's annotations
     tag = context.dagster_run.tags.get(jobs.SESSION_TAG)
@@ -44,4 +44,6 @@ def pipeline(context: dg.RunStatusSensorContext):  # type: ignore[no-untyped-def
     if finished == jobs.history.name and cutoff is not None and cutoff not in fitted:
         yield dg.RunRequest(job_name=jobs.models.name, partition_key=cutoff, run_key=f"{tag} {cutoff}", tags=tags)
     else:
-        yield dg.RunRequest(job_name=jobs.session.name, partition_key=tag, run_key=f"{tag} {context.dagster_run.run_id}", tags=tags)
+        yield dg.RunRequest(
+            job_name=jobs.session.name, partition_key=tag, run_key=f"{tag} {context.dagster_run.run_id}", tags=tags
+        )

@@ -34,7 +34,7 @@ def session_to_run(calendar: str, scheduled: datetime) -> date | None:
     job=jobs.history,
     cron_schedule="30 16 * * 1-5",
     execution_timezone=PARTITIONS.timezone,
-    description="Half an hour after the regular close: fetch, clean and featurise the session, one range run for all symbols.",
+    description="Half an hour after the close: fetch, clean and featurise the session, one range run for all symbols.",
 )
 def after_close(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
     scheduled = context.scheduled_execution_time

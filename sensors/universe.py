@@ -16,7 +16,7 @@ from sensors.schedules import history_range
     jobs=[jobs.history, jobs.instruments],
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
-    description="Watches the universe (its file, where the configuration names one) and backfills new symbols in one run.",
+    description="Watches the universe (its file, where the configuration names one); backfills new symbols in one run.",
 )
 def universe_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     held = list(context.instance.get_dynamic_partitions(SYMBOLS))

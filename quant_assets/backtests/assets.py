@@ -13,8 +13,8 @@ from quant_assets.metadata import picture, show
 from quant_assets.partitions import REPORTS, SETTINGS
 from quant_assets.strategies import orders
 from quant_assets.versions import code_version
-from resources.exchange import compiled, costs, matching, session
 from resources.config import StrategySettings
+from resources.exchange import compiled, costs, matching, session
 from resources.lake import content_version
 from resources.lake_io import Bundle, Table
 from resources.tracking import Tracking
@@ -45,7 +45,11 @@ _STRATEGIES = {settings.name: settings for settings in SETTINGS.strategies}
     ),
 )
 def report_asset(
-    context: dg.AssetExecutionContext, bars: Table, panel: Table, predictions: Table, tracking: dg.ResourceParam[Tracking]
+    context: dg.AssetExecutionContext,
+    bars: Table,
+    panel: Table,
+    predictions: Table,
+    tracking: dg.ResourceParam[Tracking],
 ) -> Bundle:
     """A strategy's history on the simulated exchange, after costs: figures, fills, and one page to read it on."""
     keys = context.partition_key.keys_by_dimension
@@ -66,11 +70,16 @@ def report_asset(
             **{name: value for name, value in result.metrics.items() if value is not None},
         },
     )
-    figures = pl.DataFrame({"metric": list(result.metrics), "value": list(result.metrics.values())}, schema_overrides={"value": pl.Float64})
+    figures = pl.DataFrame(
+        {"metric": list(result.metrics), "value": list(result.metrics.values())}, schema_overrides={"value": pl.Float64}
+    )
     return Bundle(
         result.equity,
         frames={"fills": result.fills, "positions": result.positions, "orders": result.orders, "metrics": figures},
-        files={"report.html": report.page(result, benchmark, source).encode(), "caveats.txt": "\n".join([verdict(result, source).text, *caveats(result, source)]).encode()},
+        files={
+            "report.html": report.page(result, benchmark, source).encode(),
+            "caveats.txt": "\n".join([verdict(result, source).text, *caveats(result, source)]).encode(),
+        },
     )
 
 
@@ -88,11 +97,18 @@ def _benchmark(bars: pl.DataFrame) -> pl.DataFrame:
     """Daily returns (session, return) of the configured symbol, or of all symbols in equal weights, without costs."""
     change = (pl.col("adj_close") / pl.col("adj_close").shift() - 1).over("symbol", order_by="session")
     held = bars if SETTINGS.benchmark is None else bars.filter(pl.col("symbol") == SETTINGS.benchmark)
-    return held.with_columns(**{"return": change}).group_by("session").agg(pl.col("return").mean().fill_null(0.0)).sort("session")
+    return (
+        held.with_columns(**{"return": change})
+        .group_by("session")
+        .agg(pl.col("return").mean().fill_null(0.0))
+        .sort("session")
+    )
 
 
-def _trials(context: dg.AssetExecutionContext, tracking: Tracking, settings: StrategySettings, result: BacktestResult) -> int:
-    """Record this backtest in MLflow, and count the different strategies and parameters ever tried on this installation."""
+def _trials(
+    context: dg.AssetExecutionContext, tracking: Tracking, settings: StrategySettings, result: BacktestResult
+) -> int:
+    """Record this backtest in MLflow; count the strategies and parameters ever tried on this installation."""
     tried = settings.model_dump_json()
     with tracking.run(REPORT, str(context.partition_key), dagster_run_id=context.run_id) as run:
         run.params({"strategy": settings.name, "configuration": tried})
@@ -100,7 +116,9 @@ def _trials(context: dg.AssetExecutionContext, tracking: Tracking, settings: Str
     return len(tracking.values(REPORT, "configuration"))
 
 
-def _provenance(context: dg.AssetExecutionContext, settings: StrategySettings, traded: pl.DataFrame, trials: int) -> Provenance:
+def _provenance(
+    context: dg.AssetExecutionContext, settings: StrategySettings, traded: pl.DataFrame, trials: int
+) -> Provenance:
     return Provenance(
         strategy=settings.name,
         parameters=settings.parameters,

@@ -88,7 +88,7 @@ def run(
     past = history(bars)
     listings = _listings(past.symbols, instruments)
     pending = book(orders, past, listings, settings.latency_seconds)
-    recorder = _Simulation(settings, past, listings, pending).run()
+    recorder = Simulation(settings, past, listings, pending).run()
     frames = tables(recorder, past, pending, settings)
     returns = frames["equity"].select("session", "return")
     figures = measures.summary(returns, benchmark)
@@ -106,7 +106,7 @@ def _listings(symbols: list[str], instruments: pl.DataFrame | None) -> list[List
     return [known.get(symbol, Listing()) for symbol in symbols]
 
 
-class _Simulation:
+class Simulation:
     """Hands the venue each session's orders and bars, and sizes target weights."""
 
     def __init__(self, settings: BacktestSettings, past: History, listings: list[Listing], pending: Book) -> None:
@@ -115,6 +115,9 @@ class _Simulation:
         self.venue = Venue(terms(settings), settings.cash, listings, pending.records)
         self.start = past.first_traded(settings.start)
         self.gone = past.last < self.start
+        self.leaving: dict[int, list[int]] = {}
+        for symbol, last in enumerate(past.last.tolist()):
+            self.leaving.setdefault(last + 1, []).append(symbol)
         self.resting = np.full(len(past.symbols), -1, np.int64)
         if self.start:
             self._remember_prices()
@@ -166,8 +169,8 @@ class _Simulation:
         return early
 
     def _delist(self, number: int, recorder: Recorder) -> None:
-        for symbol in np.flatnonzero(self.past.last == number - 1):
-            recorder.fills(number, self.venue.delist(int(symbol)))
+        for symbol in self.leaving.get(number, ()):
+            recorder.fills(number, self.venue.delist(symbol))
             self.gone[symbol] = True
 
     def _take(self, first: int, end: int, prices: Floats, equity: float) -> None:

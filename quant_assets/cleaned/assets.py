@@ -60,7 +60,9 @@ def cleaned_bars(context: dg.AssetExecutionContext, bars: Table, actions: Table)
             "rows": rows,
             "flagged rows (last batch)": last.filter(pl.col("flags").list.len() > 0).height,
             "prices": picture(price_picture(last), "adjusted closing prices"),
-            "preview": preview(last.select("symbol", "session", "close", "adj_close", "volume", "split", "dividend", "flags")),
+            "preview": preview(
+                last.select("symbol", "session", "close", "adj_close", "volume", "split", "dividend", "flags")
+            ),
         },
     )
 

@@ -23,7 +23,11 @@ def _coverage(context: dg.AssetCheckExecutionContext) -> Verdict:
 
 checks = [
     suite_check(
-        "cleaned_bars", run_rows(BARS, HISTORY), partitions_def=HISTORY, partition=HISTORY_KEY, required_resource_keys=["lake"]
+        "cleaned_bars",
+        run_rows(BARS, HISTORY),
+        partitions_def=HISTORY,
+        partition=HISTORY_KEY,
+        required_resource_keys=["lake"],
     ),
     pure_check(
         BARS,

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -16,7 +17,7 @@ from quant_assets.plots import feature_picture
 from quant_assets.versions import code_version
 from resources.lake_io import PARTITION_COLUMN, Frames, Table
 
-_COMMON = {"key_prefix": "features", "group_name": "features", "owners": ["team:research"]}
+_COMMON: dict[str, Any] = {"key_prefix": "features", "group_name": "features", "owners": ["team:research"]}
 
 
 @dg.asset(
@@ -26,7 +27,9 @@ _COMMON = {"key_prefix": "features", "group_name": "features", "owners": ["team:
     backfill_policy=dg.BackfillPolicy.single_run(),
     ins={"bars": dg.AssetIn(["cleaned", "bars"], partition_mapping=lookback(TECHNICAL.lookback))},
     code_version=TECHNICAL.code_version,
-    metadata=columns(dict.fromkeys(TECHNICAL.names, pl.Float64), {feature.name: feature.description for feature in TECHNICAL}),
+    metadata=columns(
+        dict.fromkeys(TECHNICAL.names, pl.Float64), {feature.name: feature.description for feature in TECHNICAL}
+    ),
 )
 def technical(context: dg.AssetExecutionContext, bars: Table) -> Frames:
     """Trend, momentum, volatility and volume of each symbol, known at the session's close. All are free of scale."""
@@ -39,7 +42,11 @@ def technical(context: dg.AssetExecutionContext, bars: Table) -> Frames:
     return watched(
         context,
         parts(),
-        lambda last, rows: {"rows": rows, "features": len(TECHNICAL.names), "preview": preview(last.select(last.columns[:12]))},
+        lambda last, rows: {
+            "rows": rows,
+            "features": len(TECHNICAL.names),
+            "preview": preview(last.select(last.columns[:12])),
+        },
     )
 
 
@@ -61,7 +68,9 @@ def panel_asset(context: dg.AssetExecutionContext, technical: Table, bars: Table
 
     def parts() -> Iterator[pl.LazyFrame]:
         for window in technical.dates:
-            yield panel(technical.scan(dates=[window]), bars.scan(dates=[window]), instruments).filter(in_partitions(context))
+            yield panel(technical.scan(dates=[window]), bars.scan(dates=[window]), instruments).filter(
+                in_partitions(context)
+            )
 
     return watched(
         context,
@@ -94,5 +103,8 @@ def panel_asset(context: dg.AssetExecutionContext, technical: Table, bars: Table
 def labels_asset(context: dg.AssetExecutionContext, rows: pl.LazyFrame) -> pl.DataFrame:
     """Forward returns, filed under the session on which they became known: no partition holds a later day's price."""
     frame = forward_returns(rows, SETTINGS.model.horizon).filter(in_partitions(context, "known_session")).collect()
-    show(context, {"rows": frame.height, "mean forward return": frame["forward_return"].mean(), "preview": preview(frame)})
+    show(
+        context,
+        {"rows": frame.height, "mean forward return": frame["forward_return"].mean(), "preview": preview(frame)},
+    )
     return frame

@@ -19,7 +19,12 @@ def _point_in_time(context: dg.AssetCheckExecutionContext) -> Verdict:
     lake = context.resources.lake
     held = [part for part in lake.partitions(("cleaned", "bars")) if part["symbol"] in set(symbols)]
     bars = lake.scan(("cleaned", "bars"), held)
-    return point_in_time(stored.filter(pl.col("symbol").is_in(symbols.to_list())), bars, lambda past: compute(past, TECHNICAL.names), sample=SAMPLE)
+    return point_in_time(
+        stored.filter(pl.col("symbol").is_in(symbols.to_list())),
+        bars,
+        lambda past: compute(past, TECHNICAL.names),
+        sample=SAMPLE,
+    )
 
 
 checks = [
@@ -34,7 +39,7 @@ checks = [
         ("features", "technical"),
         "point_in_time",
         _point_in_time,
-        description=f"{SAMPLE} stored rows, computed again from nothing later than their own session, come out the same.",
+        description=f"{SAMPLE} stored rows come out the same, computed again from nothing later than their session.",
         partitions_def=HISTORY,
         required_resource_keys=["lake"],
         additional_deps=[("cleaned", "bars")],

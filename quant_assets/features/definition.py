@@ -19,6 +19,9 @@ KEYS = ("symbol", "ts", "session", "known_at")
 
 UNBOUNDED = (-math.inf, math.inf)
 
+ROUNDING = 1e-9
+"""How far beyond a bound, relative to it, arithmetic may put a value that lies on the bound."""
+
 
 @dataclass(frozen=True, slots=True)
 class Feature:
@@ -54,7 +57,7 @@ class Feature:
     @property
     def expression(self) -> pl.Expr:
         """The finished column over the bars of one symbol: Float64, null during warm-up, never NaN or infinite."""
-        value = self.build(**self.parameters).cast(pl.Float64)
+        value = _snap(self.build(**self.parameters).cast(pl.Float64), *self.bounds)
         warm = pl.int_range(pl.len()) >= self.lookback
         return pl.when(warm & value.is_finite()).then(value).alias(self.name)
 
@@ -95,7 +98,7 @@ class FeatureSet:
     @property
     def code_version(self) -> str:
         """Changes when a feature is added, removed or defined differently."""
-        return code_version(*sorted(feature.code_version for feature in self), *_sources(evaluate), Feature)
+        return code_version(*sorted(feature.code_version for feature in self), *_sources(evaluate), *_sources(_snap), Feature)
 
     def pick(self, names: Iterable[str]) -> FeatureSet:
         """The named features, in the order asked for.
@@ -136,6 +139,12 @@ def evaluate(features: FeatureSet, bars: pl.LazyFrame) -> pl.LazyFrame:
     return wanted.map_batches(
         each_symbol, schema=schema, predicate_pushdown=False, projection_pushdown=False, slice_pushdown=False
     )
+
+
+def _snap(value: pl.Expr, lower: float, upper: float) -> pl.Expr:
+    """Put on its bound what is beyond it by rounding; what is further beyond is a mistake, and stays to be seen."""
+    slack = [ROUNDING * max(1.0, abs(bound)) for bound in (lower, upper)]
+    return pl.when(value.is_between(lower - slack[0], upper + slack[1])).then(value.clip(lower, upper)).otherwise(value)
 
 
 def _sources(function: Callable[..., Any]) -> list[Any]:

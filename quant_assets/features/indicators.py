@@ -23,8 +23,22 @@ def log_return() -> pl.Expr:
 
 
 def ratio(numerator: pl.Expr, denominator: pl.Expr, size: pl.Expr | float = 1.0) -> pl.Expr:
-    """The quotient, null where the denominator is nothing beside its natural `size`."""
-    return pl.when(denominator > NOTHING * size).then(numerator / denominator)
+    """The quotient, null where the denominator is nothing beside its natural `size`, or that is zero itself."""
+    return pl.when((denominator > NOTHING * size) & (pl.lit(0.0) < size)).then(numerator / denominator)
+
+
+def varies(value: pl.Expr, window: int, size: pl.Expr | float = 1.0) -> pl.Expr:
+    """Whether the value differed within the last `window` bars, by more than rounding beside its natural `size`.
+
+    Extremes tell exactly, and a standard deviation does not: rolling sums keep the rounding of bars long gone, so
+    that in a halted stock it is not quite zero, and what is divided by it is noise.
+    """
+    return value.rolling_max(window) - value.rolling_min(window) > NOTHING * size
+
+
+def moved(window: int) -> pl.Expr:
+    """Whether there was more than one price within the last `window` bars."""
+    return HIGH.rolling_max(window) - LOW.rolling_min(window) > NOTHING * CLOSE
 
 
 def talib(function: str, inputs: Sequence[pl.Expr], output: int = 0, **parameters: int | float) -> pl.Expr:

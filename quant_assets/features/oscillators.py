@@ -7,17 +7,25 @@ import math
 import polars as pl
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, VOLUME, ratio, settle, talib
+from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, VOLUME, moved, ratio, settle, talib, varies
 
 
 def rsi(window: int) -> pl.Expr:
-    """Relative strength index: the share of gains in the movement, by Wilder's averages, in percent."""
-    return talib("RSI", [CLOSE], timeperiod=window)
+    """Relative strength index: the share of gains in the movement, by Wilder's averages, in percent.
+
+    Null where the close has not moved for twice the window: gains and losses fade alike, and their ratio would
+    remember moves from before any look-back.
+    """
+    # Ten digits, so that the last bit of a price that rests is no movement.
+    return pl.when(varies(CLOSE, 2 * window, CLOSE)).then(talib("RSI", [CLOSE.round_sig_figs(10)], timeperiod=window))
 
 
 def cci(window: int) -> pl.Expr:
-    """Commodity channel index: the typical price against its mean, in units of 0.015 mean deviations."""
-    return talib("CCI", [HIGH, LOW, CLOSE], timeperiod=window)
+    """Commodity channel index: the typical price against its mean, in units of 0.015 mean deviations.
+
+    Null where no price moved within the window.
+    """
+    return pl.when(moved(window)).then(talib("CCI", [HIGH, LOW, CLOSE], timeperiod=window))
 
 
 def rate_of_change(window: int) -> pl.Expr:
@@ -33,18 +41,17 @@ def fast_stochastic(window: int) -> pl.Expr:
 
 def stochastic_k(window: int, slowing: int) -> pl.Expr:
     """Slow %K: the mean of the last `slowing` fast stochastics."""
-    return fast_stochastic(window).rolling_mean(slowing).clip(0.0, 100.0)
+    return fast_stochastic(window).rolling_mean(slowing)
 
 
 def stochastic_d(window: int, slowing: int, signal: int) -> pl.Expr:
     """Slow %D: the mean of the last `signal` slow %K."""
-    return stochastic_k(window, slowing).rolling_mean(signal).clip(0.0, 100.0)
+    return stochastic_k(window, slowing).rolling_mean(signal)
 
 
 def williams_r(window: int) -> pl.Expr:
     """Williams %R: the fast stochastic, counted down from 0; null where no price moved within the window."""
-    moved = HIGH.rolling_max(window) > LOW.rolling_min(window)
-    return pl.when(moved).then(talib("WILLR", [HIGH, LOW, CLOSE], timeperiod=window))
+    return pl.when(moved(window)).then(talib("WILLR", [HIGH, LOW, CLOSE], timeperiod=window))
 
 
 def money_flow_index(window: int) -> pl.Expr:
@@ -57,12 +64,16 @@ def money_flow_index(window: int) -> pl.Expr:
     flow, change = typical * VOLUME, typical / typical.shift() - 1
     up = pl.when(change > NOTHING).then(flow).otherwise(0.0).rolling_sum(window)
     both = pl.when(change.abs() > NOTHING).then(flow).otherwise(0.0).rolling_sum(window)
-    return (100 * ratio(up, both, flow.rolling_max(window))).clip(0.0, 100.0)
+    return 100 * ratio(up, both, flow.rolling_max(window))
 
 
 def bollinger_b(window: int, width: float) -> pl.Expr:
-    """%b: place of the close between the lower (0) and the upper band (1) of `width` standard deviations."""
-    return ratio(CLOSE - CLOSE.rolling_mean(window), 2 * width * CLOSE.rolling_std(window, ddof=0), CLOSE) + 0.5
+    """%b: place of the close between the lower (0) and the upper band (1) of `width` standard deviations.
+
+    Null where the close did not move within the window.
+    """
+    place = (CLOSE - CLOSE.rolling_mean(window)) / (2 * width * CLOSE.rolling_std(window, ddof=0)) + 0.5
+    return pl.when(varies(CLOSE, window, CLOSE)).then(place)
 
 
 def bollinger_width(window: int, width: float) -> pl.Expr:

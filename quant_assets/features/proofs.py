@@ -22,6 +22,9 @@ TOLERANCE = 1e-6
 _PLACES = 5
 """How many places in a history a proof looks at, beside the first and the last possible."""
 
+_HALT = 80
+"""Sessions without a trade in the example: longer than most windows, for what they leave in rolling sums."""
+
 _PRICES = ("adj_open", "adj_high", "adj_low", "adj_close")
 
 
@@ -137,7 +140,7 @@ def usual_size(held: pl.DataFrame) -> float:
 def example_bars(seed: int = 1, sessions: int = 700, symbols: tuple[str, ...] = ("CALM", "WILD")) -> pl.DataFrame:
     """Random cleaned bars (CLEANED_SCHEMA) on weekdays: quiet and wild years, nights, sessions missing or untraded.
 
-    Prices are whole cents, so that ties are as common as on an exchange. The first symbol is calm and cheap, each
+    Trading is halted for 80 sessions in the middle. Prices are whole cents, so that ties are as common as on an exchange. The first symbol is calm and cheap, each
     next one wilder and dearer. Factors are 1.0.
     """
     random = np.random.default_rng(seed)
@@ -149,12 +152,14 @@ def _example(random: np.random.Generator, symbol: str, count: int, daily: float,
     swing = daily * np.exp(0.6 * np.sin(np.arange(count) / 90) + random.normal(0, 0.2, count))
     night, day = random.normal(0, 0.4 * swing), random.normal(0.0002, swing)
     missing = (random.random(count) < 0.01) & (np.arange(count) > 0)
-    night[missing] = day[missing] = swing[missing] = 0.0
+    halted = (np.arange(count) >= count // 2) & (np.arange(count) < count // 2 + _HALT)
+    still = missing | halted
+    night[still] = day[still] = swing[still] = 0.0
     exact = price * np.exp(np.cumsum(night + day))
     close, opened = np.round(exact, 2), np.round(exact / np.exp(day), 2)
     high = np.round(np.maximum(opened, close) * np.exp(np.abs(random.normal(0, 0.5 * swing))), 2)
     low = np.round(np.minimum(opened, close) * np.exp(-np.abs(random.normal(0, 0.5 * swing))), 2)
-    untraded = missing | (random.random(count) < 0.01)
+    untraded = still | (random.random(count) < 0.01)
     volume = np.where(untraded, 0.0, np.round(random.lognormal(13, 0.5, count)))
     days = _weekdays(count)
     bars = {"open": opened, "high": high, "low": low, "close": close}

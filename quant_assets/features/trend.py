@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, OPEN, ratio, settle, talib, wilder
+from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, OPEN, moved, ratio, settle, talib, wilder
 
 
 def simple_return(window: int) -> pl.Expr:
@@ -82,8 +82,9 @@ def adx(window: int) -> pl.Expr:
     nothing = NOTHING * CLOSE
     rise = wilder(pl.when((up > nothing) & (up - down > nothing)).then(up).otherwise(0.0), window)
     fall = wilder(pl.when((down > nothing) & (down - up > nothing)).then(down).otherwise(0.0), window)
-    direction = ratio((rise - fall).abs(), rise + fall, CLOSE).fill_null(0.0)
-    return (100 * wilder(direction, window)).clip(0.0, 100.0)
+    # Both fade alike in a halt, and their ratio would keep a direction for ever: there is none when nothing moves.
+    direction = pl.when(moved(window)).then(ratio((rise - fall).abs(), rise + fall, nothing)).fill_null(0.0)
+    return 100 * wilder(direction, window)
 
 
 def aroon_oscillator(window: int) -> pl.Expr:

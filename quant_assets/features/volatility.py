@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, OPEN, log_return, ratio, settle, talib
+from quant_assets.features.indicators import CLOSE, HIGH, LOW, OPEN, log_return, settle, talib, varies
 
 
 def close_to_close(window: int) -> pl.Expr:
@@ -16,8 +16,8 @@ def close_to_close(window: int) -> pl.Expr:
 
 
 def volatility_ratio(fast: int, slow: int) -> pl.Expr:
-    """Volatility of `fast` sessions over that of `slow`."""
-    return ratio(close_to_close(fast), close_to_close(slow))
+    """Volatility of `fast` sessions over that of `slow`; null where the slow one is nothing."""
+    return pl.when(varies(log_return(), slow)).then(close_to_close(fast) / close_to_close(slow))
 
 
 def parkinson(window: int) -> pl.Expr:
@@ -52,22 +52,22 @@ def natr(window: int) -> pl.Expr:
 
 
 def skewness(window: int) -> pl.Expr:
-    """Skewness of the last `window` log returns; null where they hardly vary."""
+    """Skewness of the last `window` log returns; null where they are all alike."""
     returns = log_return()
-    return pl.when(returns.rolling_std(window) > NOTHING).then(returns.rolling_skew(window))
+    return pl.when(varies(returns, window)).then(returns.rolling_skew(window))
 
 
 def kurtosis(window: int) -> pl.Expr:
-    """Excess kurtosis of the last `window` log returns; null where they hardly vary."""
+    """Excess kurtosis of the last `window` log returns; null where they are all alike."""
     returns = log_return()
-    return pl.when(returns.rolling_std(window) > NOTHING).then(returns.rolling_kurtosis(window))
+    return pl.when(varies(returns, window)).then(returns.rolling_kurtosis(window))
 
 
 def autocorrelation(window: int) -> pl.Expr:
     """Correlation of `window` log returns with those of the sessions before."""
     returns = log_return()
-    varies = (returns.rolling_std(window) > NOTHING) & (returns.shift().rolling_std(window) > NOTHING)
-    return pl.when(varies).then(pl.rolling_corr(returns, returns.shift(), window_size=window).clip(-1.0, 1.0))
+    both = varies(returns, window) & varies(returns.shift(), window)
+    return pl.when(both).then(pl.rolling_corr(returns, returns.shift(), window_size=window))
 
 
 _POSITIVE = (0.0, math.inf)

@@ -7,13 +7,13 @@ import math
 import polars as pl
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, VOLUME, log_return, ratio
+from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, VOLUME, log_return, ratio, varies
 
 
 def volume_zscore(window: int) -> pl.Expr:
-    """Volume against its mean, in standard deviations of the last `window` sessions."""
-    mean = VOLUME.rolling_mean(window)
-    return ratio(VOLUME - mean, VOLUME.rolling_std(window, ddof=0), mean)
+    """Volume against its mean, in standard deviations of the last `window` sessions; null where all are alike."""
+    score = (VOLUME - VOLUME.rolling_mean(window)) / VOLUME.rolling_std(window, ddof=0)
+    return pl.when(varies(VOLUME, window, VOLUME.rolling_max(window))).then(score)
 
 
 def volume_ratio(fast: int, slow: int) -> pl.Expr:
@@ -28,14 +28,14 @@ def obv_slope(window: int) -> pl.Expr:
     """
     change = CLOSE / CLOSE.shift() - 1
     signed = VOLUME * pl.when(change.abs() > NOTHING).then(change.sign()).otherwise(0.0)
-    return ratio(signed.rolling_sum(window), VOLUME.rolling_sum(window), VOLUME.rolling_max(window)).clip(-1.0, 1.0)
+    return ratio(signed.rolling_sum(window), VOLUME.rolling_sum(window), VOLUME.rolling_max(window))
 
 
 def chaikin_money_flow(window: int) -> pl.Expr:
     """Volume weighted by where each close lies in its bar, from -1 (the low) to 1 (the high)."""
     place = ratio(2 * CLOSE - HIGH - LOW, HIGH - LOW, CLOSE).fill_null(0.0)
     flow = (place * VOLUME).rolling_sum(window)
-    return ratio(flow, VOLUME.rolling_sum(window), VOLUME.rolling_max(window)).clip(-1.0, 1.0)
+    return ratio(flow, VOLUME.rolling_sum(window), VOLUME.rolling_max(window))
 
 
 def amihud(fast: int, slow: int) -> pl.Expr:

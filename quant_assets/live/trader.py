@@ -112,6 +112,7 @@ class Trader:
         self._hooks = hooks
         self._beaten: datetime | None = None
         self._observed: datetime | None = None
+        self._seen: tuple[float, float, int] | None = None
 
     def run(self) -> Summary:
         """Trade until the venue closes the session.
@@ -184,11 +185,16 @@ class Trader:
             self._beaten = now
             self._hooks.heartbeat(doing)
         if self._observed is None or (now - self._observed).total_seconds() >= self._settings.observe_seconds:
-            self._observe()
+            self._observe(only_news=True)
 
-    def _observe(self) -> None:
+    def _observe(self, only_news: bool = False) -> None:
+        """Record and report the session so far; with `only_news` not if nothing moved since the last time."""
         self._observed = self._hooks.now()
         account = self._broker.account()
+        seen = (account.cash, account.equity, self._journal.cursor())
+        if only_news and seen == self._seen:
+            return
+        self._seen = seen
         self._journal.record_equity(account)
         session = self._task.session
         observation = Observation(

@@ -1,6 +1,7 @@
 """What the provider said, as it said it."""
 
 from datetime import UTC, datetime
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -13,7 +14,12 @@ from resources.lake_io import BATCH_SYMBOLS, Frames
 from resources.market_data import universe
 from resources.market_data.base import ACTION_SCHEMA, BAR_SCHEMA, INSTRUMENT_SCHEMA, Provider
 
-_COMMON = {"group_name": "market_data", "key_prefix": "market_data", "owners": ["team:data"], "tags": {"provider": SETTINGS.provider.name}}
+_COMMON: dict[str, Any] = {
+    "group_name": "market_data",
+    "key_prefix": "market_data",
+    "owners": ["team:data"],
+    "tags": {"provider": SETTINGS.provider.name},
+}
 
 
 @dg.asset(**_COMMON, kinds={"polars", "parquet"}, metadata=columns(INSTRUMENT_SCHEMA))

@@ -12,14 +12,24 @@ from resources.market_data.base import ACTION_SCHEMA, BAR_SCHEMA, Provider, chec
 
 
 def bars(
-    provider: Provider, groups: Sequence[Sequence[str]], start: date, end: date, timeframe: str, progress: Callable[[str], None]
+    provider: Provider,
+    groups: Sequence[Sequence[str]],
+    start: date,
+    end: date,
+    timeframe: str,
+    progress: Callable[[str], None],
 ) -> Iterator[pl.LazyFrame]:
     """Bars of each group of symbols between two sessions, both included, in BAR_SCHEMA.
 
     A group without a single row yields an empty frame: a listing may begin later. An unknown symbol, a
     refusal or a broken answer is the provider's error. Raises BarSchemaError on rows that are not market data.
     """
-    yield from _fetch(groups, lambda group: check_bars(provider.bars(group, start, end, timeframe), provider.name), BAR_SCHEMA, progress)
+    yield from _fetch(
+        groups,
+        lambda group: check_bars(provider.bars(group, start, end, timeframe), provider.name),
+        BAR_SCHEMA,
+        progress,
+    )
 
 
 def corporate_actions(

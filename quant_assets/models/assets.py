@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -20,14 +21,16 @@ from resources.tracking import Tracking, TrackingError
 
 MODEL = "lightgbm"
 
-_COMMON = {"key_prefix": "models", "group_name": "models", "owners": ["team:research"]}
+_COMMON: dict[str, Any] = {"key_prefix": "models", "group_name": "models", "owners": ["team:research"]}
 _TRAINING = dg.TimeWindowPartitionMapping(
     # Whole cut-off windows before this one: nothing of the cut-off's own window can be seen.
     start_offset=-(SETTINGS.model.train_years * 12 // SETTINGS.model.retrain_months + 1),
     end_offset=-1,
     allow_nonexistent_upstream_partitions=True,
 )
-_SO_FAR = dg.TimeWindowPartitionMapping(start_offset=-1200 // SETTINGS.model.retrain_months, allow_nonexistent_upstream_partitions=True)
+_SO_FAR = dg.TimeWindowPartitionMapping(
+    start_offset=-1200 // SETTINGS.model.retrain_months, allow_nonexistent_upstream_partitions=True
+)
 
 
 @dg.asset(
@@ -43,7 +46,9 @@ _SO_FAR = dg.TimeWindowPartitionMapping(start_offset=-1200 // SETTINGS.model.ret
     code_version=code_version(gradient_boosting, splits, fitted, SETTINGS.model, TECHNICAL.names),
     metadata={PARTITION_COLUMN: "cutoff", **columns(FOLD_SCORES)},
 )
-def lightgbm_asset(context: dg.AssetExecutionContext, panel: Table, labels: Table, tracking: dg.ResourceParam[Tracking]) -> pl.DataFrame:
+def lightgbm_asset(
+    context: dg.AssetExecutionContext, panel: Table, labels: Table, tracking: dg.ResourceParam[Tracking]
+) -> pl.DataFrame:
     """One model a training cut-off, in MLflow's registry; here its scores on purged, embargoed folds."""
     scores = []
     for key in date_keys(context):
@@ -68,7 +73,9 @@ def lightgbm_asset(context: dg.AssetExecutionContext, panel: Table, labels: Tabl
     code_version=code_version(champion),
     metadata={PARTITION_COLUMN: "cutoff", **columns(CHAMPIONS)},
 )
-def champion_asset(context: dg.AssetExecutionContext, scores: pl.LazyFrame, tracking: dg.ResourceParam[Tracking]) -> pl.DataFrame:
+def champion_asset(
+    context: dg.AssetExecutionContext, scores: pl.LazyFrame, tracking: dg.ResourceParam[Tracking]
+) -> pl.DataFrame:
     """Which model serves from each cut-off on: a challenger takes over unless its held-out folds look clearly worse."""
     decisions = champions(scores.collect())
     versions = scores.select("model_version", champion_cutoff="cutoff").unique().collect()
@@ -89,7 +96,8 @@ def champion_asset(context: dg.AssetExecutionContext, scores: pl.LazyFrame, trac
     ins={
         "panel": dg.AssetIn(["features", "panel"]),
         "champions": dg.AssetIn(
-            ["models", "champion"], partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+            ["models", "champion"],
+            partition_mapping=dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True),
         ),
     },
     code_version=code_version(predict, contributions, fitted),
@@ -102,7 +110,9 @@ def champion_asset(context: dg.AssetExecutionContext, scores: pl.LazyFrame, trac
         },
     ),
 )
-def predictions_asset(context: dg.AssetExecutionContext, panel: Table, champions: Table, tracking: dg.ResourceParam[Tracking]) -> Frames:
+def predictions_asset(
+    context: dg.AssetExecutionContext, panel: Table, champions: Table, tracking: dg.ResourceParam[Tracking]
+) -> Frames:
     """Scores of the model that was champion on each session: strictly out of sample, with reasons."""
     serving = _serving(champions)
 
@@ -131,7 +141,9 @@ def _serving(champions: Table) -> list[tuple[str, str]]:
 def _version(tracking: Tracking, cutoff: str) -> int:
     version = tracking.find(MODEL, cutoff)
     if version is None:
-        raise TrackingError(f"model {MODEL} of cut-off {cutoff} is not in MLflow; materialize models/{MODEL} for {cutoff}")
+        raise TrackingError(
+            f"model {MODEL} of cut-off {cutoff} is not in MLflow; materialize models/{MODEL} for {cutoff}"
+        )
     return version
 
 

@@ -28,7 +28,9 @@ _WINDOW = dg.TimeWindowPartitionMapping(start_offset=-_HISTORY - 1, allow_nonexi
         "panel": dg.AssetIn(["features", "panel"], partition_mapping=_WINDOW),
         "predictions": dg.AssetIn(["models", "predictions"], partition_mapping=_WINDOW),
     },
-    code_version=code_version(daily, *(module for strategy in _STRATEGIES for module in strategies.code(strategy)), *SETTINGS.strategies),
+    code_version=code_version(
+        daily, *(module for strategy in _STRATEGIES for module in strategies.code(strategy)), *SETTINGS.strategies
+    ),
     metadata=columns(
         SIGNAL_SCHEMA,
         {
@@ -38,7 +40,9 @@ _WINDOW = dg.TimeWindowPartitionMapping(start_offset=-_HISTORY - 1, allow_nonexi
         },
     ),
 )
-def daily_signals_asset(context: dg.AssetExecutionContext, panel: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.DataFrame:
+def daily_signals_asset(
+    context: dg.AssetExecutionContext, panel: pl.LazyFrame, predictions: pl.LazyFrame
+) -> pl.DataFrame:
     """Each strategy's target for each symbol, with score, confidence, versions and the top reasons."""
     wanted = sorted({name for strategy in _STRATEGIES for name in strategy.required_features} - {"score", "confidence"})
     features = panel.select("symbol", "ts", "session", "known_at", "tradable", *wanted).join(
@@ -53,6 +57,9 @@ def daily_signals_asset(context: dg.AssetExecutionContext, panel: pl.LazyFrame, 
 
 def _data_version(context: dg.AssetExecutionContext) -> str:
     """The inputs' data versions, as Dagster's provenance holds them for this run."""
-    records = [context.instance.get_latest_data_version_record(dg.AssetKey(key)) for key in (["features", "panel"], ["models", "predictions"])]
+    records = [
+        context.instance.get_latest_data_version_record(dg.AssetKey(key))
+        for key in (["features", "panel"], ["models", "predictions"])
+    ]
     tags = [record.event_log_entry.asset_materialization.tags for record in records if record is not None]
     return code_version(*(tag.get("dagster/data_version") for tag in tags))

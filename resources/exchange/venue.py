@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from resources.errors import QuantError
 from resources.exchange.layout import (
@@ -101,14 +102,18 @@ class Venue:
     def end(self, rows: Integers, state: int, reason: int) -> None:
         """End those of the orders that are still open."""
         book = self.desk.book
-        still = rows[np.isin(book["state"][rows], (ACCEPTED, PARTIAL))]
+        still = rows[self._open(rows)]
         book["state"][still] = state
         book["reason"][still] = reason
 
     def open_rows(self) -> Integers:
         """The orders that are still open, by priority."""
         rows = self.desk.active[: self.desk.tally[ACTIVE]]
-        return rows[np.isin(self.desk.book["state"][rows], (ACCEPTED, PARTIAL))]
+        return rows[self._open(rows)]
+
+    def _open(self, rows: Integers) -> npt.NDArray[np.bool_]:
+        state = self.desk.book["state"][rows]
+        return (state == ACCEPTED) | (state == PARTIAL)
 
     def session(self, now: int, bars: Floats) -> Records:
         """Trade one session's bars (a row a symbol, columns as in layout) that open at `now` (microseconds).

@@ -1,4 +1,4 @@
-"""Suites and verdicts in Dagster runs: without partitions, with one, with a range; what blocks and what is remembered."""
+"""Suites and verdicts in Dagster runs: with no partition, one, or a range; what blocks and what is remembered."""
 
 from __future__ import annotations
 
@@ -160,6 +160,12 @@ def test_what_is_wrong_with_the_table_is_wrong_with_every_partition(instance: dg
     assert verdicts(run) == dict.fromkeys([*KEYS, None], "ERROR")
 
 
+def test_rows_of_no_partition_of_the_run_are_everyones_fault(instance: dg.DagsterInstance) -> None:
+    check = suite_check("bars", lambda context: bars("2013|A", ts=None), partitions_def=HISTORY, partition=BY_ROW)
+    assert verdicts(execute(instance, check, KEYS[:2])) == dict.fromkeys([*KEYS[:2], None], "ERROR")
+    assert shown(instance, check) == "ERROR"
+
+
 def test_without_a_key_for_rows_only_the_whole_is_judged(instance: dg.DagsterInstance) -> None:
     run = execute(instance, bars_check(bars("2013|A", close=-1.0), partition=None), KEYS)
     assert verdicts(run) == {None: "ERROR"}
@@ -179,7 +185,8 @@ def test_metadata_says_what_broke_where_and_why(instance: dg.DagsterInstance) ->
     broken = str(whole["result"]).splitlines()[2]
     assert "| **error** | expect_column_" in broken
     assert "a broken feed" in str(whole["result"])
-    records = [record.data for record in by_partition[None]["failing rows"].records]  # type: ignore[union-attr]
+    failing: Any = by_partition[None]["failing rows"]
+    records = [record.data for record in failing.records]
     assert {(row["symbol"], row["ts"][:4], row["value"]) for row in records} == {
         ("A", "2013", "close=-1.0"), ("A", "2013", "close=-1.0 low=9.0")
     }  # fmt: skip
@@ -266,7 +273,8 @@ def test_facts_and_findings_become_metadata(instance: dg.DagsterInstance) -> Non
     [evaluation] = run.get_asset_check_evaluations()
     assert evaluation.metadata["share"].value == 0.5
     assert evaluation.metadata["nothing"].value is None
-    assert evaluation.metadata["findings"].records[0].data["symbol"] == "B"  # type: ignore[union-attr]
+    findings: Any = evaluation.metadata["findings"]
+    assert findings.records[0].data["symbol"] == "B"
 
 
 def test_a_check_waits_for_the_other_assets_it_reads(instance: dg.DagsterInstance) -> None:

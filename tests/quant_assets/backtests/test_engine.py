@@ -91,6 +91,12 @@ def test_a_target_submitted_during_a_session_knows_the_close_before():
     assert filled(result, "session", "quantity") == [(date(2024, 1, 10), 50)]
 
 
+def test_a_target_submitted_on_the_day_of_a_split_knows_the_restated_close_before():
+    bars = cleaned({"X": [flat(100), flat(60, split=2), flat(60)]})
+    result = run(bars, sent(target(opens(1) + timedelta(hours=1), "X", 0.5)), account(cash=10_000))
+    assert filled(result, "session", "quantity", "price") == [(date(2024, 1, 10), 100, 60)]
+
+
 def test_without_a_price_a_target_is_rejected():
     bars = cleaned({"X": [flat(100)] * 3, "Y": [None, flat(50), flat(50)]})
     result = run(bars, sent(target(0, "Y", 0.5), target(1, "Y", 0.5)), account(cash=10_000))

@@ -163,7 +163,7 @@ def test_order_of_the_bars_does_not_matter():
 
 
 def no_number(value: float) -> pl.Expr:
-    return pl.when(CLOSE > CLOSE.mean()).then(value).otherwise(CLOSE)
+    return pl.when(CLOSE.mean() < CLOSE).then(value).otherwise(CLOSE)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
@@ -172,6 +172,18 @@ def test_what_is_no_finite_number_is_null(value):
     result = compute(BARS.lazy(), FeatureSet("test", (feature,))).collect()["odd"]
     assert 0 < result.null_count() < result.len()
     assert result.drop_nulls().is_finite().all()
+
+
+def constant(value: float) -> pl.Expr:
+    return CLOSE * 0 + value
+
+
+@pytest.mark.parametrize(
+    ("value", "kept"), [(1 + 1e-13, 1.0), (-1e-13, 0.0), (0.5, 0.5), (1.01, 1.01), (-0.01, -0.01)]
+)
+def test_rounding_is_put_on_the_bound_and_mistakes_are_not_hidden(value, kept):
+    feature = Feature("share", "test", "", constant, {"value": value}, lookback=0, bounds=(0.0, 1.0))
+    assert compute(BARS.head(3).lazy(), FeatureSet("test", (feature,))).collect()["share"].to_list() == [kept] * 3
 
 
 def test_no_bars_and_one_bar_give_no_values():

@@ -95,7 +95,7 @@ def dollar_steps() -> pl.Expr:
 
 
 def rises() -> pl.Expr:
-    return (CLOSE > CLOSE.shift()).cast(pl.Float64).rolling_mean(5)
+    return (CLOSE.shift() < CLOSE).cast(pl.Float64).rolling_mean(5)
 
 
 def nowhere() -> pl.Expr:

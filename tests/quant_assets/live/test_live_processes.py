@@ -45,7 +45,6 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     shutil.copy(PROJECT / "configs" / "dagster.yaml", home / "dagster.yaml")
     for name, value in {
         "DAGSTER_HOME": str(home),
-        "QUANT_EVENT_LOG": str(home / "history" / "runs"),
         "LIVE_SITE": str(tmp_path),
         "PYTHONPATH": str(PROJECT),
     }.items():

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from resources.brokers.base import Fill, Order, OrderState, OrderStatus, OrderType, Side, TimeInForce
 from resources.brokers.paper import Feed, PaperBroker, PaperVenueError
-from resources.brokers.paper.feed import LOOK_SECONDS, STEPS, day_of, price_at
+from resources.brokers.paper.feed import LOOK_SECONDS, STEPS
 from resources.config import BacktestSettings
-from resources.errors import BarSchemaError
 from resources.exchange import Bar, Exchange
 
 MONDAY = date(2013, 2, 25)
@@ -391,26 +388,3 @@ def test_two_processes_at_one_account_see_the_same(place: Place) -> None:
 def test_no_session_no_trading(place: Place) -> None:
     with pytest.raises(PaperVenueError, match="call begin first"):
         place.open().submit(order("one", "AAA", 1))
-
-
-def test_bars_of_two_sessions_are_refused() -> None:
-    both = pl.concat([cleaned(day, {"AAA": Bar(1, 1, 1, 1, 1)}) for day in WEEK])
-    with pytest.raises(BarSchemaError, match="give one session"):
-        day_of(both)
-    with pytest.raises(BarSchemaError, match=r"lack \['split'\]"):
-        day_of(both.drop("split"))
-
-
-prices = st.floats(1.0, 1000.0)
-
-
-@given(opened=prices, closed=prices, above=st.floats(0, 50), below=st.floats(0, 0.9), fraction=st.floats(0, 1))
-def test_the_made_up_path_stays_inside_the_bar(
-    opened: float, closed: float, above: float, below: float, fraction: float
-) -> None:
-    bar = Bar(opened, max(opened, closed) + above, min(opened, closed) - below, closed, 1.0)
-    slack = 1e-9 * bar.high
-    assert bar.low - slack <= price_at(bar, fraction) <= bar.high + slack
-    assert price_at(bar, 0.0) == opened
-    assert price_at(bar, 1.0) == closed
-    assert {bar.low, bar.high} <= {price_at(replace(bar), step / STEPS) for step in range(STEPS + 1)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pytest
 
@@ -129,6 +130,15 @@ def test_rule_17_a_split_rescales_what_rests(name, resting, ratio, expected):
     seen = exchange.status(resting.id)
     assert seen.state is OrderState.ACCEPTED
     assert (seen.order.quantity, seen.order.limit_price, seen.order.stop_price) == expected
+
+
+def test_rule_17_an_order_submitted_after_the_split_is_in_new_shares_already():
+    exchange = Exchange(account())
+    late = order(quantity=10, limit=80, at=opens(1) + timedelta(hours=1))
+    exchange.on_bar(opens(0), {"X": flat(100)})
+    exchange.submit(late)
+    exchange.on_bar(opens(1), {"X": flat(50, split=2)})
+    assert exchange.status(late.id).order == late
 
 
 def test_rule_17_a_split_leaves_no_fraction_of_a_lot_resting():

@@ -1,0 +1,119 @@
+"""Runs started by a program: a partition, a range, the whole graph, and how a failure is told."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from quant_assets import launch
+from quant_assets.definitions import LAKE
+from quant_assets.launch import LaunchError
+from quant_assets.partitions import SETTINGS, SYMBOLS
+from resources.errors import ConfigError
+from resources.instance import instance as open_instance
+
+pytestmark = pytest.mark.xdist_group("installation")
+
+
+@pytest.fixture
+def instance(installation: Path) -> Iterator[dg.DagsterInstance]:
+    with open_instance(SETTINGS) as made:
+        yield made
+
+
+def runs(instance: dg.DagsterInstance) -> list[str]:
+    return [run.run_id for run in instance.get_runs()]
+
+
+def test_everything_materializes_every_partition_in_few_runs(instance: dg.DagsterInstance) -> None:
+    for tier in launch.tiers(instance):
+        graph = launch.defs.resolve_asset_graph()
+        for asset in tier.selection.resolve(graph):
+            if tier.partitions_def is None:
+                assert instance.get_latest_materialization_event(asset) is not None
+                continue
+            missing = set(map(str, tier.keys)) - instance.get_materialized_partitions(asset)
+            assert not missing, f"{asset.to_user_string()}: {sorted(missing)[:3]}"
+    tags = [run.tags[launch.TIER_TAG] for run in instance.get_runs() if launch.TIER_TAG in run.tags]
+    assert len(tags) == 5 + len(SETTINGS.strategies), "one range run a tier, one run a report"
+
+
+def test_what_is_fresh_is_left_alone(instance: dg.DagsterInstance) -> None:
+    before, lines = runs(instance), []
+    launch.everything(progress=lines.append)
+    assert [line.split()[0] for line in lines] == ["fresh"] * 6
+    assert runs(instance) == before
+
+
+def test_a_partition(instance: dg.DagsterInstance) -> None:
+    result = launch.partition("features/panel", "2011-09-15")
+    [event] = result.get_asset_materialization_events()
+    assert (event.asset_key, event.partition) == (dg.AssetKey(["features", "panel"]), "2011-09-15")
+    assert result.run_id in runs(instance), "it stands in the UI's own instance"
+
+
+def test_a_partition_of_date_and_symbol(instance: dg.DagsterInstance) -> None:
+    result = launch.partition(["market_data/bars", "cleaned/bars"], {"date": "2011", "symbol": "IBM"})
+    assert [event.partition for event in result.get_asset_materialization_events()] == ["2011|IBM"] * 2
+
+
+def test_an_asset_without_partitions(instance: dg.DagsterInstance) -> None:
+    assert launch.partition("market_data/instruments").success
+
+
+def test_a_range_of_sessions_is_one_run(instance: dg.DagsterInstance) -> None:
+    before = len(runs(instance))
+    result = launch.sessions(["features/panel", "features/labels"], "2011-11-23", "2011-11-28")
+    keys = [event.partition for event in result.get_asset_materialization_events()]
+    assert sorted(keys) == sorted(["2011-11-23", "2011-11-25", "2011-11-28"] * 2), "Thanksgiving is no partition"
+    assert len(runs(instance)) == before + 1
+
+
+def test_a_range_of_history_is_one_run_over_all_its_assets(instance: dg.DagsterInstance) -> None:
+    before = len(runs(instance))
+    result = launch.history("2010", "2011", ["IBM", "AAPL"])
+    events = result.get_asset_materialization_events()
+    assert len(events) == 4 * 4
+    assert {event.partition for event in events} == {"2010|AAPL", "2011|AAPL", "2010|IBM", "2011|IBM"}
+    assert len(runs(instance)) == before + 1
+
+
+def test_symbols_with_a_gap_between_them_are_refused(instance: dg.DagsterInstance) -> None:
+    before = runs(instance)
+    with pytest.raises(LaunchError, match=r"\['AAPL', 'MSFT'\] are not neighbours"):
+        launch.history("2010", "2010", ["AAPL", "MSFT"])
+    assert runs(instance) == before
+
+
+def test_a_symbol_outside_the_universe_is_named(instance: dg.DagsterInstance) -> None:
+    with pytest.raises((LaunchError, ConfigError), match="TSLA"):
+        launch.history("2010", "2010", ["TSLA"])
+
+
+def test_symbols_are_registered_once(instance: dg.DagsterInstance) -> None:
+    assert launch.register_symbols(instance) == ["AAPL", "IBM", "MSFT"]
+    assert launch.register_symbols(instance) == list(instance.get_dynamic_partitions(SYMBOLS))
+
+
+def test_a_failed_run_names_run_step_and_cause(instance: dg.DagsterInstance) -> None:
+    path = Path(LAKE.path(["cleaned", "bars"], {"symbol": "IBM", "date": "2011"}))
+    good = path.read_bytes()
+    path.write_bytes(good[:100])
+    try:
+        with pytest.raises(LaunchError) as failure:
+            launch.partition("features/panel", "2011-09-15")
+    finally:
+        path.write_bytes(good)
+    run_id = runs(instance)[0]
+    assert str(failure.value).startswith(f"run {run_id} failed. features__panel: ")
+    assert "cleaned/bars/symbol=IBM/date=2011/part.parquet is not readable Parquet" in str(failure.value)
+    assert str(failure.value).count("failed") == 1
+    assert "Traceback" not in str(failure.value)
+
+
+def test_a_partition_that_does_not_exist_is_refused(instance: dg.DagsterInstance) -> None:
+    with pytest.raises(Exception, match="2011-11-24"):
+        launch.partition("features/panel", "2011-11-24")
