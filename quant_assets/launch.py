@@ -56,6 +56,9 @@ def history(
     with open_instance(SETTINGS) as instance:
         register_symbols(instance)
         order = instance.get_dynamic_partitions(SYMBOLS)
+        unknown = [symbol for symbol in symbols if symbol not in order]
+        if unknown:
+            raise LaunchError(f"symbols {unknown} are not in the universe; add them to universe in the configuration")
         places = sorted(order.index(symbol) for symbol in symbols)
         if places != list(range(places[0], places[-1] + 1)):
             raise LaunchError(f"symbols {list(symbols)} are not neighbours in the universe; launch them one by one")

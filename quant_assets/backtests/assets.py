@@ -6,7 +6,7 @@ import dagster as dg
 import polars as pl
 
 from quant_assets import strategies
-from quant_assets.backtests import engine, metrics, report, trades
+from quant_assets.backtests import engine, inputs, metrics, report, tables, trades
 from quant_assets.backtests.engine import BacktestResult
 from quant_assets.backtests.honesty import Provenance, caveats, verdict
 from quant_assets.metadata import picture, show
@@ -14,7 +14,8 @@ from quant_assets.partitions import REPORTS, SETTINGS
 from quant_assets.strategies import orders
 from quant_assets.versions import code_version
 from resources.config import StrategySettings
-from resources.exchange import compiled, costs, matching, session
+from resources.exchange import compiled, costs, layout, matching, session, terms, venue
+from resources.exchange import orders as orders_module
 from resources.lake import content_version
 from resources.lake_io import Bundle, Table
 from resources.tracking import Tracking
@@ -39,7 +40,8 @@ _STRATEGIES = {settings.name: settings for settings in SETTINGS.strategies}
         "predictions": dg.AssetIn(["models", "predictions"], partition_mapping=dg.AllPartitionMapping()),
     },
     code_version=code_version(
-        *(engine, metrics, trades, compiled, matching, costs, session),
+        *(engine, inputs, tables, metrics, trades),
+        *(compiled, costs, layout, matching, orders_module, session, terms, venue),
         *(module for settings in SETTINGS.strategies for module in strategies.code(strategies.create(settings))),
         *(SETTINGS.backtest, *SETTINGS.strategies),
     ),
@@ -113,7 +115,9 @@ def _trials(
     with tracking.run(REPORT, str(context.partition_key), dagster_run_id=context.run_id) as run:
         run.params({"strategy": settings.name, "configuration": tried})
         run.metrics(result.metrics)
-    return len(tracking.values(REPORT, "configuration"))
+    # Those configured beside it count even before their own first report.
+    configured = {strategy.model_dump_json() for strategy in SETTINGS.strategies}
+    return len(tracking.values(REPORT, "configuration") | configured)
 
 
 def _provenance(

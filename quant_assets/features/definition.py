@@ -64,7 +64,8 @@ class Feature:
     @property
     def code_version(self) -> str:
         """Changes with the parameters, the look-back and the code of the builder and what it calls; not with prose."""
-        return code_version(self.name, sorted(self.parameters.items()), self.lookback, *_sources(self.build))
+        what = (self.name, sorted(self.parameters.items()), self.lookback, self.bounds)
+        return code_version(*what, *_sources(self.build))
 
 
 @dataclass(frozen=True, slots=True)

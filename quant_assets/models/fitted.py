@@ -54,8 +54,8 @@ FOLD_SCORES = pl.Schema(
 
 def load_lightgbm() -> Any:
     """The lightgbm module, imported on first use."""
-    # Its threads wait for each other by spinning unless told otherwise before the library loads: measured
-    # with other work on the same cores, that made training two to three times slower, and idle no faster.
+    # Its threads wait for each other by spinning unless told otherwise before the library loads: measured with
+    # other work on the same two cores, that made training two to seven times slower.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     import lightgbm
 

@@ -137,7 +137,9 @@ class Broker(Protocol):
 
     def cancel(self, order_id: str) -> OrderStatus: ...
 
-    def replace(self, order_id: str, quantity: float | None = None, limit_price: float | None = None) -> OrderStatus: ...
+    def replace(
+        self, order_id: str, quantity: float | None = None, limit_price: float | None = None
+    ) -> OrderStatus: ...
 
     def orders(self) -> Sequence[OrderStatus]:
         """Every order of the session, open or not: what reconciliation compares the journal against."""

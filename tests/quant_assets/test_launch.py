@@ -12,7 +12,6 @@ from quant_assets import launch
 from quant_assets.definitions import LAKE
 from quant_assets.launch import LaunchError
 from quant_assets.partitions import SETTINGS, SYMBOLS
-from resources.errors import ConfigError
 from resources.instance import instance as open_instance
 
 pytestmark = pytest.mark.xdist_group("installation")
@@ -89,8 +88,10 @@ def test_symbols_with_a_gap_between_them_are_refused(instance: dg.DagsterInstanc
 
 
 def test_a_symbol_outside_the_universe_is_named(instance: dg.DagsterInstance) -> None:
-    with pytest.raises((LaunchError, ConfigError), match="TSLA"):
-        launch.history("2010", "2010", ["TSLA"])
+    before = runs(instance)
+    with pytest.raises(LaunchError, match=r"symbols \['TSLA'\] are not in the universe; add them"):
+        launch.history("2010", "2010", ["AAPL", "TSLA"])
+    assert runs(instance) == before
 
 
 def test_symbols_are_registered_once(instance: dg.DagsterInstance) -> None:

@@ -15,6 +15,7 @@ from quant_assets.features.proofs import example_bars
 
 BARS = example_bars(seed=5, sessions=500, symbols=("ONE",))
 OPEN, H, L, C, V = (BARS[f"adj_{name}"].to_numpy() for name in ("open", "high", "low", "close", "volume"))
+PRICES = ("open", "high", "low", "close")
 R = np.diff(np.log(C), prepend=np.nan)
 LAST = 60
 """How many sessions from the end are compared."""
@@ -166,12 +167,22 @@ def test_every_feature_is_checked_here():
     assert {*FORMULAS, *LIBRARY, "adx_14"} == set(TECHNICAL.names)
 
 
-def test_prices_that_never_move_give_null_or_a_neutral_value_not_an_extreme():
-    still = BARS.with_columns(pl.lit(10.0).alias(f"adj_{name}") for name in ("open", "high", "low", "close"))
-    values = compute(still.lazy()).collect().row(-1, named=True)
-    unknown = ("stochastic_k_14_3", "williams_r_14", "mfi_14", "bollinger_b_20", "breakout_20", "skewness_63")
-    assert {name: values[name] for name in unknown} == dict.fromkeys(unknown)
-    assert values["volatility_21"] == values["return_21"] == values["adx_14"] == 0.0
+RATIOS = (
+    *("rsi_2", "rsi_14", "cci_20", "stochastic_k_14_3", "williams_r_14", "mfi_14", "bollinger_b_20", "breakout_20"),
+    *("volatility_ratio_21_63", "skewness_63", "kurtosis_63", "autocorrelation_63"),
+    *("volume_zscore_63", "volume_ratio_5_63", "obv_slope_21", "chaikin_money_flow_21", "amihud_21"),
+)
+"""Features that divide by a movement or by volume."""
+
+
+@pytest.mark.parametrize("bars", [BARS.head(330), BARS.with_columns(pl.lit(10.01).alias(f"adj_{p}") for p in PRICES)])
+def test_in_a_halt_ratios_are_null_and_not_the_rounding_that_is_left(bars):
+    """The example's halt ends at bar 330; the other symbol has one price for ever."""
+    halted = bars.with_columns(adj_volume=pl.when(pl.int_range(pl.len()) < 250).then("adj_volume").otherwise(0.0))
+    values = compute(halted.lazy()).collect().row(-1, named=True)
+    assert {name: values[name] for name in RATIOS} == dict.fromkeys(RATIOS)
+    assert values["volatility_21"] == pytest.approx(0.0, abs=1e-8)
+    assert values["return_21"] == 0.0
 
 
 def test_a_symbol_that_does_not_trade_has_no_volume_features():
