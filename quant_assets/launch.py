@@ -180,11 +180,12 @@ def utc_now() -> datetime:
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:
-    lines = []
+    steps: dict[str, list[str]] = {}
     for event in result.all_events:
         if event.is_step_failure and event.step_failure_data.error is not None:
             error = event.step_failure_data.error
-            while error.cause is not None:
+            # Below Dagster's own wrapping stands the error a user can act on; its causes are for the full log.
+            while error.cause is not None and (error.cls_name or "").startswith("Dagster"):
                 error = error.cause
-            lines.append(f"{event.step_key}: {error.message.strip()}")
-    return f"run {result.run_id} failed. " + " | ".join(lines)
+            steps.setdefault(error.message.strip(), []).append(str(event.step_key))
+    return f"run {result.run_id} failed. " + " | ".join(f"{', '.join(names)}: {text}" for text, names in steps.items())

@@ -17,11 +17,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import uuid4
 
 import fsspec
+import numpy as np
 import polars as pl
 
 from resources.errors import LakeError
@@ -50,31 +52,43 @@ def content_version(frame: pl.DataFrame) -> str:
 
     Columns in VOLATILE do not count.
     """
-    digest = hashlib.blake2b(digest_size=12)
-    for column in frame.get_columns():
-        if column.name in VOLATILE:
-            continue
-        digest.update(f"{column.name}:{column.dtype};".encode())
-        for part in _bytes_of(column):
-            digest.update(part)
-    return digest.hexdigest()
+    return content_versions(frame, [frame.height])[0]
 
 
-def _bytes_of(column: pl.Series) -> Iterator[bytes]:
+def content_versions(frame: pl.DataFrame, lengths: Sequence[int]) -> list[str]:
+    """`content_version` of each of the consecutive slices of `frame` that have these lengths.
+
+    Columns are turned into plain values once for the whole frame: a slice at a time this was most of the cost of
+    writing 11,000 partitions.
+    """
+    columns = [_plain(column) for column in frame.get_columns() if column.name not in VOLATILE]
+    versions, start = [], 0
+    for length in lengths:
+        digest = hashlib.blake2b(digest_size=12)
+        for name, nulls, values in columns:
+            digest.update(name)
+            missing = nulls[start : start + length] if nulls is not None else None
+            digest.update(missing.tobytes() if missing is not None and missing.any() else b"")
+            part = values[start : start + length]
+            digest.update("\x1e".join(part).encode() if isinstance(part, list) else part.tobytes())
+        versions.append(digest.hexdigest())
+        start += length
+    return versions
+
+
+def _plain(column: pl.Series) -> tuple[bytes, Any, Any]:
+    """Name and type, which values are missing (None where none is), and the values with missing ones as zeros."""
+    name = f"{column.name}:{column.dtype};".encode()
+    nulls = column.is_null().to_numpy() if column.null_count() else None
     if isinstance(column.dtype, pl.List):
-        # Joined by control characters that no symbol, flag or reason holds.
+        # Joined by a control character that no symbol, flag or reason holds.
         column = column.cast(pl.List(pl.String)).list.join("\x1f")
-    yield column.is_null().to_numpy().tobytes() if column.null_count() else b""
+    if column.dtype == pl.Null:
+        return name, nulls, np.zeros(len(column), dtype=bool)
     if column.dtype == pl.String:
-        yield "\x1e".join(column.fill_null("").to_list()).encode()
-    elif column.dtype == pl.Boolean:
-        yield column.fill_null(False).to_numpy().tobytes()
-    elif column.dtype == pl.Null:
-        yield str(len(column)).encode()
-    elif column.dtype.is_float():
-        yield column.fill_null(0.0).to_numpy().tobytes()
-    else:
-        yield column.to_physical().fill_null(0).to_numpy().tobytes()
+        return name, nulls, column.fill_null("").to_list()
+    physical = column.to_physical()
+    return name, nulls, physical.fill_null(False if physical.dtype == pl.Boolean else 0).to_numpy()
 
 
 class Lake:
@@ -236,7 +250,17 @@ class Staging:
     def write(self, frames: Sequence[tuple[Mapping[str, str], pl.DataFrame]]) -> list[Written]:
         """Stage each partition's rows; a partition whose content is unchanged is left alone."""
         with ThreadPoolExecutor(_WRITERS) as pool:
-            return list(pool.map(lambda item: self._write_one(*item), frames))
+            return list(pool.map(lambda item: self._write_one(*item, content_version(item[1])), frames))
+
+    def write_slices(
+        self, partitions: Sequence[Mapping[str, str]], frame: pl.DataFrame, lengths: Sequence[int]
+    ) -> list[Written]:
+        """`write` for partitions whose rows are consecutive slices of one frame, of these lengths: much quicker."""
+        starts = [0, *accumulate(lengths)]
+        parts = [frame.slice(start, length) for start, length in zip(starts, lengths, strict=False)]
+        versions = content_versions(frame, lengths)
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            return list(pool.map(self._write_one, partitions, parts, versions))
 
     def write_bytes(self, partition: Mapping[str, str], name: str, content: bytes) -> None:
         """Stage a file that stands beside a partition's rows."""
@@ -258,8 +282,7 @@ class Staging:
             self._lake._drop(staged)
         self._pending.clear()
 
-    def _write_one(self, partition: Mapping[str, str], frame: pl.DataFrame) -> Written:
-        version = content_version(frame)
+    def _write_one(self, partition: Mapping[str, str], frame: pl.DataFrame, version: str) -> Written:
         path = self._lake.path(self._asset, partition)
         changed = self._lake.stored_version(path) != version
         if changed:

@@ -143,8 +143,8 @@ class LakeIOManager(dg.IOManager):
         for frame in [obj] if isinstance(obj, pl.DataFrame | pl.LazyFrame) else obj:
             rows = _collect(frame)
             empty = rows.clear()
-            parts = self._split(context, rows, place)
-            for partition, _ in parts:
+            ordered, partitions, lengths = self._split(context, rows, place)
+            for partition in partitions:
                 key = tuple(sorted(partition.items()))
                 if key not in missing:
                     raise LakeError(
@@ -152,10 +152,11 @@ class LakeIOManager(dg.IOManager):
                         "or came twice; filter the asset's rows to the partitions it was asked for"
                     )
                 missing.discard(key)
-            written += staging.write(parts)
+            written += staging.write_slices(partitions, ordered, lengths)
         if empty is None:
             raise LakeError(f"{context.asset_key.to_user_string()}: the asset returned no frame, not even an empty one")
-        return written + staging.write([(p, empty) for p in expected.values() if tuple(sorted(p.items())) in missing])
+        left = [partition for partition in expected.values() if tuple(sorted(partition.items())) in missing]
+        return written + staging.write_slices(left, empty, [0] * len(left))
 
     def _placing(self, context: dg.OutputContext, definition: dg.PartitionsDefinition) -> dict[str, pl.Expr]:
         """For each dimension, the expression that gives a row's partition key."""
@@ -174,7 +175,8 @@ class LakeIOManager(dg.IOManager):
 
     def _split(
         self, context: dg.OutputContext, rows: pl.DataFrame, place: Mapping[str, pl.Expr]
-    ) -> list[tuple[dict[str, str], pl.DataFrame]]:
+    ) -> tuple[pl.DataFrame, list[dict[str, str]], list[int]]:
+        """The rows with those of a partition together, the partitions in that order, and their row counts."""
         if (
             "session" not in rows.columns
             and "ts" not in rows.columns
@@ -185,8 +187,10 @@ class LakeIOManager(dg.IOManager):
             )
         names = {f"__{name}": name for name in sorted(place, reverse=True)}
         keyed = rows.with_columns(**{temporary: place[name] for temporary, name in names.items()})
-        split = keyed.partition_by(list(names), maintain_order=True, include_key=False, as_dict=True)
-        return [(dict(zip(names.values(), map(str, keys), strict=True)), part) for keys, part in split.items()]
+        keyed = keyed.sort(list(names), maintain_order=True)
+        counts = keyed.group_by(list(names), maintain_order=True).len()
+        partitions = [dict(zip(names.values(), map(str, keys[:-1]), strict=True)) for keys in counts.iter_rows()]
+        return keyed.drop(list(names)), partitions, counts["len"].to_list()
 
     def _report(self, context: dg.OutputContext, written: Sequence[Written]) -> None:
         """Rows and data version of each partition; the event log turns the latter into the event's tag."""

@@ -55,11 +55,20 @@ class Feature:
         return tuple(sorted(set(self.build(**self.parameters).meta.root_names())))
 
     @property
-    def expression(self) -> pl.Expr:
-        """The finished column over the bars of one symbol: Float64, null during warm-up, never NaN or infinite."""
-        value = _snap(self.build(**self.parameters).cast(pl.Float64), *self.bounds)
-        warm = pl.int_range(pl.len()) >= self.lookback
-        return pl.when(warm & value.is_finite()).then(value).alias(self.name)
+    def raw(self) -> pl.Expr:
+        """What the builder says, over the bars of one symbol."""
+        return self.build(**self.parameters).cast(pl.Float64).alias(self.name)
+
+    @property
+    def finished(self) -> pl.Expr:
+        """The column made of the raw one of the same name: null during warm-up, never NaN or infinite.
+
+        What is beyond a bound by rounding is put on it; what is further beyond is a mistake, and stays to be seen.
+        """
+        value, (lower, upper) = pl.col(self.name), self.bounds
+        near = value.is_between(lower - ROUNDING * max(1.0, -lower), upper + ROUNDING * max(1.0, upper))
+        known = (pl.int_range(pl.len()) >= self.lookback) & value.is_finite()
+        return pl.when(known & near).then(value.clip(lower, upper)).when(known).then(value)
 
     @property
     def code_version(self) -> str:
@@ -99,7 +108,7 @@ class FeatureSet:
     @property
     def code_version(self) -> str:
         """Changes when a feature is added, removed or defined differently."""
-        return code_version(*sorted(feature.code_version for feature in self), *_sources(evaluate), *_sources(_snap), Feature)
+        return code_version(*sorted(feature.code_version for feature in self), *_sources(evaluate), Feature)
 
     def pick(self, names: Iterable[str]) -> FeatureSet:
         """The named features, in the order asked for.
@@ -121,14 +130,14 @@ def evaluate(features: FeatureSet, bars: pl.LazyFrame) -> pl.LazyFrame:
 
     One pass over contiguous slices, a symbol at a time: no symbol can see another, and memory follows the largest.
     """
-    columns = [feature.expression for feature in features]
+    raw, finished = [feature.raw for feature in features], [feature.finished for feature in features]
     inputs = sorted({name for feature in features for name in feature.inputs})
 
     def each_symbol(frame: pl.DataFrame) -> pl.DataFrame:
         ordered = frame.sort("symbol", "ts")
         ends = ordered["symbol"].rle().struct.field("len").cum_sum().to_list()
         parts = [
-            ordered.slice(start, end - start).select(*KEYS, *columns)
+            ordered.slice(start, end - start).select(*KEYS, *raw).with_columns(finished)
             for start, end in zip([0, *ends], ends, strict=False)
         ]
         return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
@@ -140,12 +149,6 @@ def evaluate(features: FeatureSet, bars: pl.LazyFrame) -> pl.LazyFrame:
     return wanted.map_batches(
         each_symbol, schema=schema, predicate_pushdown=False, projection_pushdown=False, slice_pushdown=False
     )
-
-
-def _snap(value: pl.Expr, lower: float, upper: float) -> pl.Expr:
-    """Put on its bound what is beyond it by rounding; what is further beyond is a mistake, and stays to be seen."""
-    slack = [ROUNDING * max(1.0, abs(bound)) for bound in (lower, upper)]
-    return pl.when(value.is_between(lower - slack[0], upper + slack[1])).then(value.clip(lower, upper)).otherwise(value)
 
 
 def _sources(function: Callable[..., Any]) -> list[Any]:

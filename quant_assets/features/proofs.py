@@ -140,8 +140,8 @@ def usual_size(held: pl.DataFrame) -> float:
 def example_bars(seed: int = 1, sessions: int = 700, symbols: tuple[str, ...] = ("CALM", "WILD")) -> pl.DataFrame:
     """Random cleaned bars (CLEANED_SCHEMA) on weekdays: quiet and wild years, nights, sessions missing or untraded.
 
-    Trading is halted for 80 sessions in the middle. Prices are whole cents, so that ties are as common as on an exchange. The first symbol is calm and cheap, each
-    next one wilder and dearer. Factors are 1.0.
+    Trading is halted for 80 sessions in the middle. Prices are whole cents, so that ties are as common as on an
+    exchange. The first symbol is calm and cheap, each next one wilder and dearer. Factors are 1.0.
     """
     random = np.random.default_rng(seed)
     parts = [_example(random, name, sessions, daily=0.01 * 2**i, price=20.0 * 10**i) for i, name in enumerate(symbols)]

@@ -119,7 +119,7 @@ class Dagster:
     def materializations(self, asset: str) -> dict[str, int]:
         """How often each partition of an asset was materialized."""
         query = """query($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset {
-            assetMaterializations(limit: 100000) { partition } } } }"""
+            assetMaterializations(limit: 10000) { partition } } } }"""
         found = self.graphql(query, key={"path": asset.split("/")})["assetOrError"].get("assetMaterializations", [])
         counts: dict[str, int] = {}
         for event in found:
