@@ -7,13 +7,14 @@ same data versions again, so nothing below it is touched.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 
-INPUTS_TAG, TIER_TAG = "quant/inputs", "quant/tier"
+INPUTS_TAG, MADE_FROM_TAG, TIER_TAG = "quant/inputs", "quant/made_from", "quant/tier"
+"""Tags of a tier's runs: what it read from above when it began, all that it was made from when it ended, its name."""
 
 
 @dataclass(frozen=True)
@@ -41,39 +42,69 @@ class Work:
 def work(instance: dg.DagsterInstance, graph: dg.AssetGraph, tier: Tier, refresh: bool = False) -> Work | None:
     """The work that a tier needs; None where it is fresh."""
     assets = [key for key in graph.toposorted_asset_keys if key in tier.selection.resolve(graph)]
-    inputs = _digest(instance, {parent for key in assets for parent in graph.get(key).parent_keys} - set(assets))
+    inputs = _digest(instance, _parents(graph, assets) - set(assets))
     if refresh:
         return Work(assets, list(tier.keys), inputs, "asked for")
-    if inputs != _last_inputs(instance, tier.name):
-        return Work(assets, list(tier.keys), inputs, "its inputs are new")
+    if _finished_from(instance, tier) == made_from(instance, graph, tier):
+        since = None
+    else:
+        since = _interrupted_since(instance, tier, inputs)
+        if since is None:
+            return Work(assets, list(tier.keys), inputs, "its inputs are new")
     pending: dict[dg.AssetKey, list[str]] = {}
     for asset in assets:
-        wanting = _wanting(instance, asset, graph.get(asset).code_version, tier)
+        wanting = _wanting(instance, asset, graph.get(asset).code_version, tier, since)
         inherited = [key for parent in graph.get(asset).parent_keys for key in pending.get(parent, [])]
         if wanting or inherited:
             pending[asset] = sorted({*wanting, *inherited})
     if not pending:
         return None
     keys = sorted({key for keys in pending.values() for key in keys})
-    return Work(
-        list(pending),
-        keys,
-        inputs,
-        f"{len(keys)} partitions are missing or made by older code" if tier.keys else "missing or made by older code",
-    )
+    reason = "missing or made by older code"
+    return Work(list(pending), keys, inputs, f"{len(keys)} partitions are {reason}" if tier.keys else reason)
 
 
-def _wanting(instance: dg.DagsterInstance, asset: dg.AssetKey, code_version: str | None, tier: Tier) -> list[str]:
+def made_from(instance: dg.DagsterInstance, graph: dg.AssetGraph, tier: Tier) -> str:
+    """Digest of everything that the tier's assets read, inside the tier and above it, as it stands now."""
+    return _digest(instance, _parents(graph, tier.selection.resolve(graph)))
+
+
+def _parents(graph: dg.AssetGraph, assets: Iterable[dg.AssetKey]) -> set[dg.AssetKey]:
+    return {parent for key in assets for parent in graph.get(key).parent_keys}
+
+
+def _wanting(
+    instance: dg.DagsterInstance, asset: dg.AssetKey, code_version: str | None, tier: Tier, since: float | None
+) -> list[str]:
+    """Keys that are missing, made by other code, or (where `since` is given) not made at or after that time."""
     if tier.partitions_def is None:
         event = instance.get_latest_materialization_event(asset)
         tags = event.asset_materialization.tags if event and event.asset_materialization else None
-        return [""] if tags is None or (code_version and tags.get(CODE_VERSION_TAG) != code_version) else []
+        old = event is not None and since is not None and event.timestamp < since
+        wrong = tags is None or old or (code_version and tags.get(CODE_VERSION_TAG) != code_version)
+        return [""] if wrong else []
     held = _tags(instance, asset)
+    if since is not None:
+        recent = _made_since(instance, asset, since)
+        held = {key: tags for key, tags in held.items() if key in recent}
     return [
         str(key)
         for key in tier.keys
         if str(key) not in held or (code_version and held[str(key)].get(CODE_VERSION_TAG) != code_version)
     ]
+
+
+def _made_since(instance: dg.DagsterInstance, asset: dg.AssetKey, since: float) -> set[str]:
+    found: set[str] = set()
+    cursor = None
+    while True:
+        page = instance.fetch_materializations(
+            dg.AssetRecordsFilter(asset_key=asset, after_timestamp=since), limit=5000, cursor=cursor
+        )
+        found.update(record.partition_key for record in page.records if record.partition_key is not None)
+        if not page.has_more:
+            return found
+        cursor = page.cursor
 
 
 def _tags(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, dict[str, str]]:
@@ -96,7 +127,18 @@ def _digest(instance: dg.DagsterInstance, assets: set[dg.AssetKey]) -> str:
     return digest.hexdigest()
 
 
-def _last_inputs(instance: dg.DagsterInstance, tier: str) -> str | None:
-    """The inputs' digest of the tier's last run that began, finished or not: what is there was made from these."""
-    runs = instance.get_runs(dg.RunsFilter(tags={TIER_TAG: tier}), limit=1)
-    return runs[0].tags.get(INPUTS_TAG) if runs else None
+def _finished_from(instance: dg.DagsterInstance, tier: Tier) -> str | None:
+    """What the tier's newest run was made from; None where it did not finish."""
+    runs = instance.get_runs(dg.RunsFilter(tags={TIER_TAG: tier.name}), limit=1)
+    return runs[0].tags.get(MADE_FROM_TAG) if runs else None
+
+
+def _interrupted_since(instance: dg.DagsterInstance, tier: Tier, inputs: str) -> float | None:
+    """When the newest runs of the tier began that read the present inputs and did not finish it; None without any."""
+    began = None
+    for record in instance.get_run_records(dg.RunsFilter(tags={TIER_TAG: tier.name}), limit=100):
+        tags = record.dagster_run.tags
+        if tags.get(INPUTS_TAG) != inputs or MADE_FROM_TAG in tags:
+            break
+        began = record.start_time or record.create_timestamp.timestamp()
+    return began

@@ -19,7 +19,7 @@ import dagster as dg
 
 from quant_assets import jobs
 from quant_assets.definitions import defs
-from quant_assets.freshness import INPUTS_TAG, TIER_TAG, Tier, work
+from quant_assets.freshness import INPUTS_TAG, MADE_FROM_TAG, TIER_TAG, Tier, made_from, work
 from quant_assets.partitions import CUTOFFS, HISTORY, REPORTS, SESSIONS, SETTINGS, SYMBOLS, check_size
 from resources.calendars import last_closed_session
 from resources.errors import QuantError
@@ -87,20 +87,31 @@ def everything(progress: Callable[[str], None] = print, refresh: bool = False) -
         register_symbols(instance)
         graph = defs.resolve_asset_graph()
         for tier in tiers(instance):
-            began = time.perf_counter()
-            todo = work(instance, graph, tier, refresh)
-            if todo is None:
-                progress(f"  fresh   {tier.name}")
-                continue
-            progress(f"  running {tier.name}: {todo.reason}")
-            tags = {TIER_TAG: tier.name, INPUTS_TAG: todo.inputs}
-            chosen = dg.AssetSelection.assets(*todo.assets)
-            if tier.one_run:
-                _run(instance, chosen, tags=tags | _range_tags(instance, tier, todo.keys))
-            else:
-                for key in todo.keys:
-                    _run(instance, chosen, key=key, tags=tags)
-            progress(f"          done in {time.perf_counter() - began:.1f} s")
+            advance(instance, graph, tier, progress, refresh)
+
+
+def advance(
+    instance: dg.DagsterInstance,
+    graph: dg.AssetGraph,
+    tier: Tier,
+    progress: Callable[[str], None],
+    refresh: bool = False,
+) -> None:
+    """Run what a tier needs, and say so."""
+    began = time.perf_counter()
+    todo = work(instance, graph, tier, refresh)
+    if todo is None:
+        progress(f"  fresh   {tier.name}")
+        return
+    progress(f"  running {tier.name}: {todo.reason}")
+    tags = {TIER_TAG: tier.name, INPUTS_TAG: todo.inputs}
+    chosen = dg.AssetSelection.assets(*todo.assets)
+    if tier.one_run:
+        last = _run(instance, chosen, tags=tags | _range_tags(instance, tier, todo.keys))
+    else:
+        last = [_run(instance, chosen, key=key, tags=tags) for key in todo.keys][-1]
+    instance.add_run_tags(last.run_id, {MADE_FROM_TAG: made_from(instance, graph, tier)})
+    progress(f"          done in {time.perf_counter() - began:.1f} s")
 
 
 def tiers(instance: dg.DagsterInstance) -> list[Tier]:

@@ -250,7 +250,7 @@ class Staging:
     def write(self, frames: Sequence[tuple[Mapping[str, str], pl.DataFrame]]) -> list[Written]:
         """Stage each partition's rows; a partition whose content is unchanged is left alone."""
         with ThreadPoolExecutor(_WRITERS) as pool:
-            return list(pool.map(lambda item: self._write_one(*item, content_version(item[1])), frames))
+            return list(pool.map(lambda item: self._write_one(item[0], item[1], content_version(item[1])), frames))
 
     def write_slices(
         self, partitions: Sequence[Mapping[str, str]], frame: pl.DataFrame, lengths: Sequence[int]

@@ -1,4 +1,4 @@
-"""A real Dagster on loopback: code server, webserver and daemon on a home of its own, gone without a trace at the end."""
+"""A real Dagster on loopback: code server, webserver and daemon on a home of its own, all gone at the end."""
 
 from __future__ import annotations
 
@@ -156,9 +156,7 @@ def dagster(place: Place, *, daemon: bool = False, module: str = "quant_assets.d
     place.prepare()
     code_port, port = free_port(), free_port()
     workspace = place.home / "workspace.yaml"
-    workspace.write_text(
-        f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code_port}, location_name: quant}}\n"
-    )
+    workspace.write_text(f"load_from:\n  - grpc_server: {{host: 127.0.0.1, port: {code_port}, location_name: quant}}\n")
     python = [sys.executable, "-m"]
     commands = [
         [*python, "dagster", "api", "grpc", "-m", module, "-h", "127.0.0.1", "-p", str(code_port), "-d", str(PROJECT)],
@@ -215,7 +213,8 @@ def _check_alive(running: list[subprocess.Popen[bytes]], log: str) -> None:
 
 def _serves(made: Dagster, log: str) -> bool:
     _check_alive(made.processes, log)
-    query = "{ workspaceOrError { ... on Workspace { locationEntries { loadStatus locationOrLoadError { __typename } } } } }"
+    query = """{ workspaceOrError { ... on Workspace { locationEntries {
+        loadStatus locationOrLoadError { __typename } } } } }"""
     with contextlib.suppress(requests.RequestException):
         entries = made.graphql(query)["workspaceOrError"]["locationEntries"]
         kinds = [entry["locationOrLoadError"]["__typename"] for entry in entries if entry["locationOrLoadError"]]

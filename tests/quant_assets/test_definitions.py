@@ -16,7 +16,18 @@ from quant_assets import jobs
 from quant_assets.definitions import defs
 
 PROJECT = Path(__file__).resolve().parents[2]
-HEAVY = ("torch", "mlflow", "great_expectations", "ray", "lightgbm", "talib", "yfinance", "matplotlib", "optuna", "sklearn")
+HEAVY = (
+    "torch",
+    "mlflow",
+    "great_expectations",
+    "ray",
+    "lightgbm",
+    "talib",
+    "yfinance",
+    "matplotlib",
+    "optuna",
+    "sklearn",
+)
 PROBE = """
 import json, sys, time
 began = time.perf_counter()
@@ -29,7 +40,13 @@ print(json.dumps({"seconds": seconds, "loaded": sorted({name.partition(".")[0] f
 @pytest.fixture(scope="module")
 def imported() -> dict[str, object]:
     done = subprocess.run(
-        [sys.executable, "-c", PROBE], cwd=PROJECT, env=os.environ, capture_output=True, text=True, timeout=120, check=True
+        [sys.executable, "-c", PROBE],
+        cwd=PROJECT,
+        env=os.environ,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
     )
     return dict(json.loads(done.stdout))
 
@@ -40,7 +57,7 @@ def test_importing_the_graph_loads_nothing_heavy(imported: dict[str, list[str]],
 
 
 def test_importing_the_graph_is_quick(imported: dict[str, float]) -> None:
-    """About 2 s on an idle machine; every run, code server and tick of a sensor pays it. The bound is for a busy one."""
+    """About 2 s on an idle machine, which every run and code server pays. The bound is for a busy one."""
     assert imported["seconds"] < 20
 
 
@@ -51,11 +68,10 @@ ROOF = {f"quant_assets/{name}.py" for name in ("definitions", "live_definitions"
 DAGSTER_FILES = {
     "quant_assets/partitions.py", "quant_assets/jobs.py", "quant_assets/metadata.py", "quant_assets/freshness.py",
     "quant_assets/checks.py", "quant_assets/live/job.py", "quant_assets/live/heartbeat.py",
-    "quant_assets/live/wiring.py", "quant_assets/live/world.py", "resources/lake_io.py", "resources/event_log.py", "resources/instance.py",
+    "quant_assets/live/wiring.py", "quant_assets/live/world.py", "resources/lake_io.py", "resources/event_log.py",
+    "resources/instance.py",
 }  # fmt: skip
-SOURCES = sorted(
-    path.relative_to(PROJECT).as_posix() for folder in FLOORS for path in (PROJECT / folder).rglob("*.py")
-)
+SOURCES = sorted(path.relative_to(PROJECT).as_posix() for folder in FLOORS for path in (PROJECT / folder).rglob("*.py"))
 
 
 def imports(source: str) -> set[str]:
@@ -95,7 +111,9 @@ def test_the_list_of_dagster_files_is_no_longer_than_it_must_be(source: str) -> 
 
 def test_no_import_goes_in_a_circle() -> None:
     known = {name.removesuffix(".py").removesuffix("/__init__").replace("/", "."): name for name in SOURCES}
-    edges = {name: {other for other in imports(source) if other in known and other != name} for name, source in known.items()}
+    edges = {
+        name: {other for other in imports(source) if other in known and other != name} for name, source in known.items()
+    }
     # A package's own modules may import what its __init__ gathers from its other modules.
     edges = {name: {other for other in others if not name.startswith(f"{other}.")} for name, others in edges.items()}
     done: set[str] = set()
@@ -114,8 +132,8 @@ def test_no_import_goes_in_a_circle() -> None:
 # --- what the roof assembles
 
 ASSETS = {
-    "market_data/instruments", "market_data/bars", "market_data/corporate_actions", "cleaned/bars", "features/technical",
-    "features/panel", "features/labels", "models/lightgbm", "models/champion", "models/predictions", "signals/daily",
+    "market_data/instruments", "market_data/bars", "market_data/corporate_actions", "cleaned/bars",
+    "features/technical", "features/panel", "features/labels", "models/lightgbm", "models/champion", "models/predictions", "signals/daily",
     "backtests/report",
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from quant_assets.freshness import INPUTS_TAG, TIER_TAG, Tier, Work, work
+from quant_assets.freshness import INPUTS_TAG, MADE_FROM_TAG, TIER_TAG, Tier, Work, made_from, work
 
 PARTS = dg.StaticPartitionsDefinition(["a", "b", "c", "d"])
 KEYS = PARTS.get_partition_keys()
@@ -52,7 +52,9 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
         yield made
 
 
-def todo(instance: dg.DagsterInstance, definitions: dg.Definitions, tier: Tier = TIER, refresh: bool = False) -> Work | None:
+def todo(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, tier: Tier = TIER, refresh: bool = False
+) -> Work | None:
     return work(instance, definitions.resolve_asset_graph(), tier, refresh)
 
 
@@ -69,7 +71,11 @@ def run(
     tags = {TIER_TAG: tier.name, INPUTS_TAG: found.inputs if found else ""}
     if tier.partitions_def is not None:
         tags |= {"dagster/asset_partition_range_start": first, "dagster/asset_partition_range_end": last}
-    keys = [dg.AssetKey(name) for name in assets or sorted(k.to_user_string() for k in tier.selection.resolve(definitions.resolve_asset_graph()))]
+    keys = [
+        dg.AssetKey(name)
+        for name in assets
+        or sorted(k.to_user_string() for k in tier.selection.resolve(definitions.resolve_asset_graph()))
+    ]
     job = definitions.resolve_implicit_global_asset_job_def()
     assert job.execute_in_process(instance=instance, asset_selection=keys, tags=tags).success
 
@@ -134,3 +140,30 @@ def test_an_asset_without_partitions(instance: dg.DagsterInstance) -> None:
     assert names(todo(instance, definitions, TOP)) == (["universe"], [])
     run(instance, definitions, tier=TOP)
     assert todo(instance, definitions, TOP) is None
+
+
+def test_an_asset_of_the_tier_that_changed_by_itself_is_noticed(instance: dg.DagsterInstance) -> None:
+    definitions = graph()
+    run(instance, definitions)
+    finished = instance.get_runs(limit=1)[0].run_id
+    made = made_from(instance, definitions.resolve_asset_graph(), TIER)
+    instance.add_run_tags(finished, {MADE_FROM_TAG: made})
+    assert todo(instance, definitions) is None
+    CONTENT["b"] = "restated by the provider"
+    job = definitions.resolve_implicit_global_asset_job_def()
+    assert job.execute_in_process(instance=instance, asset_selection=[dg.AssetKey("raw")], partition_key="b").success
+    found = todo(instance, definitions)
+    assert found is not None
+    assert (found.reason, found.keys) == ("its inputs are new", KEYS)
+
+
+def test_a_run_killed_after_its_inputs_changed_leaves_the_rest_to_do(instance: dg.DagsterInstance) -> None:
+    definitions = graph()
+    run(instance, definitions, tier=TOP)
+    run(instance, definitions)
+    made = made_from(instance, definitions.resolve_asset_graph(), TIER)
+    instance.add_run_tags(instance.get_runs(limit=1)[0].run_id, {MADE_FROM_TAG: made})
+    CONTENT["universe"] = "with a new symbol"
+    run(instance, definitions, tier=TOP)
+    run(instance, definitions, ["raw"])
+    assert names(todo(instance, definitions)) == (["tidy", "features"], KEYS)

@@ -18,11 +18,13 @@ RANGE = {"dagster/asset_partition_range_start": "2010-01-04", "dagster/asset_par
 
 
 def test_a_preview_is_a_table_of_the_last_rows() -> None:
-    frame = pl.DataFrame({"symbol": ["A", "B", "C"], "price": [1.0, 2.5, 1234567.891], "flags": [[], ["a", "b"], ["x|y"]]})
-    lines = preview(frame, rows=2).value.splitlines()
-    assert lines == ["| symbol | price | flags |", "|---|---|---|", "| B | 2.5 | a, b |", "| C | 1.23457e+06 | x|y |"] or lines[
-        :3
-    ] == ["| symbol | price | flags |", "|---|---|---|", "| B | 2.5 | a, b |"]
+    frame = pl.DataFrame({"symbol": ["A", "B", "C"], "price": [1.0, 2.5, 1234567.891], "flags": [[], ["a", "b"], []]})
+    assert preview(frame, rows=2).value.splitlines() == [
+        "| symbol | price | flags |",
+        "|---|---|---|",
+        "| B | 2.5 | a, b |",
+        "| C | 1.23457e+06 |  |",
+    ]
 
 
 def test_cells_that_would_break_the_table() -> None:
@@ -54,7 +56,9 @@ def run(tmp_path: Path, asset: Any, **options: Any) -> dict[str | None, dict[str
         result = dg.materialize(
             [asset], instance=instance, resources={"io_manager": LakeIOManager(Lake(str(tmp_path)), "UTC")}, **options
         )
-    return {event.partition: dict(event.materialization.metadata) for event in result.get_asset_materialization_events()}
+    return {
+        event.partition: dict(event.materialization.metadata) for event in result.get_asset_materialization_events()
+    }
 
 
 def test_pictures_stand_on_the_last_partition_of_a_range_only(tmp_path: Path) -> None:

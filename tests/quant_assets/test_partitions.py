@@ -158,14 +158,10 @@ def test_nothing_reads_a_later_partition(asset: str, parent: str, keys: list[str
     assert found
     if expected is not None:
         assert found == expected
-    day = [key.split("|")[0] for key in keys][0]
+    day = next(key.split("|")[0] for key in keys)
     assert max(key.split("|")[0] for key in found) <= day
     if asset == "models/lightgbm":
         assert max(found) < day, "a model sees sessions before its cut-off only"
-
-
-def context(*keys: Any) -> Any:
-    return SimpleNamespace(partition_keys=keys)
 
 
 class Context(SimpleNamespace):
@@ -175,7 +171,11 @@ class Context(SimpleNamespace):
 
 
 def test_the_keys_of_a_run() -> None:
-    run = Context(partition_keys=[dg.MultiPartitionKey({"date": d, "symbol": s}) for s in ("IBM", "AAPL") for d in ("2011", "2010")])
+    run = Context(
+        partition_keys=[
+            dg.MultiPartitionKey({"date": d, "symbol": s}) for s in ("IBM", "AAPL") for d in ("2011", "2010")
+        ]
+    )
     assert partitions.date_keys(run) == ["2010", "2011"]  # type: ignore[arg-type]
     assert partitions.symbol_keys(run) == ["AAPL", "IBM"]  # type: ignore[arg-type]
     frame = pl.DataFrame({"session": [date(2010, 6, 1), date(2012, 6, 1)]})

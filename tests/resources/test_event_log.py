@@ -9,7 +9,7 @@ import pytest
 from dagster._core.definitions.data_version import CODE_VERSION_TAG, DATA_VERSION_TAG
 from dagster._core.storage.event_log.sqlite.sqlite_event_log import SqliteEventLogStorage
 
-from resources.event_log import BatchedSqliteEventLogStorage, QuantSqliteStorage
+from resources.event_log import BatchedSqliteEventLogStorage
 
 PARTS = dg.StaticPartitionsDefinition([f"p{number:02d}" for number in range(20)])
 KEYS = PARTS.get_partition_keys()
@@ -30,7 +30,9 @@ def down(context: dg.AssetExecutionContext) -> None:
 
 
 @pytest.fixture(params=["batches", "one by one"])
-def instance(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+def instance(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dg.DagsterInstance]:
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "1000" if request.param == "batches" else "0")
     monkeypatch.setenv("DAGSTER_EMIT_PARTITION_SUBSET_IN_PLANNED_EVENTS", "1")
     overrides = {
@@ -52,9 +54,7 @@ def materialize(instance: dg.DagsterInstance, *assets: Any) -> dg.ExecuteInProce
 
 
 def test_dagster_builds_the_storage_that_dagster_yaml_names(instance: dg.DagsterInstance) -> None:
-    storage = instance.event_log_storage
-    assert type(storage) is BatchedSqliteEventLogStorage
-    assert isinstance(QuantSqliteStorage, type)
+    assert type(instance.event_log_storage) is BatchedSqliteEventLogStorage
 
 
 def test_each_partition_of_a_range_run_has_its_own_data_version(instance: dg.DagsterInstance) -> None:
@@ -75,9 +75,7 @@ def test_the_run_and_the_asset_tell_the_same_story(instance: dg.DagsterInstance)
         for entry in instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_MATERIALIZATION)
     ]
     assert sorted(in_run) == sorted(KEYS * 2)
-    records = instance.get_event_records(
-        dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION, asset_key=UP)
-    )
+    records = instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION, asset_key=UP))
     assert sorted(record.partition_key for record in records) == KEYS
     assert len({record.storage_id for record in records}) == len(KEYS)
     latest = instance.get_latest_materialization_event(UP)
@@ -138,5 +136,11 @@ def test_a_mixed_batch_is_stored_event_by_event(instance: dg.DagsterInstance) ->
 
 def test_the_internals_that_are_leant_on_are_there() -> None:
     """A new Dagster that moves these fails here, by name, and not in a user's range run."""
-    for name in ("_event_to_row", "_store_asset_event_tags", "_store_asset_event", "run_connection", "index_transaction"):
+    for name in (
+        "_event_to_row",
+        "_store_asset_event_tags",
+        "_store_asset_event",
+        "run_connection",
+        "index_transaction",
+    ):
         assert hasattr(SqliteEventLogStorage, name), f"dagster's event log has no {name} any more"
