@@ -33,13 +33,13 @@ install: .venv/.installed ## make .venv with pinned dependencies
 	@touch $@
 
 demo: .venv/.installed ## the whole graph on the embedded sample, and a short paper-trading session
-	@$(BIN)/python -m quant_assets.demo
+	@$(BIN)/python -m quant_assets demo
 
 ui: .venv/.installed ## open the Dagster UI on the same data (http://127.0.0.1:3000)
-	@$(BIN)/python -m quant_assets.ui --port $(PORT)
+	@$(BIN)/python -m quant_assets ui --port $(PORT)
 
 mlflow: .venv/.installed ## open the MLflow UI on the same models (http://127.0.0.1:5000)
-	@$(BIN)/python -m quant_assets.ui --mlflow --port $(MLFLOW_PORT)
+	@$(BIN)/python -m quant_assets mlflow --port $(MLFLOW_PORT)
 
 test: .venv/.installed lint types unit ## lint, types and tests
 

@@ -1,13 +1,12 @@
 """The whole pipeline in one command: materialize the graph, trade a session on paper, print what came of it.
 
-    python -m quant_assets.demo        (make demo)
+    python -m quant_assets demo        (make demo)
 
 A second run reuses what is fresh.
 """
 
 from __future__ import annotations
 
-import sys
 import time
 
 import dagster as dg
@@ -16,7 +15,6 @@ import polars as pl
 from quant_assets import launch
 from quant_assets.definitions import LAKE
 from quant_assets.partitions import SETTINGS
-from resources.errors import QuantError
 from resources.instance import instance as open_instance
 
 FIGURES = ("cagr", "sharpe", "max_drawdown", "turnover", "probabilistic_sharpe")
@@ -103,10 +101,3 @@ def print_reports() -> None:
         for line in LAKE.read_bytes(("backtests", "report"), report, "caveats.txt").decode().splitlines():
             print(f"    - {line}")
         print(f"    page: {LAKE.path(('backtests', 'report'), report, 'report.html')}")
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except QuantError as error:
-        sys.exit(f"{type(error).__name__}: {error}")

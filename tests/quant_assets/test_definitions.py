@@ -133,8 +133,8 @@ def test_no_import_goes_in_a_circle() -> None:
 
 ASSETS = {
     "market_data/instruments", "market_data/bars", "market_data/corporate_actions", "cleaned/bars",
-    "features/technical", "features/panel", "features/labels", "models/lightgbm", "models/champion", "models/predictions", "signals/daily",
-    "backtests/report",
+    "features/technical", "features/panel", "features/labels", "models/lightgbm", "models/champion",
+    "models/predictions", "signals/daily", "backtests/report",
 }  # fmt: skip
 
 
