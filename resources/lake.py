@@ -25,6 +25,7 @@ from uuid import uuid4
 import fsspec
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from resources.errors import LakeError
 
@@ -69,11 +70,26 @@ def content_versions(frame: pl.DataFrame, lengths: Sequence[int]) -> list[str]:
             digest.update(name)
             missing = nulls[start : start + length] if nulls is not None else None
             digest.update(missing.tobytes() if missing is not None and missing.any() else b"")
-            part = values[start : start + length]
-            digest.update("\x1e".join(part).encode() if isinstance(part, list) else part.tobytes())
+            for part in values.slice(start, length) if isinstance(values, _Text) else (values[start : start + length],):
+                digest.update(part.tobytes())
         versions.append(digest.hexdigest())
         start += length
     return versions
+
+
+class _Text:
+    """A column of text as its bytes one after the other, and where each value begins."""
+
+    def __init__(self, column: pl.Series) -> None:
+        array = column.rechunk().to_arrow(compat_level=pl.CompatLevel.oldest()).cast(pa.large_string())
+        _, starts, content = array.buffers()
+        self._starts = np.frombuffer(starts, dtype=np.int64)[array.offset : array.offset + len(array) + 1]
+        self._content = np.frombuffer(content, dtype=np.uint8) if content is not None else np.zeros(0, dtype=np.uint8)
+
+    def slice(self, start: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Lengths and bytes of some consecutive values."""
+        ends = self._starts[start : start + length + 1]
+        return np.diff(ends), self._content[ends[0] : ends[-1]] if len(ends) else self._content[:0]
 
 
 def _plain(column: pl.Series) -> tuple[bytes, Any, Any]:
@@ -86,7 +102,7 @@ def _plain(column: pl.Series) -> tuple[bytes, Any, Any]:
     if column.dtype == pl.Null:
         return name, nulls, np.zeros(len(column), dtype=bool)
     if column.dtype == pl.String:
-        return name, nulls, column.fill_null("").to_list()
+        return name, nulls, _Text(column.fill_null(""))
     physical = column.to_physical()
     return name, nulls, physical.fill_null(False if physical.dtype == pl.Boolean else 0).to_numpy()
 

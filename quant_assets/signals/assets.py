@@ -1,16 +1,23 @@
 """What every strategy wants to do after a session's close."""
 
+from bisect import bisect_left
+from collections.abc import Iterator
+from datetime import date
+
 import dagster as dg
 import polars as pl
 
 from quant_assets import strategies
-from quant_assets.metadata import columns, preview, show
-from quant_assets.partitions import SESSIONS, SETTINGS, in_partitions
+from quant_assets.metadata import columns, preview, watched
+from quant_assets.partitions import SESSIONS, SETTINGS, date_keys
 from quant_assets.signals import daily
 from quant_assets.signals.daily import SIGNAL_SCHEMA, daily_signals
 from quant_assets.versions import code_version
+from resources.lake import Lake
+from resources.lake_io import Frames, Table
 
 _STRATEGIES = [strategies.create(settings) for settings in SETTINGS.strategies]
+_SESSIONS_AT_ONCE = 250
 _HISTORY = max(strategy.history for strategy in _STRATEGIES) + 1
 # One session more than the strategies need, so that each signal knows the target of the session before.
 _WINDOW = dg.TimeWindowPartitionMapping(start_offset=-_HISTORY - 1, allow_nonexistent_upstream_partitions=True)
@@ -41,25 +48,44 @@ _WINDOW = dg.TimeWindowPartitionMapping(start_offset=-_HISTORY - 1, allow_nonexi
     ),
 )
 def daily_signals_asset(
-    context: dg.AssetExecutionContext, panel: pl.LazyFrame, predictions: pl.LazyFrame
-) -> pl.DataFrame:
+    context: dg.AssetExecutionContext, panel: Table, predictions: Table, lake: dg.ResourceParam[Lake]
+) -> Frames:
     """Each strategy's target for each symbol, with score, confidence, versions and the top reasons."""
-    wanted = sorted({name for strategy in _STRATEGIES for name in strategy.required_features} - {"score", "confidence"})
-    features = panel.select("symbol", "ts", "session", "known_at", "tradable", *wanted).join(
+    keys = date_keys(context)
+
+    def parts() -> Iterator[pl.LazyFrame]:
+        for first in range(0, len(keys), _SESSIONS_AT_ONCE):
+            wanted = keys[first : first + _SESSIONS_AT_ONCE]
+            # The same window before each part as a run of a single session has: both give the same signals.
+            known = [date for date in panel.dates if date <= wanted[-1]]
+            window = known[max(0, bisect_left(known, wanted[0]) - _HISTORY - 1) :]
+            signals = _signals(panel.scan(dates=window), predictions.scan(dates=window))
+            yield (
+                signals.drop("data_version")
+                .join(_data_versions(lake, wanted), on="session", maintain_order="left")
+                .select(*SIGNAL_SCHEMA)
+            )
+
+    return watched(context, parts(), lambda last, rows: {"rows": rows, "signals": preview(_newest(last), 20)})
+
+
+def _signals(panel: pl.LazyFrame, predictions: pl.LazyFrame) -> pl.LazyFrame:
+    needed = sorted({name for strategy in _STRATEGIES for name in strategy.required_features} - {"score", "confidence"})
+    features = panel.select("symbol", "ts", "session", "known_at", "tradable", *needed).join(
         predictions.select("symbol", "session", "score", "confidence"), on=["symbol", "session"], how="left"
     )
-    intents = {strategy.name: strategy.intents(features) for strategy in _STRATEGIES}
-    signals = daily_signals(intents, predictions, _data_version(context)).filter(in_partitions(context)).collect()
-    last = signals.filter(pl.col("session") == pl.col("session").max())
-    show(context, {"signals": preview(last.drop("ts", "known_at", "data_version"), 20), "rows": last.height})
-    return signals
+    return daily_signals({strategy.name: strategy.intents(features) for strategy in _STRATEGIES}, predictions, "")
 
 
-def _data_version(context: dg.AssetExecutionContext) -> str:
-    """The inputs' data versions, as Dagster's provenance holds them for this run."""
-    records = [
-        context.instance.get_latest_data_version_record(dg.AssetKey(key))
-        for key in (["features", "panel"], ["models", "predictions"])
+def _newest(signals: pl.DataFrame) -> pl.DataFrame:
+    newest = signals.filter(pl.col("session") == pl.col("session").max())
+    return newest.drop("ts", "known_at", "data_version")
+
+
+def _data_versions(lake: Lake, keys: list[str]) -> pl.LazyFrame:
+    """session and data_version: one short name for the versions of the session's panel and predictions."""
+    inputs = (("features", "panel"), ("models", "predictions"))
+    versions = [
+        code_version(*(lake.stored_version(lake.path(asset, {"date": key})) for asset in inputs)) for key in keys
     ]
-    tags = [record.event_log_entry.asset_materialization.tags for record in records if record is not None]
-    return code_version(*(tag.get("dagster/data_version") for tag in tags))
+    return pl.LazyFrame({"session": [date.fromisoformat(key) for key in keys], "data_version": versions})
