@@ -11,9 +11,7 @@ from resources.errors import QuantError
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m quant_assets", description=__doc__)
     parser.add_argument("command", choices=["demo", "ui", "mlflow"])
-    parser.add_argument(
-        "--host", default="127.0.0.1", help="ui: address to bind; keep it local"
-    )
+    parser.add_argument("--host", default="127.0.0.1", help="ui: address to bind; keep it local")
     parser.add_argument("--port", type=int, help="ui: 3000, mlflow: 5000 unless told otherwise")
     options = parser.parse_args()
     try:

@@ -10,7 +10,6 @@ import os
 import re
 from collections.abc import Sequence
 from datetime import date
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from resources.calendars import is_calendar
-from resources.errors import ConfigError
+from resources.errors import ConfigError, MissingSecretError
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = PROJECT / "configs" / "sample.yaml"
@@ -277,32 +276,24 @@ class Settings(_Settings):
 def load(path: Path | str | None = None) -> Settings:
     """Read a configuration file; QUANT_CONFIG, then configs/sample.yaml, where no path is given.
 
-    Relative paths inside it are taken from the project's folder.
+    Relative paths inside it are taken from the project's folder, and `${NAME}` from the environment.
 
-    Raises ConfigError naming the file, the field, what is wrong and an example.
+    Raises ConfigError naming the file, the field, what is wrong and an example; MissingSecretError naming the field
+    and the environment variable that it asks for.
     """
     source = Path(path or os.environ.get("QUANT_CONFIG") or DEFAULT_CONFIG).resolve()
     try:
-        stamp = source.stat().st_mtime_ns
+        raw = yaml.safe_load(source.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(
             f"{source}: cannot be read ({error.strerror}). Set QUANT_CONFIG to a file such as configs/sample.yaml."
         ) from error
-    return _load(source, stamp)
-
-
-@lru_cache(maxsize=8)
-def _load(source: Path, _stamp: int) -> Settings:
-    try:
-        raw = yaml.safe_load(source.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{source}: cannot be read ({error.strerror})") from error
     except (yaml.YAMLError, ValueError) as error:  # ValueError: a date such as 2000-13-01, or text that is not UTF-8
         raise ConfigError(f"{source}: not readable as YAML: {error}") from error
     if not isinstance(raw, dict):
         raise ConfigError(f"{source}: expected fields such as name, provider and universe; see configs/sample.yaml")
     try:
-        settings = Settings.model_validate(raw)
+        settings = Settings.model_validate(_from_environment(raw, source.name, ""))
     except ValidationError as error:
         raise ConfigError(_explain(source, error)) from error
     return settings.model_copy(
@@ -311,6 +302,26 @@ def _load(source: Path, _stamp: int) -> Settings:
             "universe": _absolute(settings.universe, "file"),
         }
     )
+
+
+def _from_environment(value: Any, file: str, field: str) -> Any:
+    """The value with every `${NAME}` in its texts replaced."""
+    if isinstance(value, dict):
+        return {key: _from_environment(inner, file, f"{field}.{key}".lstrip(".")) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_from_environment(inner, file, f"{field}.{place}") for place, inner in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def look_up(found: re.Match[str]) -> str:
+        if found[1] not in os.environ:
+            raise MissingSecretError(
+                f"{file}: {field} needs {found[1]}, which is not in the environment; export {found[1]}=... first "
+                "(configs/.env.example lists what there is)"
+            )
+        return os.environ[found[1]]
+
+    return re.sub(r"\$\{(\w+)\}", look_up, value)
 
 
 def _absolute(part: Any, *names: str) -> Any:

@@ -14,6 +14,7 @@ import contextlib
 import hashlib
 import io
 import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ VOLATILE = ("fetched_at",)
 
 _WRITERS = 4
 _STAGED = ".staged-"
+_ABANDONED_SECONDS = 86_400
 _MAGIC = b"PAR1"
 
 
@@ -208,7 +210,9 @@ class Lake:
         if not self._local:
             self._files.pipe_file(path, content)
             return
-        os.makedirs(os.path.dirname(path), exist_ok=True)
+        folder = os.path.dirname(path)
+        os.makedirs(folder, exist_ok=True)
+        _sweep(folder)
         with open(path, "wb") as file:
             file.write(content)
 
@@ -252,6 +256,13 @@ class Lake:
         except (pl.exceptions.PolarsError, OSError):
             # A damaged file counts as none: it is about to be replaced by a good one.
             return None
+
+
+def _sweep(folder: str) -> None:
+    """Remove what runs killed long ago left staged in a folder; a run that is still going is never that old."""
+    for entry in os.scandir(folder):
+        if _STAGED in entry.name and entry.stat().st_mtime < time.time() - _ABANDONED_SECONDS:
+            os.unlink(entry.path)
 
 
 class Staging:

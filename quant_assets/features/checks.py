@@ -1,11 +1,12 @@
 """Whether features lie in their documented ranges, and are what the past alone gives."""
 
 import dagster as dg
+import polars as pl
 
 from quant_assets.checks import pure_check, run_partitions, run_rows, suite_check
 from quant_assets.features import compute
 from quant_assets.features.technical import TECHNICAL
-from quant_assets.partitions import HISTORY, HISTORY_KEY
+from quant_assets.partitions import HISTORY, HISTORY_KEY, SESSIONS
 from quant_assets.quality import Verdict, point_in_time
 from resources.lake_io import partition_of
 
@@ -31,6 +32,13 @@ checks = [
         run_rows(TECHNICAL_ASSET, HISTORY),
         partitions_def=HISTORY,
         partition=HISTORY_KEY,
+        required_resource_keys=["lake"],
+    ),
+    suite_check(
+        "panel",
+        run_rows(("features", "panel"), SESSIONS),
+        partitions_def=SESSIONS,
+        partition=pl.col("session").dt.strftime("%Y-%m-%d"),
         required_resource_keys=["lake"],
     ),
     pure_check(

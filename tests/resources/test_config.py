@@ -12,7 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from resources.config import DEFAULT_CONFIG, PROJECT, Settings, check_symbols, load
-from resources.errors import ConfigError
+from resources.errors import ConfigError, MissingSecretError
 
 GOOD: dict[str, Any] = {
     "name": "mine",
@@ -203,3 +203,21 @@ def test_every_field_has_an_example_that_passes() -> None:
         example = field.examples[0]
         value = yaml.safe_load(example) if isinstance(example, str) and example[0] in "{[" else example
         Settings.model_validate(GOOD | {name: value})
+
+
+def test_a_place_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (PROJECT / "configs" / "sp500.yaml").read_text()
+    file = tmp_path / "mine.yaml"
+    file.write_text(text.replace("../shared/data/sp500_daily.parquet", "${MY_BARS}/daily.parquet"))
+    monkeypatch.setenv("MY_BARS", "/data/bars")
+    assert load(file).provider.path == Path("/data/bars/daily.parquet")
+
+
+def test_a_variable_that_is_missing_is_named_with_its_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("MY_BARS", raising=False)
+    file = tmp_path / "mine.yaml"
+    file.write_text(
+        (PROJECT / "configs" / "sp500.yaml").read_text().replace("../shared/data/sp500_daily.parquet", "${MY_BARS}")
+    )
+    with pytest.raises(MissingSecretError, match=r"mine.yaml: provider.path needs MY_BARS.*export MY_BARS="):
+        load(file)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import math
+import os
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -283,3 +284,17 @@ def test_a_version_is_the_same_in_every_process() -> None:
 
 
 PINNED = "edc52a6028a2474323442c72"
+
+
+def test_what_a_killed_run_left_staged_goes_with_a_later_write(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    with lake.writing(ASSET) as staging:
+        staging.write([(KEYS[0], frame("AAPL", 1.0))])
+    old, new = (Path(lake.folder(ASSET, KEYS[0])) / f"part.parquet.staged-{name}" for name in ("0ld00000", "n3w00000"))
+    old.write_bytes(b"half")
+    new.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    with lake.writing(ASSET) as staging:
+        staging.write([(KEYS[0], frame("AAPL", 2.0))])
+    assert not old.exists()
+    assert new.exists(), "perhaps of a run that is still going"

@@ -25,15 +25,19 @@ def bars(
 ) -> pl.DataFrame:
     """Bars from the first session of 2012: each opens at its own close, unless told, and is a little wider."""
     opened = [(opens or {}).get(i, close) for i, close in enumerate(closes)]
-    frame = DAYS.head(len(closes)).select(ts="open", known_at="close").with_columns(
-        symbol=pl.lit(symbol),
-        open=pl.Series(opened),
-        high=pl.Series([max(pair) * 1.01 for pair in zip(opened, closes, strict=True)]),
-        low=pl.Series([min(pair) * 0.99 for pair in zip(opened, closes, strict=True)]),
-        close=pl.Series(closes),
-        volume=pl.Series([1000.0 + i for i in range(len(closes))]),
-        provider=pl.lit("test"),
-        fetched_at="known_at",
+    frame = (
+        DAYS.head(len(closes))
+        .select(ts="open", known_at="close")
+        .with_columns(
+            symbol=pl.lit(symbol),
+            open=pl.Series(opened),
+            high=pl.Series([max(pair) * 1.01 for pair in zip(opened, closes, strict=True)]),
+            low=pl.Series([min(pair) * 0.99 for pair in zip(opened, closes, strict=True)]),
+            close=pl.Series(closes),
+            volume=pl.Series([1000.0 + i for i in range(len(closes))]),
+            provider=pl.lit("test"),
+            fetched_at="known_at",
+        )
     )
     return frame.with_row_index().filter(~pl.col("index").is_in(without)).select(BAR_SCHEMA.names())
 

@@ -178,9 +178,7 @@ def constant(value: float) -> pl.Expr:
     return CLOSE * 0 + value
 
 
-@pytest.mark.parametrize(
-    ("value", "kept"), [(1 + 1e-13, 1.0), (-1e-13, 0.0), (0.5, 0.5), (1.01, 1.01), (-0.01, -0.01)]
-)
+@pytest.mark.parametrize(("value", "kept"), [(1 + 1e-13, 1.0), (-1e-13, 0.0), (0.5, 0.5), (1.01, 1.01), (-0.01, -0.01)])
 def test_rounding_is_put_on_the_bound_and_mistakes_are_not_hidden(value, kept):
     feature = Feature("share", "test", "", constant, {"value": value}, lookback=0, bounds=(0.0, 1.0))
     assert compute(BARS.head(3).lazy(), FeatureSet("test", (feature,))).collect()["share"].to_list() == [kept] * 3

@@ -112,9 +112,7 @@ FORMULAS = {
     "volatility_21": lambda i: np.std(window(R, i, 21), ddof=1),
     "volatility_63": lambda i: np.std(window(R, i, 63), ddof=1),
     "volatility_ratio_21_63": lambda i: np.std(window(R, i, 21), ddof=1) / np.std(window(R, i, 63), ddof=1),
-    "parkinson_21": lambda i: math.sqrt(
-        np.mean(np.log(window(H, i, 21) / window(L, i, 21)) ** 2) / (4 * math.log(2))
-    ),
+    "parkinson_21": lambda i: math.sqrt(np.mean(np.log(window(H, i, 21) / window(L, i, 21)) ** 2) / (4 * math.log(2))),
     "garman_klass_21": garman_klass,
     "yang_zhang_21": yang_zhang,
     "skewness_63": lambda i: stats.skew(window(R, i, 63)),

@@ -25,9 +25,7 @@ def of_day(values: list[float | None], flags: list[list[str]] | None = None, vol
     day = BARS.filter(pl.col("session") == DAY).with_columns(
         flags=pl.Series(flags or [[]] * 4, dtype=pl.List(pl.String)), volume=pl.Series(volumes or [100.0] * 4)
     )
-    features = FEATURES.filter(pl.col("session") == DAY).with_columns(
-        return_21=pl.Series(values, dtype=pl.Float64)
-    )
+    features = FEATURES.filter(pl.col("session") == DAY).with_columns(return_21=pl.Series(values, dtype=pl.Float64))
     return panel(features.lazy(), day.lazy()).collect()
 
 
