@@ -276,7 +276,7 @@ class Settings(_Settings):
 def load(path: Path | str | None = None) -> Settings:
     """Read a configuration file; QUANT_CONFIG, then configs/sample.yaml, where no path is given.
 
-    Relative paths inside it are taken from the project's folder, and `${NAME}` from the environment.
+    Relative paths inside it are taken from the project's folder, and `"${NAME}"` from the environment.
 
     Raises ConfigError naming the file, the field, what is wrong and an example; MissingSecretError naming the field
     and the environment variable that it asks for.

@@ -53,7 +53,7 @@ def test_the_default_configuration_loads(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.delenv("QUANT_CONFIG")
     settings = load()
     assert (settings.name, settings.provider.name, settings.grain) == ("sample", "sample", "year")
-    assert load() is load(DEFAULT_CONFIG)
+    assert load() == load(DEFAULT_CONFIG)
 
 
 def test_a_file_becomes_typed_settings(write: Callable[[object], Path]) -> None:
@@ -208,7 +208,7 @@ def test_every_field_has_an_example_that_passes() -> None:
 def test_a_place_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = (PROJECT / "configs" / "sp500.yaml").read_text()
     file = tmp_path / "mine.yaml"
-    file.write_text(text.replace("../shared/data/sp500_daily.parquet", "${MY_BARS}/daily.parquet"))
+    file.write_text(text.replace("../shared/data/sp500_daily.parquet", '"${MY_BARS}/daily.parquet"'))
     monkeypatch.setenv("MY_BARS", "/data/bars")
     assert load(file).provider.path == Path("/data/bars/daily.parquet")
 
@@ -217,7 +217,7 @@ def test_a_variable_that_is_missing_is_named_with_its_field(tmp_path: Path, monk
     monkeypatch.delenv("MY_BARS", raising=False)
     file = tmp_path / "mine.yaml"
     file.write_text(
-        (PROJECT / "configs" / "sp500.yaml").read_text().replace("../shared/data/sp500_daily.parquet", "${MY_BARS}")
+        (PROJECT / "configs" / "sp500.yaml").read_text().replace("../shared/data/sp500_daily.parquet", '"${MY_BARS}"')
     )
     with pytest.raises(MissingSecretError, match=r"mine.yaml: provider.path needs MY_BARS.*export MY_BARS="):
         load(file)
