@@ -14,8 +14,10 @@ import polars as pl
 
 from quant_assets import launch
 from quant_assets.definitions import LAKE
+from quant_assets.live.heartbeat import last_beat
 from quant_assets.partitions import SETTINGS
 from resources.instance import instance as open_instance
+from sensors.supervisor import IN_PROGRESS, SLACK_SECONDS
 
 FIGURES = ("cagr", "sharpe", "max_drawdown", "turnover", "probabilistic_sharpe")
 
@@ -54,6 +56,7 @@ def trade_on_paper() -> None:
         if traded:
             print(f"  {session} was traded before")
         else:
+            end_dead_runs(instance, live_trading.name)
             print(f"  {session}, on the signals of {turn.signals}: replayed in {SETTINGS.live.replay_seconds:g} s")
             launch.run_job(instance, live_trading, tags={SESSION_TAG: session})
     fills = LAKE.read(("live", "executions"), {"date": session})
@@ -61,6 +64,29 @@ def trade_on_paper() -> None:
     with pl.Config(tbl_hide_dataframe_shape=True, tbl_hide_column_data_types=True, tbl_rows=20):
         print(fills.select("symbol", "side", "quantity", "price", "commission", "reason"))
     print(f"  {fills.height} fills; cash {equity['cash'][0]:,.2f}, equity {equity['equity'][0]:,.2f}")
+
+
+def end_dead_runs(instance: dg.DagsterInstance, job: str) -> None:
+    """Mark live runs failed whose process was killed, as the supervisor does, and free the broker for a new one.
+
+    A run that still gives signs of life is waited for: two traders must not meet.
+    """
+    alive_for = 3 * SETTINGS.live.heartbeat_seconds + SLACK_SECONDS
+    told = False
+    while True:
+        runs = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=list(IN_PROGRESS)))
+        for record in runs:
+            run_id = record.dagster_run.run_id
+            sign = last_beat(instance, run_id) or record.update_timestamp
+            if (launch.utc_now() - sign).total_seconds() > alive_for:
+                instance.report_run_failed(record.dagster_run, "its process is gone: no heartbeat")
+                instance.event_log_storage.free_concurrency_slots_for_run(run_id)
+        if not runs:
+            return
+        if not told:
+            print(f"  another live run has not ended; waiting for it, or {alive_for:.0f} s after its last sign of life")
+            told = True
+        time.sleep(1)
 
 
 def print_signals() -> None:

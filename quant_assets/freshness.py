@@ -7,7 +7,7 @@ same data versions again, so nothing below it is touched.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
@@ -27,6 +27,14 @@ class Tier:
     keys: Sequence[str]
     one_run: bool = True
     """False where each partition is a run of its own."""
+    source: str = ""
+    """What the tier's assets read outside the graph, as text that changes with it."""
+    newest: tuple[str, float] | None = None
+    """The date key that still grows, and the time (UTC seconds) since which it must have been made anew."""
+
+
+Stored = Callable[[dg.AssetKey, str], str | None]
+"""The data version that an asset's partition has where it is kept; None where it is missing or damaged."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +47,19 @@ class Work:
     reason: str
 
 
-def work(instance: dg.DagsterInstance, graph: dg.AssetGraph, tier: Tier, refresh: bool = False) -> Work | None:
-    """The work that a tier needs; None where it is fresh."""
+def work(
+    instance: dg.DagsterInstance,
+    graph: dg.AssetGraph,
+    tier: Tier,
+    refresh: bool = False,
+    stored: Stored | None = None,
+) -> Work | None:
+    """The work that a tier needs; None where it is fresh.
+
+    With `stored`, a partition whose file is gone, damaged or not the one that was materialized has to run, too.
+    """
     assets = [key for key in graph.toposorted_asset_keys if key in tier.selection.resolve(graph)]
-    inputs = _digest(instance, _parents(graph, assets) - set(assets))
+    inputs = _digest(instance, _parents(graph, assets) - set(assets), tier.source)
     if refresh:
         return Work(assets, list(tier.keys), inputs, "asked for")
     if _finished_from(instance, tier) == made_from(instance, graph, tier):
@@ -53,20 +70,20 @@ def work(instance: dg.DagsterInstance, graph: dg.AssetGraph, tier: Tier, refresh
             return Work(assets, list(tier.keys), inputs, "its inputs are new")
     pending: dict[dg.AssetKey, list[str]] = {}
     for asset in assets:
-        wanting = _wanting(instance, asset, graph.get(asset).code_version, tier, since)
+        wanting = _wanting(instance, asset, graph.get(asset).code_version, tier, since, stored)
         inherited = [key for parent in graph.get(asset).parent_keys for key in pending.get(parent, [])]
         if wanting or inherited:
             pending[asset] = sorted({*wanting, *inherited})
     if not pending:
         return None
     keys = sorted({key for keys in pending.values() for key in keys})
-    reason = "missing or made by older code"
+    reason = "missing, changed or made by older code"
     return Work(list(pending), keys, inputs, f"{len(keys)} partitions are {reason}" if tier.keys else reason)
 
 
 def made_from(instance: dg.DagsterInstance, graph: dg.AssetGraph, tier: Tier) -> str:
     """Digest of everything that the tier's assets read, inside the tier and above it, as it stands now."""
-    return _digest(instance, _parents(graph, tier.selection.resolve(graph)))
+    return _digest(instance, _parents(graph, tier.selection.resolve(graph)), tier.source)
 
 
 def _parents(graph: dg.AssetGraph, assets: Iterable[dg.AssetKey]) -> set[dg.AssetKey]:
@@ -74,7 +91,12 @@ def _parents(graph: dg.AssetGraph, assets: Iterable[dg.AssetKey]) -> set[dg.Asse
 
 
 def _wanting(
-    instance: dg.DagsterInstance, asset: dg.AssetKey, code_version: str | None, tier: Tier, since: float | None
+    instance: dg.DagsterInstance,
+    asset: dg.AssetKey,
+    code_version: str | None,
+    tier: Tier,
+    since: float | None,
+    stored: Stored | None,
 ) -> list[str]:
     """Keys that are missing, made by other code, or (where `since` is given) not made at or after that time."""
     if tier.partitions_def is None:
@@ -82,11 +104,18 @@ def _wanting(
         tags = event.asset_materialization.tags if event and event.asset_materialization else None
         old = event is not None and since is not None and event.timestamp < since
         wrong = tags is None or old or (code_version and tags.get(CODE_VERSION_TAG) != code_version)
-        return [""] if wrong else []
+        lost = tags is not None and stored is not None and stored(asset, "") != tags.get(DATA_VERSION_TAG)
+        return [""] if wrong or lost else []
     held = _tags(instance, asset)
     if since is not None:
         recent = _made_since(instance, asset, since)
         held = {key: tags for key, tags in held.items() if key in recent}
+    if tier.newest is not None:
+        date, closed = tier.newest
+        recent = _made_since(instance, asset, closed)
+        held = {key: tags for key, tags in held.items() if key.split("|")[0] != date or key in recent}
+    if stored is not None:
+        held = {key: tags for key, tags in held.items() if stored(asset, key) == tags.get(DATA_VERSION_TAG)}
     return [
         str(key)
         for key in tier.keys
@@ -115,8 +144,8 @@ def _tags(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, dict[st
     return {partition: dict(tags) for partition, tags in found.items()}
 
 
-def _digest(instance: dg.DagsterInstance, assets: set[dg.AssetKey]) -> str:
-    digest = hashlib.blake2b(digest_size=10)
+def _digest(instance: dg.DagsterInstance, assets: set[dg.AssetKey], source: str) -> str:
+    digest = hashlib.blake2b(source.encode(), digest_size=10)
     for asset in sorted(assets, key=lambda key: key.to_user_string()):
         digest.update(asset.to_user_string().encode())
         event = instance.get_latest_materialization_event(asset)

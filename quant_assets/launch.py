@@ -18,13 +18,15 @@ from datetime import UTC, date, datetime
 import dagster as dg
 
 from quant_assets import jobs
-from quant_assets.definitions import defs
+from quant_assets.definitions import LAKE, defs
 from quant_assets.freshness import INPUTS_TAG, MADE_FROM_TAG, TIER_TAG, Tier, made_from, work
-from quant_assets.partitions import CUTOFFS, HISTORY, REPORTS, SESSIONS, SETTINGS, SYMBOLS, check_size
+from quant_assets.partitions import CUTOFFS, HISTORY, PARTITIONS, REPORTS, SESSIONS, SETTINGS, SYMBOLS, check_size
 from resources.calendars import last_closed_session
+from resources.calendars import sessions as sessions_between
 from resources.errors import QuantError
 from resources.instance import instance as open_instance
-from resources.market_data import universe
+from resources.lake_io import partition_of
+from resources.market_data import Files, create, universe
 from sensors.schedules import history_range
 
 RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
@@ -99,7 +101,7 @@ def advance(
 ) -> None:
     """Run what a tier needs, and say so."""
     began = time.perf_counter()
-    todo = work(instance, graph, tier, refresh)
+    todo = work(instance, graph, tier, refresh, lambda asset, key: _stored(tier, asset, key))
     if todo is None:
         progress(f"  fresh   {tier.name}")
         return
@@ -117,6 +119,10 @@ def advance(
 def tiers(instance: dg.DagsterInstance) -> list[Tier]:
     """The graph's tiers in order, with every partition key up to the last closed session."""
     last = min(SETTINGS.dates.end or date.max, last_closed_session(SETTINGS.calendar, utc_now()))
+    closes = sessions_between(SETTINGS.calendar, last, last)["close"][0]
+    # What a fetch depends on. A folder of files tells when it changes; a service on the net does not.
+    fingerprint = provider.fingerprint() if isinstance(provider := create(SETTINGS), Files) else ""
+    source = f"{SETTINGS.provider} {SETTINGS.dates} {SETTINGS.cleaning.exclude} {fingerprint}"
     sessions_held = [key for key in SESSIONS.get_partition_keys() if key <= last.isoformat()]
     cutoffs = [key for key in CUTOFFS.get_partition_keys() if key <= last.isoformat()]
     reports = [
@@ -124,8 +130,15 @@ def tiers(instance: dg.DagsterInstance) -> list[Tier]:
         for strategy in SETTINGS.strategies
     ]
     return [
-        Tier("instruments", jobs.INSTRUMENTS, None, []),
-        Tier("history", jobs.HISTORY_TIER, HISTORY, HISTORY.get_partition_keys(dynamic_partitions_store=instance)),
+        Tier("instruments", jobs.INSTRUMENTS, None, [], source=f"{source} {universe(SETTINGS)}"),
+        Tier(
+            "history",
+            jobs.HISTORY_TIER,
+            HISTORY,
+            HISTORY.get_partition_keys(dynamic_partitions_store=instance),
+            source=source,
+            newest=(PARTITIONS.date_key(last), closes.timestamp()) if SETTINGS.dates.end is None else None,
+        ),
         Tier("panel and labels", jobs.PANEL_TIER, SESSIONS, sessions_held),
         Tier("models", jobs.MODEL_TIER, CUTOFFS, cutoffs),
         Tier("predictions and signals", jobs.SIGNAL_TIER, SESSIONS, sessions_held),
@@ -169,12 +182,12 @@ def run_job(
     key: str | None = None,
     tags: dict[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run a job here and now; its warnings are printed, and the full log stands in the instance.
+    """Run a job here and now. Its log stands in the instance; what went wrong comes as one error.
 
     Raises LaunchError naming the run, the step and the cause where it fails.
     """
     result = job.execute_in_process(
-        run_config={"loggers": {"console": {"config": {"log_level": "WARNING"}}}},
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
         instance=instance,
         asset_selection=assets,
         partition_key=key,
@@ -188,6 +201,11 @@ def run_job(
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+def _stored(tier: Tier, asset: dg.AssetKey, key: str) -> str | None:
+    partition = partition_of(tier.partitions_def, key) if key else {}
+    return LAKE.stored_version(LAKE.path(asset.path, partition))
 
 
 def _failure(result: dg.ExecuteInProcessResult) -> str:

@@ -108,9 +108,29 @@ class LakeIOManager(dg.IOManager):
             (partition_of(definition, key) for key in context.asset_partition_keys),
             key=lambda part: tuple(part.values()),
         )
+        self._refuse_lost(context, asset, partitions)
         if context.dagster_type.typing_type is Table:
             return Table(self.lake, asset, partitions)
         return self.lake.scan(asset, partitions)
+
+    def _refuse_lost(
+        self, context: dg.InputContext, asset: Sequence[str], partitions: Sequence[dict[str, str]]
+    ) -> None:
+        """Partitions that were never written are left out; one that was materialized and is gone is an error.
+
+        Raises LakeError naming it: without this a symbol would silently drop out of everything below.
+        """
+        absent = [partition for partition in partitions if not self.lake.exists(asset, partition)]
+        if not absent:
+            return
+        multi = isinstance(context.asset_partitions_def, dg.MultiPartitionsDefinition)
+        made = context.instance.get_materialized_partitions(context.asset_key)
+        lost = [part for part in absent if (str(dg.MultiPartitionKey(part)) if multi else part["date"]) in made]
+        if lost:
+            raise LakeError(
+                f"{'/'.join(asset)}: {lost[0]} was materialized, but its file is gone from the lake "
+                f"({len(lost)} such partitions); materialize it again"
+            )
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         asset = tuple(context.asset_key.path)

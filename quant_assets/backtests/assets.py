@@ -1,5 +1,6 @@
 """What would have become of each strategy, told with its caveats."""
 
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
@@ -63,6 +64,8 @@ def report_asset(
     benchmark = _benchmark(traded)
     result = engine.run(traded, orders(intents, tag=strategy.name), SETTINGS.backtest, benchmark=benchmark)
     source = _provenance(context, settings, traded, _trials(context, tracking, settings, result))
+    if strategy.needs_predictions:
+        source = replace(source, model_version=_newest_model(predictions, last))
     show(
         context,
         {
@@ -111,13 +114,19 @@ def _trials(
     context: dg.AssetExecutionContext, tracking: Tracking, settings: StrategySettings, result: BacktestResult
 ) -> int:
     """Record this backtest in MLflow; count the strategies and parameters ever tried on this installation."""
-    tried = settings.model_dump_json()
+    tried = _configuration(settings)
     with tracking.run(REPORT, str(context.partition_key), dagster_run_id=context.run_id) as run:
         run.params({"strategy": settings.name, "configuration": tried})
         run.metrics(result.metrics)
     # Those configured beside it count even before their own first report.
-    configured = {strategy.model_dump_json() for strategy in SETTINGS.strategies}
+    configured = {_configuration(strategy) for strategy in SETTINGS.strategies}
     return len(tracking.values(REPORT, "configuration") | configured)
+
+
+def _configuration(settings: StrategySettings) -> str:
+    """What makes one trial different from another: the strategy and, where it trades a model, the model's settings."""
+    model = SETTINGS.model.model_dump_json() if strategies.create(settings).needs_predictions else ""
+    return settings.model_dump_json() + model
 
 
 def _provenance(
@@ -135,6 +144,13 @@ def _provenance(
         benchmark=SETTINGS.benchmark or "all symbols, equal weights",
         created_at=datetime.now(UTC),
     )
+
+
+def _newest_model(predictions: Table, last: date) -> str | None:
+    """The model behind the last prediction up to a date; those of earlier sessions are in models/predictions."""
+    held = [key for key in predictions.dates if key <= last.isoformat()][-1:]
+    versions = predictions.scan(dates=held).select("model_version").collect()["model_version"]
+    return versions[-1] if len(versions) else None
 
 
 def _last_day(month: str) -> date:

@@ -67,10 +67,11 @@ def panel_asset(context: dg.AssetExecutionContext, technical: Table, bars: Table
     """All symbols of a session side by side: who could be traded, every feature, and ranks across the universe."""
 
     def parts() -> Iterator[pl.LazyFrame]:
+        universe = instruments.select("symbol")
         for window in technical.dates:
-            yield panel(technical.scan(dates=[window]), bars.scan(dates=[window]), instruments).filter(
-                in_partitions(context)
-            )
+            # Features of a symbol that left the universe stay in the lake, and out of the panel.
+            rows = technical.scan(dates=[window]).join(universe, on="symbol", how="semi", maintain_order="left")
+            yield panel(rows, bars.scan(dates=[window]), instruments).filter(in_partitions(context))
 
     return watched(
         context,

@@ -68,6 +68,11 @@ class Files:
         self._clock = clock
         self._opened: tuple[object, _Store] | None = None
 
+    def fingerprint(self) -> str:
+        """Names, sizes and times of the files: changes when any of them does."""
+        files = _list_files(self._path, self._sectors)
+        return " ".join(f"{file.name}:{file.stat().st_size}:{file.stat().st_mtime_ns}" for file in files)
+
     def symbols(self) -> list[str]:
         """All symbols that have a row which is not excluded, sorted."""
         return list(self._store().symbols)
