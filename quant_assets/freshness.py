@@ -75,7 +75,8 @@ def work(
         if wanting or inherited:
             pending[asset] = sorted({*wanting, *inherited})
     if not pending:
-        return None
+        # All is there, and yet the last run failed: a blocking check did, and must be heard again.
+        return Work(assets, list(tier.keys), inputs, "its last run failed") if _failed(instance, tier) else None
     keys = sorted({key for keys in pending.values() for key in keys})
     reason = "missing, changed or made by older code"
     return Work(list(pending), keys, inputs, f"{len(keys)} partitions are {reason}" if tier.keys else reason)
@@ -160,6 +161,11 @@ def _finished_from(instance: dg.DagsterInstance, tier: Tier) -> str | None:
     """What the tier's newest run was made from; None where it did not finish."""
     runs = instance.get_runs(dg.RunsFilter(tags={TIER_TAG: tier.name}), limit=1)
     return runs[0].tags.get(MADE_FROM_TAG) if runs else None
+
+
+def _failed(instance: dg.DagsterInstance, tier: Tier) -> bool:
+    runs = instance.get_runs(dg.RunsFilter(tags={TIER_TAG: tier.name}), limit=1)
+    return bool(runs) and runs[0].status is dg.DagsterRunStatus.FAILURE
 
 
 def _interrupted_since(instance: dg.DagsterInstance, tier: Tier, inputs: str) -> float | None:
