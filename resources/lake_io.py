@@ -91,7 +91,7 @@ def _set(keys: Sequence[str] | None) -> set[str] | None:
 class LakeIOManager(dg.IOManager):
     """Stores asset partitions in the lake and loads them by the partitions that Dagster maps.
 
-    `date_format` and `timezone` place a timestamp in a date partition: the venue's own day.
+    `timezone` places a timestamp in a date partition: the venue's own day.
     """
 
     def __init__(self, lake: Lake, timezone: str) -> None:
