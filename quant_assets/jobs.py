@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import dagster as dg
 
-from quant_assets.partitions import CUTOFFS, HISTORY, REPORTS, SESSIONS
-
 INSTRUMENTS = dg.AssetSelection.assets("market_data/instruments")
 HISTORY_TIER = dg.AssetSelection.assets(
     "market_data/bars", "market_data/corporate_actions", "cleaned/bars", "features/technical"
@@ -23,22 +21,14 @@ SESSION_TAG = "quant/session"
 
 instruments = dg.define_asset_job("instruments", INSTRUMENTS, description="Refresh the table of instruments.")
 history = dg.define_asset_job(
-    "history",
-    HISTORY_TIER,
-    partitions_def=HISTORY,
-    description="Market data to features, date x symbol, in one range run.",
+    "history", HISTORY_TIER, description="Market data to features, date x symbol, in one range run."
 )
-models = dg.define_asset_job(
-    "models", MODEL_TIER, partitions_def=CUTOFFS, description="Fit a training cut-off and name the champion."
-)
+panel = dg.define_asset_job("panel", PANEL_TIER, description="All symbols of a session side by side, and labels.")
+models = dg.define_asset_job("models", MODEL_TIER, description="Fit a training cut-off and name the champion.")
+signals = dg.define_asset_job("signals", SIGNAL_TIER, description="Score sessions and say what each strategy wants.")
 session = dg.define_asset_job(
-    "session",
-    PANEL_TIER | SIGNAL_TIER,
-    partitions_def=SESSIONS,
-    description="One session: panel, labels, predictions, signals.",
+    "session", PANEL_TIER | SIGNAL_TIER, description="One session: panel, labels, predictions, signals."
 )
-reports = dg.define_asset_job(
-    "reports", REPORT_TIER, partitions_def=REPORTS, description="Backtest a strategy as of a month."
-)
+reports = dg.define_asset_job("reports", REPORT_TIER, description="Backtest a strategy as of a month.")
 
-ALL = [instruments, history, models, session, reports]
+ALL = [instruments, history, panel, models, signals, session, reports]

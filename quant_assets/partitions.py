@@ -224,13 +224,24 @@ def lookback(count: int) -> dg.MultiPartitionMapping:
     return earlier(math.ceil(count / _SESSIONS_IN_WINDOW[SETTINGS.grain]))
 
 
+_SEPARATOR = "|"
+"""Between the dimensions of a key; no date and no symbol has one in it."""
+
 _KEYS: WeakKeyDictionary[dg.AssetExecutionContext, list[str]] = WeakKeyDictionary()
 
 
 def partition_keys(context: dg.AssetExecutionContext) -> list[str]:
-    """The run's partitions. Dagster works them out anew at each look, seconds for a long range: here it is once."""
+    """The run's partitions. Dagster works them out anew at each look, seconds for a long range: here it is once.
+
+    A run that a client starts with a partition's tag alone comes with plain text for a date and a symbol, too.
+    """
     if context not in _KEYS:
-        _KEYS[context] = list(context.partition_keys)
+        _KEYS[context] = [
+            HISTORY.get_partition_key_from_str(key)
+            if _SEPARATOR in key and not isinstance(key, dg.MultiPartitionKey)
+            else key
+            for key in context.partition_keys
+        ]
     return _KEYS[context]
 
 

@@ -18,7 +18,7 @@ from resources.config import StrategySettings
 from resources.exchange import compiled, costs, layout, matching, session, terms, venue
 from resources.exchange import orders as orders_module
 from resources.lake import content_version
-from resources.lake_io import Bundle, Table
+from resources.lake_io import Bundle, Table, partition_of
 from resources.tracking import Tracking
 
 REPORT = "backtests/report"
@@ -55,7 +55,7 @@ def report_asset(
     tracking: dg.ResourceParam[Tracking],
 ) -> Bundle:
     """A strategy's history on the simulated exchange, after costs: figures, fills, and one page to read it on."""
-    keys = context.partition_key.keys_by_dimension
+    keys = partition_of(REPORTS, context.partition_key)
     settings = _STRATEGIES[keys["strategy"]]
     strategy = strategies.create(settings)
     first, last = SETTINGS.backtest.start or SETTINGS.dates.start, _last_day(keys["as_of"])

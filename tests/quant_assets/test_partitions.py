@@ -182,6 +182,12 @@ def test_the_keys_of_a_run() -> None:
     assert frame.filter(partitions.in_partitions(run))["session"].to_list() == [date(2010, 6, 1)]  # type: ignore[arg-type]
 
 
+def test_a_key_that_came_as_plain_text_is_the_same_key() -> None:
+    run = Context(partition_keys=["2011|IBM"])
+    assert partitions.date_keys(run) == ["2011"]  # type: ignore[arg-type]
+    assert partitions.symbol_keys(run) == ["IBM"]  # type: ignore[arg-type]
+
+
 RANGES = [  # keys, now, first and last session fetched
     (["2010"], datetime(2020, 1, 1, tzinfo=UTC), date(2010, 6, 1), date(2010, 12, 31)),
     (["2010", "2011", "2012"], datetime(2020, 1, 1, tzinfo=UTC), date(2010, 6, 1), date(2012, 3, 30)),
