@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import polars as pl
 import polars.selectors as cs
 
+from quant_assets.expectation_witnesses import together, witnesses
 from resources.calendars import UTC_MICROS
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ class Rule:
     def counted(self) -> pl.Expr:
         """Which rows the library counts when it works out that share: for most expectations those with a value."""
         if self.expectation in ("expect_column_values_to_not_be_null", "expect_column_values_to_be_null"):
-            return pl.lit(True)
+            return pl.col(self.columns[0]).is_null().is_not_null()  # every row
         present = [pl.col(name).is_not_null() for name in self.columns]
         one_is_enough = self.kwargs.get("ignore_row_if") != "either_value_is_missing"
         return pl.any_horizontal(present) if one_is_enough else pl.all_horizontal(present)
@@ -166,6 +167,14 @@ class _Tally:
         if indexes:
             wanted = [name for name in batch.columns if name in (*_KEYS, *self.rule.columns)]
             self._keep(batch.select(wanted)[indexes])
+        self._count_in_partitions(batch)
+
+    def count(self, counted: int, batch: pl.DataFrame) -> None:
+        """Add a batch of which no row is at fault."""
+        self.counted += counted
+        self._count_in_partitions(batch)
+
+    def _count_in_partitions(self, batch: pl.DataFrame) -> None:
         if _PARTITION in batch.columns and self.rule.mostly < 1:
             seen = batch.filter(self.rule.counted())[_PARTITION].value_counts()
             self.counted_in.update(dict(seen.iter_rows()))
@@ -237,9 +246,10 @@ def judge(
         _add(library, [tally], frame.select(_names(keys, [tally])).collect(engine="streaming"))
     judged = 0
     by_row = frame.select(_names(keys, scoped[Scope.ROWS]))
-    for batch in by_row.collect_batches(chunk_size=rows, maintain_order=True):
+    for chunks in by_row.collect_batches(chunk_size=rows, maintain_order=True):
+        batch = chunks.rechunk()  # thousands of small files are as many chunks, and each step would go through them all
         judged += batch.height
-        _add(library, scoped[Scope.ROWS], batch)
+        _add(library, _suspects(library, scoped[Scope.ROWS], batch), batch)
     return _result(suite, judged, tallies)
 
 
@@ -325,6 +335,28 @@ def _add(library: _Library, tallies: Sequence[_Tally], batch: pl.DataFrame, plai
             frame.index = range(batch.height)
         for tally, verdict in zip(group, library(frame, [tally.rule for tally in group]), strict=True):
             tally.add(verdict, batch)
+
+
+def _suspects(library: _Library, tallies: Sequence[_Tally], batch: pl.DataFrame) -> list[_Tally]:
+    """The rules that the batch may break; those of which its witnesses already show that they hold are counted."""
+    shown = _for_pandas(batch.select(_names([], tallies)))
+    found = {
+        number: witnesses(tally.rule.expectation, tally.rule.kwargs, shown) for number, tally in enumerate(tallies)
+    }
+    decisive = [number for number, rows in found.items() if rows is not None]
+    if batch.is_empty() or not decisive:
+        return list(tallies)
+    chosen = together([[0], *(found[number] or [] for number in decisive)])
+    verdicts = library(shown[chosen].to_pandas(), [tallies[number].rule for number in decisive])
+    held = {number for number, verdict in zip(decisive, verdicts, strict=True) if _faultless(verdict)}
+    counts = batch.select(tallies[number].rule.counted().sum().alias(str(number)) for number in held)
+    for number in held:
+        tallies[number].count(counts[str(number)].item(), batch)
+    return [tally for number, tally in enumerate(tallies) if number not in held]
+
+
+def _faultless(verdict: Mapping[str, Any]) -> bool:
+    return not verdict["error"] and verdict["success"] and verdict["result"].get("unexpected_count") == 0
 
 
 def _narrow(tallies: Sequence[_Tally]) -> Iterator[list[_Tally]]:
