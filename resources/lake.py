@@ -18,7 +18,6 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Any
 from urllib.parse import quote, unquote
 from uuid import uuid4
@@ -38,6 +37,7 @@ _WRITERS = 4
 _STAGED = ".staged-"
 _ABANDONED_SECONDS = 86_400
 _MAGIC = b"PAR1"
+_PART = "__part"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,8 +211,12 @@ class Lake:
             self._files.pipe_file(path, content)
             return
         folder = os.path.dirname(path)
-        os.makedirs(folder, exist_ok=True)
-        _sweep(folder)
+        try:
+            os.mkdir(folder)  # most often it is the one folder that is missing, and then there is nothing to sweep
+        except FileNotFoundError:
+            os.makedirs(folder, exist_ok=True)
+        except FileExistsError:
+            _sweep(folder)
         with open(path, "wb") as file:
             file.write(content)
 
@@ -283,8 +287,10 @@ class Staging:
         self, partitions: Sequence[Mapping[str, str]], frame: pl.DataFrame, lengths: Sequence[int]
     ) -> list[Written]:
         """`write` for partitions whose rows are consecutive slices of one frame, of these lengths: much quicker."""
-        starts = [0, *accumulate(lengths)]
-        parts = [frame.slice(start, length) for start, length in zip(starts, lengths, strict=False)]
+        # Copies, because a slice drags the whole frame's lists and texts through the Parquet writer: 8 ms against 1 ms.
+        number = pl.Series(_PART, np.repeat(np.arange(len(lengths)), lengths))
+        held = iter(frame.with_columns(number).partition_by(_PART, maintain_order=True, include_key=False))
+        parts = [next(held) if length else frame.clear() for length in lengths]
         versions = content_versions(frame, lengths)
         with ThreadPoolExecutor(_WRITERS) as pool:
             return list(pool.map(self._write_one, partitions, parts, versions))

@@ -8,6 +8,7 @@ It returns a frame, `Frames`, or a `Bundle` (a frame with further files beside i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,23 +161,34 @@ class LakeIOManager(dg.IOManager):
         place = self._placing(context, definition)
         written: list[Written] = []
         empty: pl.DataFrame | None = None
-        for frame in [obj] if isinstance(obj, pl.DataFrame | pl.LazyFrame) else obj:
-            rows = _collect(frame)
-            empty = rows.clear()
-            ordered, partitions, lengths = self._split(context, rows, place)
-            for partition in partitions:
-                key = tuple(sorted(partition.items()))
-                if key not in missing:
-                    raise LakeError(
-                        f"{context.asset_key.to_user_string()}: rows of {partition} are outside this run's partitions, "
-                        "or came twice; filter the asset's rows to the partitions it was asked for"
-                    )
-                missing.discard(key)
-            written += staging.write_slices(partitions, ordered, lengths)
+        # A part is written while the next is computed; no more than these two are held.
+        with ThreadPoolExecutor(1) as background:
+            before: Future[list[Written]] | None = None
+            for frame in [obj] if isinstance(obj, pl.DataFrame | pl.LazyFrame) else obj:
+                rows = _collect(frame)
+                empty = rows.clear()
+                ordered, partitions, lengths = self._split(context, rows, place)
+                self._tick_off(context, partitions, missing)
+                written += before.result() if before else []
+                before = background.submit(staging.write_slices, partitions, ordered, lengths)
+            written += before.result() if before else []
         if empty is None:
             raise LakeError(f"{context.asset_key.to_user_string()}: the asset returned no frame, not even an empty one")
         left = [partition for partition in expected.values() if tuple(sorted(partition.items())) in missing]
         return written + staging.write_slices(left, empty, [0] * len(left))
+
+    def _tick_off(
+        self, context: dg.OutputContext, partitions: Sequence[Mapping[str, str]], missing: set[tuple[Any, ...]]
+    ) -> None:
+        """Take written partitions out of `missing`; raises LakeError for one that is not in it."""
+        for partition in partitions:
+            key = tuple(sorted(partition.items()))
+            if key not in missing:
+                raise LakeError(
+                    f"{context.asset_key.to_user_string()}: rows of {partition} are outside this run's partitions, "
+                    "or came twice; filter the asset's rows to the partitions it was asked for"
+                )
+            missing.discard(key)
 
     def _placing(self, context: dg.OutputContext, definition: dg.PartitionsDefinition) -> dict[str, pl.Expr]:
         """For each dimension, the expression that gives a row's partition key."""
