@@ -144,3 +144,24 @@ def test_the_internals_that_are_leant_on_are_there() -> None:
         "index_transaction",
     ):
         assert hasattr(SqliteEventLogStorage, name), f"dagster's event log has no {name} any more"
+
+
+DAYS = dg.DailyPartitionsDefinition(start_date="2012-01-02", end_date="2012-03-01")
+
+
+@dg.asset(partitions_def=DAYS, backfill_policy=dg.BackfillPolicy.single_run())
+def daily() -> None: ...
+
+
+@dg.asset_check(asset=daily)
+def fine() -> dg.AssetCheckResult:
+    return dg.AssetCheckResult(passed=True)
+
+
+def test_a_check_declared_without_partitions_is_planned_once(instance: dg.DagsterInstance) -> None:
+    days = DAYS.get_partition_keys()
+    tags = {"dagster/asset_partition_range_start": days[0], "dagster/asset_partition_range_end": days[-1]}
+    dg.materialize([daily, fine], instance=instance, tags=tags)
+    storage = instance.event_log_storage
+    records = storage.get_asset_check_execution_history(dg.AssetCheckKey(daily.key, "fine"), limit=100)
+    assert [(record.status.value, record.partition) for record in records] == [("SUCCEEDED", None)]
