@@ -21,6 +21,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from quant_assets.expectation_runs import Severity, SuiteResult
 from quant_assets.expectations import load_suite, run
+from quant_assets.metadata import picture
 from quant_assets.quality import Verdict
 from resources.lake_io import partition_of
 
@@ -244,7 +245,8 @@ def _of_suite(result: SuiteResult) -> Outcome:
 
 def _of_verdict(verdict: Verdict, severity: Severity, partition: pl.Expr | None) -> Outcome:
     shown = {"findings": _table(verdict.findings)} if verdict.findings.height else {}
-    metadata = {**verdict.facts, "problems": verdict.findings.height, **shown}
+    drawn = {"picture": picture(verdict.picture, "what was judged")} if verdict.picture else {}
+    metadata = {**verdict.facts, "problems": verdict.findings.height, **shown, **drawn}
     if verdict.passed:
         return Outcome(None, metadata, {}, None)
     whole = Failure(severity)

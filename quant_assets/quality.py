@@ -33,11 +33,15 @@ KEYS = ("symbol", "ts", "session", "known_at")
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the data passed, the figures behind it, and every finding (FINDING_SCHEMA, by symbol and session)."""
+    """Whether the data passed, the figures behind it, and every finding (FINDING_SCHEMA, by symbol and session).
+
+    `picture` may show it, as a PNG.
+    """
 
     passed: bool
     facts: Mapping[str, Fact]
     findings: pl.DataFrame
+    picture: bytes | None = None
 
 
 def coverage(
