@@ -31,12 +31,24 @@ class UnknownSymbolError(ProviderError):
     """The provider does not know a symbol."""
 
 
+class NotOfferedError(ProviderError):
+    """The provider has no such data, or not at this timeframe; the message names what it does have."""
+
+
+class AccessDeniedError(ProviderError):
+    """The provider refused the keys, or the account may not see this data."""
+
+
 class NoDataError(ProviderError):
     """The provider knows the symbol and holds no rows for the asked dates."""
 
 
 class RateLimitedError(ProviderError):
-    """The provider refused because of too many requests."""
+    """The provider refused because of too many requests; `retry_after` seconds is what it asked for, if it did."""
+
+    def __init__(self, message: str, retry_after: float = 0.0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
 
 
 class ProviderTimeoutError(ProviderError):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import polars as pl
 
 from resources.calendars import UTC_MICROS, sessions
 from resources.config import ExcludedRow
-from resources.errors import BarSchemaError, ConfigError, NoDataError, UnknownSymbolError
+from resources.errors import BarSchemaError, ConfigError, NoDataError, NotOfferedError, UnknownSymbolError
 
 BAR_SCHEMA = pl.Schema(
     {
@@ -63,8 +63,20 @@ INSTRUMENT_SCHEMA = pl.Schema(
         "sector": pl.String,
         "listed": pl.Date,
         "delisted": pl.Date,
+        "minimum_notional": pl.Float64,
+        "perpetual": pl.Boolean,
+        "pip": pl.Float64,
     }
 )
+"""One row an instrument of any class; null where a field does not apply or the provider does not say.
+
+asset_class: equity, option, future, crypto, forex (and index, which cannot be traded). tick is the smallest price
+step, lot the smallest step of quantity, minimum_notional the least worth of an order in `currency`, multiplier the
+units of the underlying a contract stands for. expiry is a contract's last trading day, right is call or put,
+perpetual marks a future without expiry, pip is the price step by which forex moves are counted.
+"""
+
+ASSET_CLASSES = ("equity", "option", "future", "crypto", "forex", "index")
 
 PRICES = ("open", "high", "low", "close")
 MEND = "Fix the source, or exclude the row in the configuration (cleaning.exclude)."
@@ -78,11 +90,13 @@ def utc_now() -> datetime:
 
 
 class Provider(Protocol):
-    """A source of market data. Dates are sessions, `start` and `end` both included.
+    """A source of market data. Dates are sessions, `start` and `end` both included; instants of quotes and trades
+    are aware datetimes, `end` excluded.
 
     Every frame is sorted by symbol and ts. An unknown symbol, an empty answer, a refusal and a
     broken answer are told apart by the errors of `resources.errors`; an empty frame is never
-    returned to mean any of them.
+    returned to mean any of them. What a provider does not have raises NotOfferedError, by name (`Partial`).
+    Live streams will be a method of their own, beside these.
     """
 
     name: str
@@ -98,6 +112,45 @@ class Provider(Protocol):
     def instruments(self, symbols: Sequence[str]) -> pl.DataFrame:
         """One row a symbol in INSTRUMENT_SCHEMA."""
         ...
+
+    def quotes(self, symbols: Sequence[str], start: datetime, end: datetime) -> pl.LazyFrame:
+        """Best bids and offers in QUOTE_SCHEMA (resources.market_data.ticks)."""
+        ...
+
+    def trades(self, symbols: Sequence[str], start: datetime, end: datetime) -> pl.LazyFrame:
+        """Trades in TRADE_SCHEMA (resources.market_data.ticks)."""
+        ...
+
+    def option_chain(self, underlying: str, on: date) -> pl.DataFrame:
+        """The options listed on a session, in INSTRUMENT_SCHEMA, sorted by expiry, strike and right."""
+        ...
+
+    def futures(self, root: str, on: date) -> pl.DataFrame:
+        """The futures of a root (ES) listed on a session, in INSTRUMENT_SCHEMA, sorted by expiry."""
+        ...
+
+
+class Partial:
+    """The methods of Provider that a source may lack: each says so by name until a provider has its own."""
+
+    name: str
+    offers: ClassVar[str]
+    """What it does have, for the message; for example "daily bars, splits and dividends"."""
+
+    def quotes(self, symbols: Sequence[str], start: datetime, end: datetime) -> pl.LazyFrame:
+        raise self.not_offered("quotes")
+
+    def trades(self, symbols: Sequence[str], start: datetime, end: datetime) -> pl.LazyFrame:
+        raise self.not_offered("trades")
+
+    def option_chain(self, underlying: str, on: date) -> pl.DataFrame:
+        raise self.not_offered("option chains")
+
+    def futures(self, root: str, on: date) -> pl.DataFrame:
+        raise self.not_offered("futures")
+
+    def not_offered(self, what: str) -> NotOfferedError:
+        return NotOfferedError(f"{self.name} has no {what}; it has {self.offers}")
 
 
 def asked(provider: str, symbols: Sequence[str], held: Collection[str], timeframe: str = "1d") -> list[str]:

@@ -31,6 +31,7 @@ from resources.market_data.base import (
     INSTRUMENT_SCHEMA,
     MEND,
     Clock,
+    Partial,
     asked,
     daily_actions,
     daily_bars,
@@ -41,7 +42,7 @@ from resources.market_data.base import (
 from resources.market_data.file_tables import ACTIONS, NEEDED, NUMBERS, SUFFIXES, Table, open_tables, refuse_disorder
 
 
-class Files:
+class Files(Partial):
     """Provider of the user's own daily bars.
 
     `path`: a file, or a folder whose .parquet and .csv files are all read (not those in folders below).
@@ -52,6 +53,7 @@ class Files:
     """
 
     name = "files"
+    offers = "daily bars, splits, dividends and instruments"
 
     def __init__(
         self,

@@ -31,7 +31,16 @@ from itertools import pairwise
 import polars as pl
 
 from resources.errors import BarSchemaError
-from resources.market_data.base import INSTRUMENT_SCHEMA, Clock, asked, daily_actions, daily_bars, no_rows, utc_now
+from resources.market_data.base import (
+    INSTRUMENT_SCHEMA,
+    Clock,
+    Partial,
+    asked,
+    daily_actions,
+    daily_bars,
+    no_rows,
+    utc_now,
+)
 
 SYMBOLS = ("AAPL", "FB", "GOOG", "IBM", "MSFT")
 CALENDAR = "XNYS"
@@ -51,7 +60,7 @@ INSTRUMENTS = {  # venue, sector, listed (None: before the sample's time, and no
 }
 
 
-class Sample:
+class Sample(Partial):
     """Provider of the embedded sample.
 
     >>> from datetime import date
@@ -60,6 +69,7 @@ class Sample:
     """
 
     name = "sample"
+    offers = "daily bars, splits and instruments of five US shares"
 
     def __init__(self, clock: Clock = utc_now) -> None:
         self._clock = clock

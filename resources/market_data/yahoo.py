@@ -41,6 +41,7 @@ from resources.errors import (
 from resources.market_data.base import (
     INSTRUMENT_SCHEMA,
     Clock,
+    Partial,
     asked,
     daily_actions,
     daily_bars,
@@ -55,7 +56,7 @@ PAUSES = (2.0, 8.0, 32.0)
 """Seconds waited before each further try after a refusal, a time-out or a broken answer."""
 
 
-class Yahoo:
+class Yahoo(Partial):
     """Provider of Yahoo Finance. Symbols are Yahoo's own: BRK-B, VOD.L, ^GSPC.
 
     `timeout_seconds`: how long one request for data may take (yfinance gives its cookie 30 s).
@@ -67,6 +68,7 @@ class Yahoo:
     """
 
     name = "yahoo"
+    offers = "daily bars, splits, dividends and instruments"
 
     def __init__(
         self,
