@@ -21,7 +21,6 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 
 from quant_assets.expectation_runs import Severity, SuiteResult
 from quant_assets.expectations import load_suite, run
-from quant_assets.metadata import picture
 from quant_assets.quality import Verdict
 from resources.lake_io import partition_of
 
@@ -245,7 +244,7 @@ def _of_suite(result: SuiteResult) -> Outcome:
 
 def _of_verdict(verdict: Verdict, severity: Severity, partition: pl.Expr | None) -> Outcome:
     shown = {"findings": _table(verdict.findings)} if verdict.findings.height else {}
-    drawn = {"picture": picture(verdict.picture, "what was judged")} if verdict.picture else {}
+    drawn = _picture(verdict.picture) if verdict.picture else {}
     metadata = {**verdict.facts, "problems": verdict.findings.height, **shown, **drawn}
     if verdict.passed:
         return Outcome(None, metadata, {}, None)
@@ -255,6 +254,12 @@ def _of_verdict(verdict: Verdict, severity: Severity, partition: pl.Expr | None)
     counts = verdict.findings.group_by(partition.cast(pl.String).alias("partition")).len()
     failing = {key: Failure(severity, {"problems": count}) for key, count in counts.iter_rows() if key is not None}
     return Outcome(whole, metadata, failing, None if failing else whole)
+
+
+def _picture(png: bytes) -> dict[str, dg.MarkdownMetadataValue]:
+    from quant_assets.metadata import picture  # it loads the installation's calendar, which the checks do without
+
+    return {"picture": picture(png, "what was judged")}
 
 
 def _markdown(results: pl.DataFrame) -> str:
