@@ -45,7 +45,7 @@ class _Settings(BaseModel):
 class ProviderSettings(_Settings):
     """Where market data comes from."""
 
-    name: Literal["sample", "yahoo", "files"] = Field(examples=["sample"])
+    name: Literal["sample", "yahoo", "files", "synthetic"] = Field(examples=["sample"])
     path: Path | None = Field(
         default=None, description="files: a folder, or one file, of Parquet or CSV", examples=["data/bars"]
     )
@@ -55,6 +55,7 @@ class ProviderSettings(_Settings):
     timeout_seconds: float = Field(
         default=30.0, gt=0, description="yahoo: how long one request may take", examples=[30]
     )
+    seed: int = Field(default=7, ge=0, description="synthetic: which market", examples=[7])
 
     @model_validator(mode="after")
     def _path_goes_with_files(self) -> ProviderSettings:

@@ -10,9 +10,10 @@ from resources.errors import ConfigError
 from resources.market_data.base import Provider
 from resources.market_data.files import Files
 from resources.market_data.sample import Sample
+from resources.market_data.synthetic import Synthetic
 from resources.market_data.yahoo import Yahoo
 
-__all__ = ["Files", "Provider", "Sample", "Yahoo", "create", "universe"]
+__all__ = ["Files", "Provider", "Sample", "Synthetic", "Yahoo", "create", "universe"]
 
 
 def create(settings: Settings) -> Provider:
@@ -22,6 +23,8 @@ def create(settings: Settings) -> Provider:
         return Sample()
     if provider.name == "yahoo":
         return Yahoo(provider.timeout_seconds, exclude=exclude, calendar=settings.calendar)
+    if provider.name == "synthetic":
+        return Synthetic(provider.seed)
     if provider.path is None:
         raise ConfigError("provider.path: provider files needs it; for example path: data/bars")
     return Files(provider.path, exclude, provider.sectors, settings.calendar)

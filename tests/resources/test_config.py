@@ -102,7 +102,7 @@ MISTAKES = [  # field, value, what the message says
     (
         "provider.name",
         "bloomberg",
-        r"provider\.name: Input should be 'sample', 'yahoo' or 'files'; for example name: sample",
+        r"provider\.name: Input should be 'sample', 'yahoo', 'files' or 'synthetic'; for example name: sample",
     ),
     ("provider.nmae", "sample", r"provider\.nmae: no such field here; there are name, path, sectors, timeout_seconds"),
     ("provider.path", "data/bars", "provider: path belongs to provider files.*for example path: data/bars"),
