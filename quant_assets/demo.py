@@ -8,6 +8,7 @@ A second run reuses what is fresh.
 from __future__ import annotations
 
 import time
+from datetime import date
 
 import dagster as dg
 import polars as pl
@@ -16,6 +17,7 @@ from quant_assets import launch
 from quant_assets.definitions import LAKE
 from quant_assets.live.heartbeat import last_beat
 from quant_assets.partitions import SETTINGS
+from resources.calendars import last_closed_session
 from resources.instance import instance as open_instance
 from sensors.supervisor import IN_PROGRESS, SLACK_SECONDS
 
@@ -89,9 +91,17 @@ def end_dead_runs(instance: dg.DagsterInstance, job: str) -> None:
         time.sleep(1)
 
 
+def last_session() -> date:
+    """The last session that this configuration holds."""
+    return min(SETTINGS.dates.end or date.max, last_closed_session(SETTINGS.calendar, launch.utc_now()))
+
+
 def print_signals() -> None:
-    """The latest session's signals."""
-    newest = LAKE.partitions(("signals", "daily"))[-1]
+    """The latest session's signals. The lake may hold later ones, of a configuration that ended later."""
+    last = last_session().isoformat()
+    newest = max(
+        (held for held in LAKE.partitions(("signals", "daily")) if held["date"] <= last), key=lambda held: held["date"]
+    )
     signals = LAKE.read(("signals", "daily"), newest)
     table = signals.select(
         "strategy",
@@ -115,11 +125,10 @@ def print_signals() -> None:
 
 
 def print_reports() -> None:
-    """Key figures and caveats of each strategy's newest report, and where its page lies."""
-    reports = LAKE.partitions(("backtests", "report"))
-    newest = max(report["as_of"] for report in reports)
-    print(f"\nBacktests as of {newest}, after costs")
-    for report in (report for report in reports if report["as_of"] == newest):
+    """Key figures and caveats of each configured strategy's latest report, and where its page lies."""
+    month = f"{last_session():%Y-%m}"
+    print(f"\nBacktests as of {month}, after costs")
+    for report in ({"strategy": strategy.name, "as_of": month} for strategy in SETTINGS.strategies):
         rows = pl.read_parquet(LAKE.path(("backtests", "report"), report, "metrics.parquet"))
         values = dict(rows.iter_rows())
         figures = "  ".join(f"{name} {values[name]:.2f}" for name in FIGURES if values.get(name) is not None)

@@ -7,14 +7,16 @@ import dagster as dg
 import polars as pl
 
 from quant_assets import strategies
-from quant_assets.backtests import engine, inputs, metrics, report, tables, trades
+from quant_assets.backtests import engine, honesty, inputs, metrics, report, tables, trades
 from quant_assets.backtests.engine import BacktestResult
 from quant_assets.backtests.honesty import Provenance, caveats, verdict
-from quant_assets.metadata import picture, show
+from quant_assets.backtests.tables import EQUITY_SCHEMA
+from quant_assets.metadata import columns, picture, show
 from quant_assets.partitions import REPORTS, SETTINGS
 from quant_assets.strategies import orders
 from quant_assets.versions import code_version
 from resources.config import StrategySettings
+from resources.errors import ConfigError
 from resources.exchange import compiled, costs, layout, matching, session, terms, venue
 from resources.exchange import orders as orders_module
 from resources.lake import content_version
@@ -24,6 +26,44 @@ from resources.tracking import Tracking
 REPORT = "backtests/report"
 
 _STRATEGIES = {settings.name: settings for settings in SETTINGS.strategies}
+
+
+def _features(strategy: strategies.Strategy, panel: Table, predictions: Table, last: date) -> pl.LazyFrame:
+    held = [key for key in panel.dates if key <= last.isoformat()]
+    wanted = [name for name in strategy.required_features if name not in ("score", "confidence")]
+    features = panel.scan(dates=held).select("symbol", "ts", "session", "known_at", "tradable", *wanted)
+    if not strategy.needs_predictions:
+        return features
+    scores = predictions.scan(dates=held).select("symbol", "session", "score", "confidence")
+    return features.join(scores, on=["symbol", "session"], how="left")
+
+
+def _traded(bars: Table, panel: Table, first: date, last: date) -> pl.DataFrame:
+    """Cleaned bars of the panel's symbols: one that left the universe stays in the lake, and out of every result."""
+    held = [key for key in panel.dates if first.isoformat() <= key <= last.isoformat()]
+    members = panel.scan(dates=held).select("symbol").unique()
+    rows = bars.scan().filter(pl.col("session").is_between(first, last))
+    return rows.join(members, on="symbol", how="semi", maintain_order="left").collect()
+
+
+def _benchmark(bars: pl.DataFrame) -> pl.DataFrame:
+    """Daily returns (session, return) of the configured symbol, or of all symbols in equal weights, without costs.
+
+    Raises ConfigError where there are no bars of that symbol.
+    """
+    change = (pl.col("adj_close") / pl.col("adj_close").shift() - 1).over("symbol", order_by="session")
+    held = bars if SETTINGS.benchmark is None else bars.filter(pl.col("symbol") == SETTINGS.benchmark)
+    if held.is_empty():
+        raise ConfigError(
+            f"benchmark: there are no bars of {SETTINGS.benchmark} in this period; add it to the universe, or leave "
+            "benchmark out to compare with all symbols in equal weights"
+        )
+    return (
+        held.with_columns(**{"return": change})
+        .group_by("session")
+        .agg(pl.col("return").mean().fill_null(0.0))
+        .sort("session")
+    )
 
 
 @dg.asset(
@@ -41,10 +81,19 @@ _STRATEGIES = {settings.name: settings for settings in SETTINGS.strategies}
         "predictions": dg.AssetIn(["models", "predictions"], partition_mapping=dg.AllPartitionMapping()),
     },
     code_version=code_version(
-        *(engine, inputs, tables, metrics, trades),
+        *(engine, inputs, tables, metrics, trades, honesty, report),
+        *(_features, _traded, _benchmark, SETTINGS.benchmark),
         *(compiled, costs, layout, matching, orders_module, session, terms, venue),
         *(module for settings in SETTINGS.strategies for module in strategies.code(strategies.create(settings))),
         *(SETTINGS.backtest, *SETTINGS.strategies),
+    ),
+    metadata=columns(
+        EQUITY_SCHEMA,
+        {
+            "positions_value": "signed worth of what is held, at the close",
+            "gross_exposure": "absolute worth held, as a multiple of equity",
+            "return": "of equity since the close before, after all costs",
+        },
     ),
 )
 def report_asset(
@@ -60,7 +109,7 @@ def report_asset(
     strategy = strategies.create(settings)
     first, last = SETTINGS.backtest.start or SETTINGS.dates.start, _last_day(keys["as_of"])
     intents = strategy.intents(_features(strategy, panel, predictions, last)).filter(pl.col("session") >= first)
-    traded = bars.scan().filter(pl.col("session").is_between(first, last)).collect()
+    traded = _traded(bars, panel, first, last)
     benchmark = _benchmark(traded)
     result = engine.run(traded, orders(intents, tag=strategy.name), SETTINGS.backtest, benchmark=benchmark)
     source = _provenance(context, settings, traded, _trials(context, tracking, settings, result))
@@ -85,28 +134,6 @@ def report_asset(
             "report.html": report.page(result, benchmark, source).encode(),
             "caveats.txt": "\n".join([verdict(result, source).text, *caveats(result, source)]).encode(),
         },
-    )
-
-
-def _features(strategy: strategies.Strategy, panel: Table, predictions: Table, last: date) -> pl.LazyFrame:
-    held = [key for key in panel.dates if key <= last.isoformat()]
-    wanted = [name for name in strategy.required_features if name not in ("score", "confidence")]
-    features = panel.scan(dates=held).select("symbol", "ts", "session", "known_at", "tradable", *wanted)
-    if not strategy.needs_predictions:
-        return features
-    scores = predictions.scan(dates=held).select("symbol", "session", "score", "confidence")
-    return features.join(scores, on=["symbol", "session"], how="left")
-
-
-def _benchmark(bars: pl.DataFrame) -> pl.DataFrame:
-    """Daily returns (session, return) of the configured symbol, or of all symbols in equal weights, without costs."""
-    change = (pl.col("adj_close") / pl.col("adj_close").shift() - 1).over("symbol", order_by="session")
-    held = bars if SETTINGS.benchmark is None else bars.filter(pl.col("symbol") == SETTINGS.benchmark)
-    return (
-        held.with_columns(**{"return": change})
-        .group_by("session")
-        .agg(pl.col("return").mean().fill_null(0.0))
-        .sort("session")
     )
 
 

@@ -27,6 +27,15 @@ from resources.exchange.layout import (
     Records,
 )
 
+EQUITY_SCHEMA = pl.Schema(
+    {"session": pl.Date(), "ts": UTC_MICROS}
+    | dict.fromkeys(
+        ("cash", "positions_value", "equity", "gross_exposure", "net_exposure", "return", "dividends", "borrow_cost",
+         "interest"),
+        pl.Float64(),
+    )
+)  # fmt: skip
+
 _SIDES = pl.Series(["sell", None, "buy"])
 
 

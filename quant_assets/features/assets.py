@@ -8,8 +8,8 @@ import dagster as dg
 import polars as pl
 
 from quant_assets.features import compute
-from quant_assets.features.labels import forward_returns
-from quant_assets.features.panel import panel
+from quant_assets.features.labels import LABEL_SCHEMA, forward_returns
+from quant_assets.features.panel import RANKED, panel, panel_schema
 from quant_assets.features.technical import TECHNICAL
 from quant_assets.metadata import columns, picture, preview, show, watched
 from quant_assets.partitions import HISTORY, SESSIONS, SETTINGS, HistoryOfSessions, in_partitions, lookback
@@ -62,6 +62,14 @@ def technical(context: dg.AssetExecutionContext, bars: Table) -> Frames:
         "instruments": dg.AssetIn(["market_data", "instruments"]),
     },
     code_version=code_version(inspect.getmodule(panel)),
+    metadata=columns(
+        panel_schema(TECHNICAL.names),
+        {
+            "tradable": "the session has a real bar with volume",
+            **{f"{name}_rank": "place among the tradable symbols of the session, 0 to 1" for name in RANKED},
+            **{feature.name: feature.description for feature in TECHNICAL},
+        },
+    ),
 )
 def panel_asset(context: dg.AssetExecutionContext, technical: Table, bars: Table, instruments: pl.LazyFrame) -> Frames:
     """All symbols of a session side by side: who could be traded, every feature, and ranks across the universe."""
@@ -99,7 +107,10 @@ def panel_asset(context: dg.AssetExecutionContext, technical: Table, bars: Table
         )
     },
     code_version=code_version(forward_returns, SETTINGS.model.horizon),
-    metadata={PARTITION_COLUMN: "known_session"},
+    metadata={
+        PARTITION_COLUMN: "known_session",
+        **columns(LABEL_SCHEMA, {"known_session": "on its close, and not before, the return is known"}),
+    },
 )
 def labels_asset(context: dg.AssetExecutionContext, rows: pl.LazyFrame) -> pl.DataFrame:
     """Forward returns, filed under the session on which they became known: no partition holds a later day's price."""

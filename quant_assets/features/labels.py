@@ -4,6 +4,18 @@ from __future__ import annotations
 
 import polars as pl
 
+from resources.calendars import UTC_MICROS
+
+LABEL_SCHEMA = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "session": pl.Date(),
+        "known_session": pl.Date(),
+        "known_at": UTC_MICROS,
+        "forward_return": pl.Float64(),
+    }
+)
+
 
 def forward_returns(bars: pl.LazyFrame, horizon: int) -> pl.LazyFrame:
     """Return of buying at the next session's open and selling at the close `horizon` sessions ahead.

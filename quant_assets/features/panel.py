@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import polars as pl
 
 from quant_assets.features.definition import KEYS
+from resources.calendars import UTC_MICROS
 
 RANKED = (
     "return_21",
@@ -17,6 +20,16 @@ RANKED = (
     "amihud_21",
 )
 """Features that the panel also gives as ranks, `<feature>_rank`."""
+
+
+def panel_schema(features: Iterable[str]) -> pl.Schema:
+    """The columns of a panel made of these features."""
+    names = list(features)
+    numbers = [*names, *(f"{name}_rank" for name in RANKED if name in names)]
+    keys = {"symbol": pl.String(), "ts": UTC_MICROS, "session": pl.Date(), "known_at": UTC_MICROS}
+    prices = dict.fromkeys(("close", "adj_open", "adj_close"), pl.Float64())
+    state = {"tradable": pl.Boolean(), **prices, "flags": pl.List(pl.String())}
+    return pl.Schema({**keys, **state, **dict.fromkeys(numbers, pl.Float64())})
 
 
 def panel(

@@ -173,6 +173,16 @@ def test_everything_is_described_owned_and_grouped() -> None:
         assert node.group_name == key.path[0], key
 
 
+def test_every_asset_says_its_columns() -> None:
+    graph = defs.resolve_asset_graph()
+    without = [
+        key.to_user_string()
+        for key in graph.materializable_asset_keys
+        if "dagster/column_schema" not in graph.get(key).metadata
+    ]
+    assert without == []
+
+
 def test_every_stage_is_checked() -> None:
     graph = defs.resolve_asset_graph()
     checked = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
