@@ -12,9 +12,10 @@ from datetime import date
 
 import dagster as dg
 import polars as pl
+from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from quant_assets import launch
-from quant_assets.definitions import LAKE
+from quant_assets.definitions import LAKE, defs
 from quant_assets.live.heartbeat import last_beat
 from quant_assets.partitions import SETTINGS
 from resources.calendars import last_closed_session
@@ -28,6 +29,7 @@ def main() -> None:
     began = time.perf_counter()
     print(f"Configuration {SETTINGS.name}: data in {SETTINGS.home}\n\nThe graph")
     launch.everything()
+    print_checks()
     print("\nPaper trading")
     trade_on_paper()
     print_signals()
@@ -89,6 +91,20 @@ def end_dead_runs(instance: dg.DagsterInstance, job: str) -> None:
             print(f"  another live run has not ended; waiting for it, or {alive_for:.0f} s after its last sign of life")
             told = True
         time.sleep(1)
+
+
+def print_checks() -> None:
+    """What the data-quality checks said last; those that failed by name, with their figures."""
+    keys = sorted(defs.resolve_asset_graph().asset_check_keys, key=lambda key: key.to_user_string())
+    with open_instance(SETTINGS) as instance:
+        known = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    failed = {key: record for key, record in known.items() if record.status is AssetCheckExecutionRecordStatus.FAILED}
+    print(f"\nChecks: {len(known) - len(failed)} passed, {len(failed)} failed")
+    for key, record in failed.items():
+        evaluation = record.evaluation
+        told = {name: entry.value for name, entry in evaluation.metadata.items()} if evaluation else {}
+        figures = ", ".join(f"{name} {value}" for name, value in told.items() if isinstance(value, int | float | str))
+        print(f"  {key.to_user_string()}: {figures[:300]}")
 
 
 def last_session() -> date:

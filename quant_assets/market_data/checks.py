@@ -1,6 +1,6 @@
 """Whether what the provider said is market data, and is up to date."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 import dagster as dg
 import polars as pl
@@ -15,10 +15,14 @@ BARS = ("market_data", "bars")
 def _latest(context: dg.AssetCheckExecutionContext) -> Verdict:
     lake = context.resources.lake
     held = lake.partitions(BARS)
-    newest = max((partition["date"] for partition in held), default=None)
-    rows = lake.scan(BARS, [partition for partition in held if partition["date"] == newest])
     venue_day = pl.col("ts").dt.convert_time_zone(PARTITIONS.timezone).dt.date()
-    sessions = set(rows.select(venue_day.unique()).collect().to_series())
+    sessions: set[date] = set()
+    # A partition may hold no rows: the newest one that does has the latest session.
+    for newest in sorted({partition["date"] for partition in held}, reverse=True):
+        rows = lake.scan(BARS, [partition for partition in held if partition["date"] == newest])
+        sessions = set(rows.select(venue_day.unique()).collect().to_series())
+        if sessions:
+            break
     return latest_session_present(sessions, SETTINGS.calendar, now=datetime.now(UTC), end=SETTINGS.dates.end)
 
 
