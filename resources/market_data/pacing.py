@@ -49,6 +49,7 @@ class TokenBucket:
     def drain(self, seconds: float) -> None:
         """Let nobody go for so long: the provider has asked for it (Retry-After)."""
         with self._lock:
+            self._at = self.clock()
             self._held = min(self._held, -seconds * self.per_second)
 
 
