@@ -597,8 +597,8 @@ def test_a_denied_access_is_told_at_once(desk: Callable[..., Desk], fault: Fault
 def test_a_slow_answer_times_out(desk: Callable[..., Desk]) -> None:
     at = desk()
     at.market.faults.add("klines", Fault("slow"), times=None)
-    with pytest.raises(ProviderTimeoutError, match=r"BTCUSDT: Binance did not answer within 0\.05 s"):
-        at.binance(timeout_seconds=0.05).bars(["BTCUSDT"], date(2024, 3, 1), date(2024, 3, 1), "1m")
+    with pytest.raises(ProviderTimeoutError, match=r"BTCUSDT: Binance did not answer within 0\.5 s"):
+        at.binance(timeout_seconds=0.5).bars(["BTCUSDT"], date(2024, 3, 1), date(2024, 3, 1), "1m")
     assert len(at.pauses) == 4
 
 
