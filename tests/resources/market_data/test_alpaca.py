@@ -377,7 +377,7 @@ def test_a_bar_that_is_over_but_not_yet_within_the_delay_is_left_out(desk: Desk)
 )
 def test_no_error_shows_the_keys(desk: Desk, fault: Fault) -> None:
     desk.market.faults.add("/bars", fault, times=None)
-    alpaca = desk.alpaca(timeout_seconds=0.05 if fault.kind == "slow" else 5.0)
+    alpaca = desk.alpaca(timeout_seconds=0.4 if fault.kind == "slow" else 5.0)
     with pytest.raises(QuantError) as raised:
         alpaca.bars(["AAPL"], FRIDAY, FRIDAY)
     shown = "".join(traceback.format_exception(raised.value)) + repr(alpaca) + repr(raised.value)
