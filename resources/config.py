@@ -112,6 +112,9 @@ class ExcludedRow(_Settings):
     reason: str = Field(min_length=3, examples=["the source holds an empty row"])
 
 
+Repair = Literal["invalid_value", "inconsistent", "unit_error", "half_built", "bad_print"]
+
+
 class CleaningSettings(_Settings):
     exclude: list[ExcludedRow] = Field(default_factory=list, examples=[[{"symbol": "BF.B", "reason": "empty row"}]])
     stale_bars: int = Field(
@@ -119,6 +122,11 @@ class CleaningSettings(_Settings):
     )
     jump_sigmas: float = Field(
         default=12.0, gt=3, description="a return this many robust sigmas away is flagged", examples=[12]
+    )
+    repair: tuple[Repair, ...] = Field(
+        default=("invalid_value", "inconsistent", "unit_error", "half_built"),
+        description="rules whose finding also changes the row; the others flag it and leave it as given",
+        examples=[["invalid_value", "inconsistent", "unit_error", "half_built", "bad_print"]],
     )
 
 
@@ -256,6 +264,10 @@ class Settings(_Settings):
             )
         if self.model.start <= self.dates.start:
             raise ValueError(f"model.start {self.model.start} must be later than dates.start {self.dates.start}")
+        if self.backtest.start is not None and self.backtest.start < self.dates.start:
+            raise ValueError(
+                f"backtest.start {self.backtest.start} must not be earlier than dates.start {self.dates.start}"
+            )
         if self.dates.end is not None:
             for field, start in (("model.start", self.model.start), ("backtest.start", self.backtest.start)):
                 if start is not None and start >= self.dates.end:
@@ -274,6 +286,23 @@ class Settings(_Settings):
         return os.environ.get("QUANT_LAKE") or str(self.home / "lake")
 
 
+class _NoKeyTwice(yaml.SafeLoader):
+    """Reads YAML, and refuses a key that stands twice in a mapping, where YAML itself lets the last one win."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        lines: dict[str, int] = {}
+        for key, _ in node.value:
+            line = key.start_mark.line + 1
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in lines:
+                    raise ValueError(
+                        f"line {line}: {key.value} stands there twice, first in line {lines[key.value]}; keep one"
+                    )
+                lines[key.value] = line
+        return node
+
+
 def load(path: Path | str | None = None) -> Settings:
     """Read a configuration file; QUANT_CONFIG, then configs/sample.yaml, where no path is given.
 
@@ -284,7 +313,7 @@ def load(path: Path | str | None = None) -> Settings:
     """
     source = Path(path or os.environ.get("QUANT_CONFIG") or DEFAULT_CONFIG).resolve()
     try:
-        raw = yaml.safe_load(source.read_text(encoding="utf-8"))
+        raw = yaml.load(source.read_text(encoding="utf-8"), _NoKeyTwice)
     except OSError as error:
         raise ConfigError(
             f"{source}: cannot be read ({error.strerror}). Set QUANT_CONFIG to a file such as configs/sample.yaml."

@@ -16,6 +16,10 @@ from resources.market_data.base import PRICES
 CONFIRM_FROM = 0.10
 """Splits and dividends that move the price by less than this are taken as given: a normal night hides them."""
 
+REGULAR_GAPS = 4
+GAP_SPREAD = 1.35
+MIN_GAP_DAYS = 20
+
 KINDS = ("split", "dividend")
 
 
@@ -75,6 +79,33 @@ def _fate() -> pl.Expr:
         .when(pl.col("bar") != pl.col("ts"))
         .then(pl.lit("action_moved"))
     )
+
+
+def overdue(adjusted: pl.DataFrame) -> pl.DataFrame:
+    """A finding where a regular payer's next dividend is not there, on the first bar after it should have been.
+
+    Regular: the last REGULAR_GAPS times between ex-dates (of dividends as applied) differ by less than GAP_SPREAD.
+    Overdue: GAP_SPREAD times the median of those gaps after the last ex-date. A company that stopped paying looks
+    the same on that day. `adjusted` as `adjust` returns it.
+    """
+    told = adjusted.filter(pl.col("given_dividend") > 0).select(
+        "symbol", "ts", "dividend", following=pl.col("ts").shift(-1).over("symbol")
+    )
+    gap = pl.col("ts").diff().over("symbol").dt.total_days()
+    paid = told.filter(pl.col("dividend") > 0).with_columns(gap=gap)
+    least, most = (getattr(pl.col("gap"), f"rolling_{end}")(REGULAR_GAPS).over("symbol") for end in ("min", "max"))
+    usual = pl.col("gap").rolling_median(REGULAR_GAPS).over("symbol")
+    due = (
+        paid.with_columns(due=pl.col("ts") + pl.duration(days=(GAP_SPREAD * usual).cast(pl.Int64)))
+        .filter((least > MIN_GAP_DAYS) & (most < GAP_SPREAD * least))
+        .select("symbol", "following", ts="due")
+        .drop_nulls("ts")
+    )
+    bars = adjusted.filter(~pl.col("missing")).select("symbol", "ts", bar="ts")
+    met = due.sort("ts").join_asof(bars.sort("ts"), on="ts", by="symbol", strategy="forward", check_sortedness=False)
+    absent = (pl.col("following") > pl.col("bar")) | pl.col("following").is_null()
+    late = met.filter(pl.col("bar").is_not_null() & absent).with_columns(ts="bar")
+    return late.select(finding("dividend_overdue", "dividend", pl.lit(None), pl.lit(0.0)))
 
 
 def adjust(rows: pl.DataFrame, effective: pl.DataFrame) -> pl.DataFrame:

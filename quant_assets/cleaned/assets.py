@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 import polars as pl
 
-from quant_assets.cleaned import CLEANED_SCHEMA, adjust, align, clean, rules
+from quant_assets.cleaned import CLEANED_SCHEMA, adjust, align, clean, prints, rows, rules, units
 from quant_assets.metadata import columns, picture, preview, show, watched
 from quant_assets.partitions import HISTORY, SETTINGS, in_partitions, since_start
 from quant_assets.plots import price_picture
@@ -29,7 +29,9 @@ _ALL_BEFORE = since_start()
         "bars": dg.AssetIn(["market_data", "bars"], partition_mapping=_ALL_BEFORE),
         "actions": dg.AssetIn(["market_data", "corporate_actions"], partition_mapping=_ALL_BEFORE),
     },
-    code_version=code_version(clean, adjust, align, rules, SETTINGS.cleaning, SETTINGS.calendar),
+    code_version=code_version(
+        *(clean, adjust, align, prints, rows, rules, units), SETTINGS.cleaning, SETTINGS.calendar
+    ),
     metadata=columns(
         CLEANED_SCHEMA,
         {

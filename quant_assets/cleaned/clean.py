@@ -6,11 +6,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from quant_assets.cleaned.adjust import adjust, place
+from quant_assets.cleaned.adjust import adjust, overdue, place
 from quant_assets.cleaned.align import align
-from quant_assets.cleaned.rules import FINDING_SCHEMA, checks, finding, suspicions
+from quant_assets.cleaned.prints import excursions, mend_prints
+from quant_assets.cleaned.rules import FINDING_SCHEMA, PRINT_SIGMAS, checks, finding, suspicions
+from quant_assets.cleaned.units import levels
 from resources.calendars import UTC_MICROS
 from resources.config import CleaningSettings
+from resources.market_data.base import PRICES
 
 CLEANED_SCHEMA = pl.Schema(
     {
@@ -63,25 +66,53 @@ def clean(
     needs symbol and calendar. A row depends on its own and earlier bars only, so that cleaning a longer history
     never changes it. Actions that the prices contradict are not applied; the findings say which.
 
-    Raises BarSchemaError, naming symbol, date and mend, on rows that are not market data.
+    Market data that cannot be (zero and negative prices, duplicates, half-built bars, wrong stamps) becomes findings,
+    one for each value or row that was changed, moved or left out; `settings.repair` names the rules whose finding
+    also changes the row. `old` is what was given, `new` what stands in the result.
+
+    Raises BarSchemaError, naming the symbol and the mend, on rows that cannot be placed: without symbol, time or
+    calendar; and on columns that are not BAR_SCHEMA.
 
     Example: `clean(provider.bars(...), provider.corporate_actions(...), provider.instruments(...)).bars.collect()`
     """
     settings = settings or CleaningSettings()
-    rows, excluded = align(bars, instruments.lazy().collect(), settings)
-    effective, misplaced = place(actions.collect(), rows)
-    judged = suspicions(adjust(rows, effective))
+    aligned, misfits, as_given = align(bars, instruments.lazy().collect(), settings)
+    effective, misplaced = place(actions.collect(), aligned)
+    rows, units = levels(aligned, effective)
+    adjusted = adjust(rows, effective)
+    judged = mend_prints(excursions(suspicions(adjusted), PRINT_SIGMAS), settings)
     found = [
         judged.filter(check.when).select(finding(check.rule, check.field, check.old, check.new))
         for check in checks(settings)
     ]
-    findings = pl.concat([FINDING_SCHEMA.to_frame(), excluded, misplaced, *found])
+    if "unit_error" not in settings.repair:
+        units = units.with_columns(new="old")
+    findings = pl.concat([FINDING_SCHEMA.to_frame(), misfits, misplaced, overdue(adjusted), units, *found])
     findings = findings.sort("symbol", "ts", "rule", "field", "old")
     flags = findings.lazy().group_by("symbol", "ts").agg(flags=pl.col("rule").unique().sort())
     cleaned = (
-        judged.lazy()
+        declined(judged, as_given, settings)
         .join(flags, on=["symbol", "ts"], how="left", maintain_order="left")
         .with_columns(pl.col("flags").fill_null([]))
         .select(CLEANED_SCHEMA.names())
     )
     return CleanResult(bars=cleaned, findings=findings)
+
+
+def declined(judged: pl.DataFrame, as_given: pl.DataFrame, settings: CleaningSettings) -> pl.LazyFrame:
+    """The rows with what the settings want left as given, put back after the rules have been judged without it."""
+    rows = judged.lazy()
+    if "unit_error" not in settings.repair:
+        rows = rows.with_columns(pl.col(prefix + name) * pl.col("unit") for prefix in ("", "adj_") for name in PRICES)
+    if as_given.is_empty():
+        return rows
+    given = as_given.lazy().with_columns(given=pl.lit(True)).unique(["symbol", "ts"])
+    joined = rows.join(given, on=["symbol", "ts"], how="left", maintain_order="left", suffix="_given")
+    factor = pl.col("split_factor") * pl.col("dividend_factor")
+    kept = pl.col("given").is_not_null()
+    raw = [(name, pl.col(f"{name}_given")) for name in (*PRICES, "volume")]
+    adjusted = [(f"adj_{name}", pl.col(f"{name}_given") * factor) for name in PRICES]
+    volume = ("adj_volume", pl.col("volume_given") / pl.col("split_factor"))
+    return joined.with_columns(
+        pl.when(kept).then(value).otherwise(name).alias(name) for name, value in [*raw, *adjusted, volume]
+    )

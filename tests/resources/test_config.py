@@ -96,6 +96,11 @@ def test_the_environment_names_file_home_and_lake(
 
 
 MISTAKES = [  # field, value, what the message says
+    (
+        "backtest",
+        {"start": "1999-12-31"},
+        r"backtest\.start 1999-12-31 must not be earlier than dates\.start 2000-03-01",
+    ),
     ("name", "My Lake", r"name: .*pattern.*for example name: sample"),
     ("name", None, "name: Field required; for example name: sample"),
     ("provider", None, r"provider: Field required; for example provider: \{name: sample\}"),
@@ -221,3 +226,23 @@ def test_a_variable_that_is_missing_is_named_with_its_field(tmp_path: Path, monk
     )
     with pytest.raises(MissingSecretError, match=r"mine.yaml: provider.path needs MY_BARS.*export MY_BARS="):
         load(file)
+
+
+TWICE = [  # text, what the message says
+    ("name: a\nuniverse: {symbols: [A]}\nname: b\n", "line 3: name stands there twice, first in line 1; keep one"),
+    ("dates:\n  start: 2000-01-03\n  start: 2001-01-03\n", "line 3: start stands there twice, first in line 2"),
+    ("provider: {name: sample, name: yahoo}\n", "line 1: name stands there twice"),
+    ("strategies:\n  - name: a\n    name: b\n", "line 3: name stands there twice"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), TWICE)
+def test_a_key_that_stands_twice_is_refused(write: Callable[[object], Path], text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=rf"mine\.yaml: .*{says}"):
+        load(write(text))
+
+
+def test_a_merged_key_may_be_set_anew(write: Callable[[object], Path]) -> None:
+    text = yaml.safe_dump({**GOOD, "dates": None}).replace("dates: null\n", "")
+    dates = "dates: {<<: &held {start: 2000-03-01, end: 2013-03-01}, end: 2012-03-01}\n"
+    assert load(write(text + dates)).dates.end == date(2012, 3, 1)

@@ -224,7 +224,8 @@ def test_a_symbol_is_filled_from_its_first_to_its_last_bar_only():
 def test_sessions_that_open_the_evening_before_have_their_own_date():
     day = sessions("CMES", date(2012, 1, 1), date(2012, 1, 31)).head(3)
     assert (day["open"].dt.date() < day["session"]).all()
-    stamped = {"symbol": pl.lit("NIGHT"), "ts": pl.Series(day["open"]), "known_at": pl.Series(day["close"])}
+    ends = pl.Series(day["close"])
+    stamped = {"symbol": pl.lit("NIGHT"), "ts": pl.Series(day["open"]), "known_at": ends, "fetched_at": ends}
     frame = cleaned(bars([7.0, 7.5, 8.0]).with_columns(**stamped)).bars.collect()
     assert frame["session"].to_list() == day["session"].to_list()
 
@@ -245,12 +246,22 @@ def test_exclusion_touches_no_other_symbol_and_no_other_day():
     assert result.findings.select("rule", "symbol", "old", "new").rows() == [("excluded", "BBB", 4.0, None)]
 
 
+_LONG_AGO = pl.lit(DAYS["open"][0]).dt.offset_by("-1y")
+_untimed = bars([1.0]).with_columns(ts=pl.lit(None, BAR_SCHEMA["ts"]))
+
 REFUSED = [
     ("unknown symbol", bars([1.0], "ZZZ"), None, "ZZZ: no calendar known"),
     ("no bars", bars([1.0]).clear(), None, "no bars to clean"),
-    ("not a session", bars([1.0]).with_columns(pl.col("ts").dt.offset_by("1h")), None, "AAA 2012-01-03: ts 15:30.*NYS"),
-    ("no price", bars([1.0, -2.0]), None, "AAA 2012-01-04.*positive"),
-    ("twice", pl.concat([bars([1.0]), bars([1.0])]), None, "AAA 2012-01-03.*more than one"),
+    ("no symbol", bars([1.0]).with_columns(symbol=pl.lit(None, pl.String)), None, "1 bars without a symbol"),
+    ("no time", pl.concat([bars([1.0]), _untimed]), None, "AAA: 1 bars without a time.*cleaning.exclude"),
+    ("no column", bars([1.0]).drop("close"), None, "column close is None; it must be Float64"),
+    ("another type", bars([1.0]).with_columns(pl.col("close").cast(pl.Int64)), None, "column close is Int64"),
+    (
+        "all of the future",
+        bars([1.0]).with_columns(fetched_at=_LONG_AGO),
+        None,
+        "every bar begins after it was fetched",
+    ),
     ("unknown action", bars([1.0]), actions((0, "rename", 1.0)), "AAA 2012-01-03.*'rename', not one of split"),
 ]
 
