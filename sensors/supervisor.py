@@ -14,6 +14,9 @@ Every tick looks at the live runs there are, by their status and the age of thei
 
 To trade a session again after it was terminated or given up, launch `live_trading` by hand: it takes the next
 attempt's number and carries on from journal and venue. Which session: quant_assets/live/sessions.py.
+
+This sensor lives in the live location's code server: killed, that has to be started again before anything here can
+look. `make ui` sees to it: quant_assets/live/revival.py.
 """
 
 from __future__ import annotations

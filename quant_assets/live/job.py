@@ -65,13 +65,12 @@ def trade(context: dg.OpExecutionContext, world: World) -> Summary:
     journal, venue = Journal(world.journal), world.venue()
     try:
         _take_over(context, journal, turn.session)
-        venue.begin(turn.session, turn.opens)
+        journal.bind(venue.account_id())
         signals = world.signals(turn.signals)
-        if signals.is_empty():
-            raise dg.Failure(
-                f"no signals of {world.settings.strategy} for {turn.signals}; materialize signals/daily",
-                allow_retries=False,
-            )
+        missing = _missing(world, turn, signals)
+        if missing is not None:
+            raise dg.Failure(missing, allow_retries=False)
+        venue.begin(turn.session, turn.opens)  # its clock never goes back: only once there is something to trade
         task = Assignment(turn.session, signals, _closes(world, turn.signals), lambda: _splits(world, turn.session))
         return Trader(task, venue, journal, world.settings, _hooks(context, world, turn, venue)).run()
     except StoppedError as stopped:
@@ -93,6 +92,25 @@ def _take_over(context: dg.OpExecutionContext, journal: Journal, session: date) 
     attempt = int(tag) if tag is not None and context.run.parent_run_id is None else journal.last_attempt(session) + 1
     journal.take_lease(session, attempt, context.run.run_id)
     context.instance.add_run_tags(context.run.run_id, {SESSION_TAG: session.isoformat(), ATTEMPT_TAG: str(attempt)})
+
+
+def _missing(world: World, turn: Turn, signals: pl.DataFrame) -> str | None:
+    """What the session cannot be traded without and how to mend it; None where all is there."""
+    if signals.is_empty():
+        name = f"signals of {world.settings.strategy} for {turn.signals}"
+        if not world.bars(turn.signals).is_empty():
+            return f"no {name}; materialize signals/daily"
+        if turn.replay:
+            mend = "Set dates.end to the last session that the data has"
+        else:
+            mend = "Materialize the session's history first, then signals/daily"
+        return f"the {name} are empty: there are no bars of that session. {mend}"
+    if turn.replay and world.bars(turn.session).is_empty():
+        return (
+            f"no bars of {turn.session}, the session to replay: the data ends before dates.end. "
+            f"Set dates.end to the last session that the data has ({turn.signals} or earlier)"
+        )
+    return None
 
 
 def _status(context: dg.OpExecutionContext) -> dg.DagsterRunStatus:

@@ -7,6 +7,7 @@
     fills        every execution, once
     seen         every venue event applied; the highest is where the next poll starts
     equity       cash and equity at each observation
+    account      the one account at the venue that all of this is about
 
 A plan is there entirely or not at all. A restarted worker therefore never plans a session twice (after a
 partial execution the differences to trade would be other ones); it carries on from what is written here.
@@ -41,12 +42,18 @@ CREATE TABLE seen (event INTEGER PRIMARY KEY, token INTEGER NOT NULL);
 CREATE TABLE equity (number INTEGER PRIMARY KEY, session TEXT NOT NULL, ts TEXT NOT NULL, cash REAL NOT NULL,
     equity REAL NOT NULL, token INTEGER NOT NULL);
 """
-TABLES = ("leases", "plans", "held", "intents", "transitions", "fills", "seen", "equity")
-_SCHEMA = _TABLES + "".join(APPEND_ONLY.format(table=table) for table in TABLES)
+TABLES = ("leases", "plans", "held", "intents", "transitions", "fills", "seen", "equity", "account")
+_ACCOUNT = "CREATE TABLE IF NOT EXISTS account (only INTEGER PRIMARY KEY CHECK (only = 1), id TEXT NOT NULL);"
+"""Apart from the rest, because journals begun before it are given it when they are opened."""
+_SCHEMA = _TABLES + _ACCOUNT + "".join(APPEND_ONLY.format(table=table) for table in TABLES)
 
 
 class LeaseLostError(QuantError):
     """A newer attempt has taken over: this one may neither write nor send any more."""
+
+
+class OtherAccountError(QuantError):
+    """The journal is about another account than the venue's: its event numbers and ids mean nothing there."""
 
 
 class JournalError(QuantError):
@@ -76,6 +83,7 @@ class Journal:
         self.path = path
         self._now = now
         self._connection = connect(path, _SCHEMA)
+        self._connection.executescript(_ACCOUNT + APPEND_ONLY.format(table="account"))
         self._token = 0
         self._session = ""
 
@@ -123,6 +131,23 @@ class Journal:
             )
 
     # ---- writing
+
+    def bind(self, account: str) -> None:
+        """Tie the journal to the venue's account, for good. Call before anything is read from the venue.
+
+        Raises OtherAccountError where it is tied to another one.
+        """
+        with transaction(self._connection) as connection:
+            self.check_lease()
+            row = connection.execute("SELECT id FROM account").fetchone()
+            if row is None:
+                connection.execute("INSERT INTO account VALUES (1, ?)", (account,))
+            elif row["id"] != account:
+                raise OtherAccountError(
+                    f"{self.path} is the journal of account {row['id']}, and the venue's account is {account}: one of "
+                    "the two was moved or replaced without the other. Nothing was sent. Bring back the one that "
+                    f"belongs, or move the whole folder {self.path.parent} away to begin anew."
+                )
 
     def record_plan(self, plan: Plan) -> None:
         """Record a session's orders, before any is sent. Orders refused by the limits end as REJECTED here."""

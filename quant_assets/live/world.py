@@ -32,6 +32,10 @@ LIVE_JOB = "live_trading"
 class Venue(Broker, Protocol):
     """A broker for one session at a time, with a clock of its own."""
 
+    def account_id(self) -> str:
+        """Which account is traded here: made when it was opened, never that of another account."""
+        ...
+
     def begin(self, session: date, opens: datetime) -> None:
         """Make `session`, which opens at `opens`, the one being traded; carries on where it stood if it already was."""
         ...

@@ -8,6 +8,7 @@ says it was told; what it then executes must be what the ledger says it executed
 from __future__ import annotations
 
 import contextlib
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, fields, replace
 from datetime import UTC, date, datetime, timedelta
@@ -69,6 +70,12 @@ class PaperBroker:
 
     # ---- the session
 
+    def account_id(self) -> str:
+        """The account's own id, made when it was opened."""
+        account = self._ledger.identity()
+        assert account is not None, "given in _open_account"
+        return account
+
     def begin(self, session: date, opens: datetime) -> None:
         """Make `session`, which opens at `opens` (UTC), the one being traded; carries on where it stood.
 
@@ -83,7 +90,7 @@ class PaperBroker:
             if last is not None and last["session"] > session.isoformat():
                 raise PaperVenueError(
                     f"{session}: the paper account has already traded {last['session']}; time does not go back. "
-                    f"Move {self._ledger.path} away to open a new account."
+                    f"{self._anew()}."
                 )
             if last is not None and not last["closed"]:
                 self._expire(NO_BAR)
@@ -206,6 +213,8 @@ class PaperBroker:
         terms = self._terms.model_dump_json()
         with self._changing():
             held = self._ledger.terms()
+            if self._ledger.identity() is None:
+                self._ledger.identify(uuid.uuid4().hex)
             if held is None:
                 self._ledger.open_account(terms, self._terms.cash)
                 return
@@ -214,8 +223,13 @@ class PaperBroker:
             changed = {name: (getattr(old, name), value) for name, value in self._terms if getattr(old, name) != value}
             raise PaperVenueError(
                 f"the paper account in {self._ledger.path} was opened with other terms (then, now): {changed}. "
-                "Set them back, or move the file away to open a new account."
+                f"Set them back. {self._anew()}."
             )
+
+    def _anew(self) -> str:
+        """What every refusal ends with: the account alone must not go, or its journal meets a stranger's events."""
+        folder = self._ledger.path.parent
+        return f"To begin a new account, move the whole folder {folder} away, the order journal with it"
 
     @contextlib.contextmanager
     def _changing(self) -> Iterator[None]:
@@ -266,7 +280,7 @@ class PaperBroker:
             if executed != self._ledger.executions():
                 raise PaperVenueError(
                     f"{self._ledger.path}: replayed, the account's orders would not execute as they did. "
-                    "The exchange's rules have changed since; move the file away to open a new account."
+                    f"The exchange's rules have changed since. {self._anew()}."
                 )
             self._exchange = exchange
         return self._exchange

@@ -1,6 +1,7 @@
 """The paper venue's books, in one SQLite file that outlives whoever trades there.
 
 account     the terms the account was opened with, and its cash
+identity    the account's id, so that nobody takes another account for it
 calls       everything the exchange was told, in order: telling it again restores it
 sessions    how far each session has got (step: null before the open, STEPS at the close)
 orders      every order by its client id, as it stands
@@ -40,6 +41,10 @@ CREATE TABLE events (number INTEGER PRIMARY KEY, order_id TEXT, execution_id TEX
 """ + "".join(APPEND_ONLY.format(table=table) for table in ("calls", "executions", "events"))
 
 
+_IDENTITY = "CREATE TABLE IF NOT EXISTS identity (only INTEGER PRIMARY KEY CHECK (only = 1), account TEXT NOT NULL);"
+"""Apart from the rest, because accounts opened before it are given it when they are opened again."""
+
+
 class PaperVenueError(QuantError):
     """The paper venue's books do not allow what is asked."""
 
@@ -50,6 +55,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.connection = connect(path, _SCHEMA)
+        self.connection.executescript(_IDENTITY)
 
     # ---- account and sessions
 
@@ -59,6 +65,13 @@ class Ledger:
 
     def open_account(self, terms: str, cash: float) -> None:
         self.connection.execute("INSERT INTO account VALUES (1, ?, ?)", (terms, cash))
+
+    def identity(self) -> str | None:
+        row = self.connection.execute("SELECT account FROM identity").fetchone()
+        return row["account"] if row else None
+
+    def identify(self, account: str) -> None:
+        self.connection.execute("INSERT INTO identity VALUES (1, ?)", (account,))
 
     def cash(self) -> float:
         return float(self.connection.execute("SELECT cash FROM account").fetchone()["cash"])

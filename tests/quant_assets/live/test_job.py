@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -34,6 +35,8 @@ class Site:
         self.written: dict[str, pl.DataFrame] = {}
         self.on_write: Callable[[str], None] = lambda name: None
         self.signals = signals(FRIDAY, WEIGHTS)
+        self.turn = Turn(FRIDAY, MONDAY, opens(MONDAY), None)
+        self.bars: Callable[[date], pl.DataFrame] = bars
         self.replay_seconds = 0.3
 
     def write(self, asset: Sequence[str], session: date, frame: pl.DataFrame) -> None:
@@ -46,15 +49,27 @@ class Site:
         return World(
             settings=SETTINGS,
             journal=self.folder / "journal.sqlite",
-            turn=lambda now: Turn(FRIDAY, MONDAY, opens(MONDAY), None),
+            turn=lambda now: self.turn,
             has_signals=lambda instance, session: True,
             signals=lambda session: self.signals if session == FRIDAY else pl.DataFrame(),
-            bars=bars,
+            bars=self.bars,
             venue=lambda: PaperBroker(
-                self.folder / "paper.sqlite", Feed(bars, self.replay_seconds), terms, replay=True
+                self.folder / "paper.sqlite", Feed(self.bars, self.replay_seconds), terms, replay=True
             ),
             write=self.write,
         )
+
+    def failure(self, tags: dict[str, str] | None = None) -> str:
+        """The error with which a run ends, and how."""
+        result = self.run(tags)
+        assert self.status(result) is dg.DagsterRunStatus.FAILURE
+        (failure,) = [event for event in result.all_events if event.is_step_failure]
+        return str(failure.step_failure_data.error_display_string)
+
+    def sessions(self) -> list[str]:
+        """The sessions that the venue's clock has reached."""
+        with sqlite3.connect(self.folder / "paper.sqlite") as connection:
+            return [row[0] for row in connection.execute("SELECT session FROM sessions ORDER BY session")]
 
     def run(self, tags: dict[str, str] | None = None) -> dg.ExecuteInProcessResult:
         job = live_job(self.world())
@@ -119,9 +134,51 @@ def test_a_run_for_a_session_whose_turn_is_over_fails(site: Site) -> None:
 
 def test_no_signals_is_a_failure_that_names_them(site: Site) -> None:
     site.signals = pl.DataFrame()
-    result = site.run()
-    (failure,) = [event for event in result.all_events if event.is_step_failure]
-    assert "no signals of test for 2013-02-22" in str(failure.step_failure_data.error_display_string)
+    assert "no signals of test for 2013-02-22; materialize signals/daily" in site.failure()
+    assert site.sessions() == [], "the venue's clock is not moved"
+
+
+ENDLESS = Turn(FRIDAY, MONDAY, datetime(2099, 2, 25, 14, tzinfo=UTC), datetime(2099, 2, 26, tzinfo=UTC))
+
+
+@pytest.mark.parametrize(
+    ("turn", "mend"),
+    [
+        (Turn(FRIDAY, MONDAY, opens(MONDAY), None), "Set dates.end to the last session that the data has"),
+        (ENDLESS, "Materialize the session's history first, then signals/daily"),
+    ],
+    ids=["replay", "growing history"],
+)
+def test_signals_without_data_say_so_and_leave_the_venue_where_it_was(site: Site, turn: Turn, mend: str) -> None:
+    site.turn, site.signals, site.bars = turn, pl.DataFrame(), lambda session: pl.DataFrame()
+    said = site.failure()
+    assert "the signals of test for 2013-02-22 are empty: there are no bars of that session" in said
+    assert mend in said
+    assert site.sessions() == []
+    site.turn, site.signals, site.bars = Turn(FRIDAY, MONDAY, opens(MONDAY), None), signals(FRIDAY, WEIGHTS), bars
+    assert site.run(TAGS | {ATTEMPT_TAG: "2"}).success, "nothing stands in the way of trading once it is mended"
+
+
+def test_a_replay_without_bars_fails_at_once_and_says_how_to_mend_it(site: Site) -> None:
+    """Its bars cannot come any more: waiting for them would be waiting for ever."""
+    site.bars = lambda session: bars(session) if session == FRIDAY else pl.DataFrame()
+    said = site.failure()
+    assert "no bars of 2013-02-25, the session to replay: the data ends before dates.end" in said
+    assert "Set dates.end to the last session that the data has (2013-02-22 or earlier)" in said
+    assert site.sessions() == []
+
+
+def test_a_journal_of_another_account_stops_trading_before_anything_is_sent(site: Site) -> None:
+    assert site.run().success
+    (site.folder / "paper.sqlite").rename(site.folder / "paper.old")
+    said = site.failure(TAGS | {ATTEMPT_TAG: "2"})
+    assert "OtherAccountError" in said
+    assert f"move the whole folder {site.folder} away" in said
+    assert site.sessions() == []
+    with sqlite3.connect(site.folder / "paper.sqlite") as connection:
+        assert connection.execute("SELECT count(*) FROM orders").fetchone() == (0,)
+    (site.folder / "paper.old").rename(site.folder / "paper.sqlite")
+    assert site.run(TAGS | {ATTEMPT_TAG: "3"}).success, "the account that belongs is taken again"
 
 
 def test_a_terminated_run_ends_canceled_with_its_records_whole(site: Site) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from quant_assets.live.journal import TABLES, Journal, JournalError, LeaseLostError
+from quant_assets.live.journal import TABLES, Journal, JournalError, LeaseLostError, OtherAccountError
 from resources.brokers.base import Account, OrderState, OrderStateError, OrderStatus
 from tests.quant_assets.live import journal_writer as writer
 
@@ -135,11 +135,10 @@ def test_nothing_is_ever_changed_or_deleted(journal: Journal, table: str) -> Non
     journal.record_plan(plan)
     journal.apply(writer.events(1, [plan.orders[0]]))
     journal.record_equity(Account(NOW, 1.0, 1.0))
+    journal.bind("ours")
+    change = {"held": "quantity=0", "account": "id='theirs'"}.get(table, "token=0")
     with sqlite3.connect(journal.path) as connection:
-        for statement in (
-            f"DELETE FROM {table}",
-            f"UPDATE {table} SET token=0" if table != "held" else "UPDATE held SET quantity=0",
-        ):
+        for statement in (f"DELETE FROM {table}", f"UPDATE {table} SET {change}"):
             with pytest.raises(sqlite3.IntegrityError, match=f"{table} is append-only"):
                 connection.execute(statement)
 
@@ -180,6 +179,31 @@ def test_an_earlier_attempt_cannot_take_over(journal: Journal) -> None:
 def test_writing_needs_a_lease(tmp_path: Path) -> None:
     with pytest.raises(LeaseLostError, match="no lease taken"):
         Journal(tmp_path / "journal.sqlite").record_plan(writer.plan(SESSION))
+
+
+def test_a_journal_belongs_to_one_account(journal: Journal) -> None:
+    journal.bind("ours")
+    journal.bind("ours")
+    with pytest.raises(
+        OtherAccountError, match=rf"account ours, .* is theirs.* whole folder {journal.path.parent} away"
+    ):
+        journal.bind("theirs")
+
+
+def test_only_the_holder_of_the_lease_may_bind(journal: Journal) -> None:
+    with pytest.raises(LeaseLostError):
+        Journal(journal.path).bind("theirs")
+
+
+def test_a_journal_begun_before_accounts_had_ids_takes_the_one_it_meets(journal: Journal) -> None:
+    journal.close()
+    with sqlite3.connect(journal.path) as connection:
+        connection.execute("DROP TABLE account")
+    older = Journal(journal.path)
+    older.take_lease(SESSION, 2, "run-2")
+    older.bind("ours")
+    with pytest.raises(sqlite3.IntegrityError, match="account is append-only"):
+        older._connection.execute("DELETE FROM account")
 
 
 # ---- crashes

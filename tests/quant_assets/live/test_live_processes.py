@@ -1,10 +1,12 @@
-"""The real thing: Dagster's daemon, code server and run workers, and a worker killed between two orders."""
+"""The real thing: Dagster's daemon, code server and run workers, and what is killed between two orders."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -37,8 +39,8 @@ def until(what: str, found: Callable[[], object], seconds: float) -> None:
 
 
 @pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder with a Dagster instance configured as the project's, and the daemon running on it."""
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a Dagster instance configured as the project's."""
     home = tmp_path / "dagster"
     home.mkdir()
     (tmp_path / "workers").mkdir()
@@ -51,23 +53,46 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(name, value)
     with dg.DagsterInstance.from_config(str(home)) as instance:
         instance.event_log_storage.set_concurrency_slots("broker", 1)
-    daemon = [
-        str(Path(sys.executable).with_name("dagster-daemon")),
-        "run",
-        "-f",
-        str(HERE / "live_site.py"),
-        "-d",
-        str(HERE),
-    ]
-    with (tmp_path / "daemon.log").open("w") as log:
-        process = subprocess.Popen(daemon, cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT)
-    yield tmp_path
-    process.send_signal(signal.SIGINT)
+    return tmp_path
+
+
+@contextlib.contextmanager
+def serving(place: Path, command: list[str]) -> Iterator[None]:
+    """The command running on the place's live site; its output in server.log."""
+    target = ["-f", str(HERE / "live_site.py"), "-d", str(HERE)]
+    with (place / "server.log").open("w") as log:
+        process = subprocess.Popen([*command, *target], cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT)
     try:
-        process.wait(30)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+@pytest.fixture
+def site(place: Path) -> Iterator[Path]:
+    """The place, with the daemon running on it."""
+    with serving(place, [str(Path(sys.executable).with_name("dagster-daemon")), "run"]):
+        yield place
+
+
+@pytest.fixture
+def watched(place: Path) -> Iterator[Path]:
+    """The place, with Dagster's UI and all its processes running on it as `make ui` starts them."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    code = (
+        "import os, sys; from quant_assets.live import revival\n"
+        f"revival.watch('http://127.0.0.1:{port}'); os.execv(sys.argv[1], sys.argv[1:])"
+    )
+    dagster = str(Path(sys.executable).with_name("dagster"))
+    with serving(place, [sys.executable, "-c", code, dagster, "dev", "-h", "127.0.0.1", "-p", port]):
+        yield place
 
 
 def rows(path: Path, query: str) -> list[tuple[object, ...]]:
@@ -80,10 +105,33 @@ def rows(path: Path, query: str) -> list[tuple[object, ...]]:
 
 @pytest.mark.slow
 def test_a_worker_killed_between_two_orders_is_replaced_once_and_nothing_is_doubled_or_lost(site: Path) -> None:
-    ledger = site / "paper.sqlite"
-    until("the first orders", lambda: len(rows(ledger, "SELECT id FROM orders WHERE 1")) >= 3, 120)
+    os.kill(trading(site), signal.SIGKILL)
+    assert_replaced(site)
+
+
+@pytest.mark.slow
+def test_a_worker_killed_together_with_its_code_server_is_replaced_too(watched: Path) -> None:
+    """The supervisor lives in that very server: first the server is started again, then the supervisor looks."""
+    worker = trading(watched)
+    server = int(subprocess.run(["ps", "-o", "ppid=", "-p", str(worker)], capture_output=True, check=True).stdout)
+    command = subprocess.run(["ps", "-o", "args=", "-p", str(server)], capture_output=True, text=True, check=True)
+    assert "dagster api grpc" in command.stdout
+    for process in (server, worker):
+        os.kill(process, signal.SIGKILL)
+    assert_replaced(watched)
+    assert "its code server is gone; starting it again" in (watched / "server.log").read_text()
+
+
+def trading(site: Path) -> int:
+    """The process id of a worker that has sent some of its orders, and not all."""
+    until("the first orders", lambda: len(rows(site / "paper.sqlite", "SELECT id FROM orders WHERE 1")) >= 3, 120)
     (worker,) = [int(path.name) for path in (site / "workers").iterdir()]
-    os.kill(worker, signal.SIGKILL)
+    return worker
+
+
+def assert_replaced(site: Path) -> None:
+    """The worker just killed is replaced by one other, and no order or fill is doubled or lost."""
+    ledger = site / "paper.sqlite"
     placed = rows(ledger, "SELECT id FROM orders")
     assert 3 <= len(placed) < ORDERS, "killed with orders still to be sent"
     killed = time.monotonic()

@@ -324,15 +324,37 @@ def test_a_session_that_never_got_its_bar_ends_with_the_next(place: Place) -> No
 def test_time_does_not_go_back(place: Place) -> None:
     broker = place.open()
     place.trade(broker, MONDAY + timedelta(days=1), [])
-    with pytest.raises(PaperVenueError, match="2013-02-25: the paper account has already traded 2013-02-26"):
+    with pytest.raises(PaperVenueError, match="2013-02-25: the paper account has already traded 2013-02-26") as error:
         broker.begin(MONDAY, opens(MONDAY))
+    assert f"move the whole folder {place.path.parent} away, the order journal with it" in str(error.value)
 
 
 def test_an_account_keeps_its_terms(place: Place) -> None:
     place.open().close()
     place.open(TERMS.model_copy(update={"start": MONDAY})).close()
-    with pytest.raises(PaperVenueError, match=r"opened with other terms .*'slippage_bps': \(2.0, 3.0\)"):
+    with pytest.raises(PaperVenueError, match=r"other terms .*'slippage_bps': \(2.0, 3.0\).* move the whole folder"):
         place.open(TERMS.model_copy(update={"slippage_bps": 3.0}))
+
+
+def test_an_account_keeps_its_id_and_a_new_one_has_another(place: Place) -> None:
+    first = place.open()
+    assert place.open().account_id() == first.account_id()
+    first.close()
+    place.path.rename(place.path.with_name("away"))
+    assert place.open().account_id() != first_id(place.path.with_name("away"))
+
+
+def first_id(path: Path) -> str:
+    with sqlite3.connect(path) as connection:
+        return str(connection.execute("SELECT account FROM identity").fetchone()[0])
+
+
+def test_an_account_opened_before_accounts_had_ids_is_given_one(place: Place) -> None:
+    place.open().close()
+    with sqlite3.connect(place.path) as connection:
+        connection.execute("DROP TABLE identity")
+    given = place.open().account_id()
+    assert given == place.open().account_id() != ""
 
 
 def test_changed_rules_are_noticed(place: Place) -> None:
@@ -344,7 +366,7 @@ def test_changed_rules_are_noticed(place: Place) -> None:
         connection.execute("UPDATE executions SET price = price + 0.01 WHERE symbol='AAA'")
     reopened = place.open()
     reopened.begin(MONDAY + timedelta(days=1), opens(MONDAY + timedelta(days=1)))
-    with pytest.raises(PaperVenueError, match="would not execute as they did"):
+    with pytest.raises(PaperVenueError, match=r"would not execute as they did.* move the whole folder"):
         reopened.submit(order("two", "AAA", 1))
 
 
