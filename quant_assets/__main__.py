@@ -16,9 +16,13 @@ def main() -> None:
     options = parser.parse_args()
     try:
         if options.command == "demo":
-            from quant_assets.demo import main as demo
+            from resources.config import load
+            from resources.instance import at_work
 
-            demo()
+            with at_work(load(), "make demo"):  # asked before the imports, which take seconds
+                from quant_assets.demo import main as demo
+
+                demo()
             return
         from quant_assets import ui
 

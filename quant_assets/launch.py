@@ -5,8 +5,9 @@
     launch.history("2010", "2012", ["AAPL", "IBM"])
     launch.everything()
 
-Each call returns when its run has ended and raises LaunchError, naming the run and the step, where it failed. The
-runs stand in the same instance as those of the UI. Programs on other machines use dagster-graphql (docs/programs.md).
+Each call returns when its run has ended and raises LaunchError, naming the run and the step, where it failed; or,
+before a run is made, naming the argument where it asks for what there is not. The runs stand in the same instance as
+those of the UI. Programs on other machines use dagster-graphql (docs/programs.md).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from quant_assets.partitions import CUTOFFS, HISTORY, PARTITIONS, REPORTS, SESSI
 from resources.calendars import last_closed_session
 from resources.calendars import sessions as sessions_between
 from resources.errors import QuantError
+from resources.instance import at_work
 from resources.instance import instance as open_instance
 from resources.lake_io import partition_of
 from resources.market_data import Files, create, universe
@@ -33,39 +35,60 @@ RANGE_START, RANGE_END = "dagster/asset_partition_range_start", "dagster/asset_p
 
 
 class LaunchError(QuantError):
-    """A run did not succeed."""
+    """A run did not succeed, or was not started because an argument names what there is not."""
 
 
 def partition(assets: str | Sequence[str], key: str | dict[str, str] | None = None) -> dg.ExecuteInProcessResult:
     """Materialize one partition of one or more assets that are partitioned alike; `key` None for those without."""
     with open_instance(SETTINGS) as instance:
-        return _run(instance, assets, key=dg.MultiPartitionKey(key) if isinstance(key, dict) else key)
+        keys, cut = _chosen(assets)
+        _check_key(instance, keys, cut, key)
+        return _run(instance, keys, key=dg.MultiPartitionKey(key) if isinstance(key, dict) else key)
 
 
 def sessions(assets: str | Sequence[str], first: str, last: str) -> dg.ExecuteInProcessResult:
     """Materialize a range of date partitions (sessions or training cut-offs), both ends included, as one run."""
     with open_instance(SETTINGS) as instance:
-        return _run(instance, assets, tags={RANGE_START: first, RANGE_END: last})
+        keys, cut = _chosen(assets)
+        if cut is None:
+            raise LaunchError(
+                f"assets: {_named(keys)} has no partitions; for example launch.partition('{_named(keys)}')"
+            )
+        if isinstance(cut, dg.MultiPartitionsDefinition):
+            other = "launch.history" if cut == HISTORY else "launch.partition"
+            raise LaunchError(f"assets: {_named(keys)} is partitioned by {_dimensions(cut)}; use {other}")
+        _check_range(_named(keys), cut.get_partition_keys(dynamic_partitions_store=instance), first, last)
+        return _run(instance, keys, tags={RANGE_START: first, RANGE_END: last})
 
 
 def history(
-    first: str, last: str, symbols: Sequence[str], assets: str | Sequence[str] | None = None
+    first: str, last: str, symbols: str | Sequence[str], assets: str | Sequence[str] | None = None
 ) -> dg.ExecuteInProcessResult:
     """Materialize date keys `first` to `last` of these symbols as one run: market data to features by default.
 
     The symbols must stand next to one another in the universe; a range has no gaps.
     """
     with open_instance(SETTINGS) as instance:
+        keys, cut = _chosen(jobs.HISTORY_TIER if assets is None else assets)
+        if cut != HISTORY:
+            raise LaunchError(
+                f"assets: {_named(keys)} is not partitioned by {_dimensions(HISTORY)}; use launch.sessions or "
+                "launch.partition"
+            )
+        _check_range("the history", HISTORY.get_partitions_def_for_dimension("date").get_partition_keys(), first, last)
         register_symbols(instance)
-        order = instance.get_dynamic_partitions(SYMBOLS)
-        unknown = [symbol for symbol in symbols if symbol not in order]
+        order = list(instance.get_dynamic_partitions(SYMBOLS))
+        names = [symbols] if isinstance(symbols, str) else list(symbols)
+        if not names:
+            raise LaunchError(f"symbols: none named; there are {_some(order)}; for example ['{order[0]}']")
+        unknown = [symbol for symbol in names if symbol not in order]
         if unknown:
             raise LaunchError(f"symbols {unknown} are not in the universe; add them to universe in the configuration")
-        places = sorted(order.index(symbol) for symbol in symbols)
+        places = sorted({order.index(symbol) for symbol in names})
         if places != list(range(places[0], places[-1] + 1)):
-            raise LaunchError(f"symbols {list(symbols)} are not neighbours in the universe; launch them one by one")
+            raise LaunchError(f"symbols {names} are not neighbours in the universe; launch them one by one")
         chosen = [order[place] for place in places]
-        return _run(instance, assets or jobs.HISTORY_TIER, tags=history_range(first, last, chosen))
+        return _run(instance, keys, tags=history_range(first, last, chosen))
 
 
 def register_symbols(instance: dg.DagsterInstance) -> list[str]:
@@ -84,8 +107,10 @@ def everything(progress: Callable[[str], None] = print, refresh: bool = False) -
     A tier is left alone where all its partitions are there, made by the present code from the present inputs;
     where some are missing (a killed backfill, a new symbol), only the range that lacks them is run. `refresh`
     runs everything again.
+
+    Raises BusyError where another program does the same on this home.
     """
-    with open_instance(SETTINGS) as instance:
+    with at_work(SETTINGS, "launch.everything"), open_instance(SETTINGS) as instance:
         register_symbols(instance)
         graph = defs.resolve_asset_graph()
         for tier in tiers(instance):
@@ -107,7 +132,7 @@ def advance(
         return
     progress(f"  running {tier.name}: {todo.reason}")
     tags = {TIER_TAG: tier.name, INPUTS_TAG: todo.inputs}
-    chosen = dg.AssetSelection.assets(*todo.assets)
+    chosen = sorted(todo.assets, key=lambda found: found.to_user_string())
     if tier.one_run:
         last = _run(instance, chosen, tags=tags | _range_tags(instance, tier, todo.keys))
     else:
@@ -163,16 +188,99 @@ def _range_tags(instance: dg.DagsterInstance, tier: Tier, keys: Sequence[str]) -
 
 def _run(
     instance: dg.DagsterInstance,
-    assets: str | Sequence[str] | dg.AssetSelection,
+    assets: Sequence[dg.AssetKey],
     key: str | None = None,
     tags: dict[str, str] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    names = [assets] if isinstance(assets, str) else assets
-    selection = names if isinstance(names, dg.AssetSelection) else dg.AssetSelection.assets(*names)
+    return run_job(instance, defs.resolve_implicit_global_asset_job_def(), assets, key, tags)
+
+
+def _chosen(
+    assets: str | Sequence[str] | dg.AssetSelection,
+) -> tuple[list[dg.AssetKey], dg.PartitionsDefinition | None]:
+    """The assets asked for, in order, and how they are partitioned. Raises LaunchError where they are not as one."""
     graph = defs.resolve_asset_graph()
-    keys = sorted(selection.resolve(graph), key=lambda found: found.to_user_string())
-    job = defs.resolve_implicit_global_asset_job_def()
-    return run_job(instance, job, keys, key, tags)
+    there = {found.to_user_string(): found for found in graph.materializable_asset_keys}
+    if isinstance(assets, dg.AssetSelection):
+        names = [found.to_user_string() for found in assets.resolve(graph)]
+    else:
+        names = [assets] if isinstance(assets, str) else list(assets)
+    if not names:
+        raise LaunchError(f"assets: none named; there are {', '.join(sorted(there))}; for example 'features/panel'")
+    for name in names:
+        if name not in there:
+            raise LaunchError(
+                f"assets: no asset {name!r}; there are {', '.join(sorted(there))}; for example 'features/panel'"
+            )
+    first = next((name for name in names if graph.get(there[name]).partitions_def is not None), names[0])
+    cut = graph.get(there[first]).partitions_def
+    for name in names:
+        if graph.get(there[name]).partitions_def not in (None, cut):
+            raise LaunchError(f"assets: {first} and {name} are partitioned differently; launch them one by one")
+    return [there[name] for name in sorted(set(names))], cut
+
+
+def _check_key(
+    instance: dg.DagsterInstance,
+    assets: Sequence[dg.AssetKey],
+    cut: dg.PartitionsDefinition | None,
+    key: str | dict[str, str] | None,
+) -> None:
+    """Raise LaunchError, with what there is and an example, where the assets have no such partition."""
+    if cut is None:
+        if key is not None:
+            raise LaunchError(f"key: {_named(assets)} has no partitions; leave it out")
+        return
+    if cut == HISTORY:
+        register_symbols(instance)
+    if isinstance(cut, dg.MultiPartitionsDefinition):
+        there = {
+            dimension.name: dimension.partitions_def.get_partition_keys(dynamic_partitions_store=instance)
+            for dimension in cut.partitions_defs
+        }
+        # A key as plain text has its parts in the order of the dimensions, as Dagster writes it.
+        asked = key if isinstance(key, dict) else dict(zip(there, str(key).split("|"), strict=False))
+        found = asked.keys() == there.keys() and all(asked[name] in keys for name, keys in there.items())
+        found = found and (isinstance(key, dict) or str(key).count("|") == len(there) - 1)
+        held = "; ".join(f"{name} {_some(keys)}" for name, keys in there.items())
+        example: object = {name: keys[-1] for name, keys in there.items() if keys}
+    else:
+        one = cut.get_partition_keys(dynamic_partitions_store=instance)
+        found, held, example = key in one if isinstance(key, str) else False, _some(one), one[-1]
+    if key is None:
+        raise LaunchError(f"key: {_named(assets)} has partitions {held}; name one, for example {example!r}")
+    if not found:
+        raise LaunchError(
+            f"key: {key!r} is no partition of {_named(assets)}; there are {held}; for example {example!r}"
+        )
+
+
+def _check_range(whose: str, there: Sequence[str], first: str, last: str) -> None:
+    """Raise LaunchError where an end of the range is not `there`, or the ends stand the wrong way round."""
+    for argument, key in (("first", first), ("last", last)):
+        if key not in there:
+            raise LaunchError(
+                f"{argument}: {key!r} is no partition of {whose}; there are {_some(there)}; for example {there[-1]!r}"
+            )
+    if there.index(first) > there.index(last):
+        raise LaunchError(f"first: {first} is later than last {last}; swap them: first {last!r}, last {first!r}")
+
+
+def _named(assets: Sequence[dg.AssetKey]) -> str:
+    return ", ".join(asset.to_user_string() for asset in assets)
+
+
+def _dimensions(cut: dg.MultiPartitionsDefinition) -> str:
+    return " and ".join(dimension.name for dimension in cut.partitions_defs)
+
+
+def _some(keys: Sequence[str]) -> str:
+    """Dates from first to last, names in full where they are few."""
+    if not keys:
+        return "none"
+    if keys[0][0].isdigit() and keys[0][:4].isdigit():
+        return keys[0] if len(keys) == 1 else f"{keys[0]} to {keys[-1]}"
+    return ", ".join(keys[:10]) + (f" and {len(keys) - 10} more" if len(keys) > 10 else "")
 
 
 def run_job(

@@ -7,6 +7,7 @@ step left open can then not swallow this one's metrics, and runs of several thre
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shlex
@@ -284,12 +285,24 @@ def _client(uri: str) -> Any:
 
     # Two lines about creating tables are no news to the user of a run.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
     try:
-        return MlflowClient(tracking_uri=uri, registry_uri=uri)
-    except (MlflowException, ImportError) as error:
+        with _alone(uri):
+            return MlflowClient(tracking_uri=uri, registry_uri=uri)
+    except (MlflowException, ImportError, OSError) as error:
         raise _unusable(error) from error
+
+
+@contextmanager
+def _alone(uri: str) -> Iterator[None]:
+    """One process after the other: MLflow makes the tables of a SQLite database wrong where two do at once."""
+    if not uri.startswith("sqlite:///"):
+        yield
+        return
+    path = Path(uri.removeprefix("sqlite:///"))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.with_name(f"{path.name}.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _unusable(error: Exception) -> TrackingError:

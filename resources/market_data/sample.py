@@ -30,6 +30,7 @@ from itertools import pairwise
 
 import polars as pl
 
+from resources.config import ExcludedRow
 from resources.errors import BarSchemaError
 from resources.market_data.base import (
     INSTRUMENT_SCHEMA,
@@ -38,6 +39,7 @@ from resources.market_data.base import (
     asked,
     daily_actions,
     daily_bars,
+    exclude_rows,
     no_rows,
     utc_now,
 )
@@ -61,7 +63,7 @@ INSTRUMENTS = {  # venue, sector, listed (None: before the sample's time, and no
 
 
 class Sample(Partial):
-    """Provider of the embedded sample.
+    """Provider of the embedded sample. `exclude`: bars to leave out; corporate actions are derived from all of them.
 
     >>> from datetime import date
     >>> Sample().bars(["IBM"], date(2013, 2, 28), date(2013, 3, 1)).select("symbol", "close").collect().rows()
@@ -71,7 +73,8 @@ class Sample(Partial):
     name = "sample"
     offers = "daily bars, splits and instruments of five US shares"
 
-    def __init__(self, clock: Clock = utc_now) -> None:
+    def __init__(self, exclude: Sequence[ExcludedRow] = (), *, clock: Clock = utc_now) -> None:
+        self._exclude = tuple(exclude)
         self._clock = clock
 
     def symbols(self) -> list[str]:
@@ -82,7 +85,7 @@ class Sample(Partial):
         """Raw bars in BAR_SCHEMA. Raises UnknownSymbolError, or NoDataError if no symbol has a row in the range."""
         names = asked(self.name, symbols, SYMBOLS, timeframe)
         rows = pl.concat(_prices(name) for name in names).drop("adj_close")
-        rows = rows.filter(pl.col("session").is_between(start, end))
+        rows = exclude_rows(rows.lazy().filter(pl.col("session").is_between(start, end)), self._exclude).collect()
         if rows.is_empty():
             raise no_rows(self.name, names, start, end, "2000-03-01 to 2013-03-01 (GOOG from 2004, FB from 2012)")
         return daily_bars(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +14,7 @@ from quant_assets import launch
 from quant_assets.definitions import LAKE
 from quant_assets.launch import LaunchError
 from quant_assets.partitions import SETTINGS, SYMBOLS
+from resources.instance import BusyError, at_work
 from resources.instance import instance as open_instance
 
 pytestmark = pytest.mark.xdist_group("installation")
@@ -115,6 +118,54 @@ def test_a_failed_run_names_run_step_and_cause(instance: dg.DagsterInstance) -> 
     assert "Traceback" not in str(failure.value)
 
 
-def test_a_partition_that_does_not_exist_is_refused(instance: dg.DagsterInstance) -> None:
-    with pytest.raises(Exception, match="2011-11-24"):
-        launch.partition("features/panel", "2011-11-24")
+PANEL, BARS, NONE = "features/panel", "cleaned/bars", "market_data/instruments"
+WRONG = [  # call, what the message says
+    (
+        lambda: launch.partition("features/pannel", "2011-09-15"),
+        r"^assets: no asset 'features/pannel'; there are ",
+    ),
+    (lambda: launch.partition([], "2011-09-15"), r"^assets: none named; .*for example"),
+    (lambda: launch.partition([PANEL, BARS], "2011-09-15"), r"^assets: features/panel and cleaned/bars .*one by one"),
+    (lambda: launch.partition(PANEL), r"^key: features/panel has partitions 2010-06-01 to 2012-03-30.*for example"),
+    (lambda: launch.partition(NONE, "2011"), r"^key: market_data/instruments has no partitions; leave it out"),
+    (lambda: launch.partition(PANEL, "2011-11-24"), r"^key: '2011-11-24' .*features/panel.* 2010-06-01 to 2012-03-30"),
+    (lambda: launch.partition(PANEL, {"date": "2011"}), r"^key: .* is no partition of features/panel"),
+    (lambda: launch.partition(BARS, "2011"), r"^key: '2011' .*date 2010 to 2012.*symbol AAPL, IBM, MSFT.*for example"),
+    (lambda: launch.partition(BARS, {"date": "2011"}), r"^key: .*'2011'.* is no partition of cleaned/bars"),
+    (lambda: launch.partition(BARS, {"date": "1990", "symbol": "IBM"}), r"^key: .*1990.*date 2010 to 2012"),
+    (lambda: launch.partition(BARS, {"date": "2011", "symbol": "TSLA"}), r"^key: .*TSLA.*symbol AAPL, IBM, MSFT"),
+    (lambda: launch.sessions(PANEL, "2011-09-15", "2011-09-14"), r"^first: 2011-09-15 is later than last 2011-09-14;"),
+    (lambda: launch.sessions(PANEL, "2011-11-24", "2011-11-28"), r"^first: '2011-11-24' .*2010-06-01 to 2012-03-30"),
+    (lambda: launch.sessions(PANEL, "2011-11-23", "2031-11-28"), r"^last: '2031-11-28' is no partition"),
+    (lambda: launch.sessions(BARS, "2011", "2012"), r"^assets: cleaned/bars .*launch\.history"),
+    (lambda: launch.sessions(NONE, "2011", "2012"), r"^assets: market_data/instruments has no partitions"),
+    (lambda: launch.history("2011", "2010", ["IBM"]), r"^first: 2011 is later than last 2010; swap them"),
+    (lambda: launch.history("1990", "2010", ["IBM"]), r"^first: '1990' is no partition.*2010 to 2012"),
+    (lambda: launch.history("2010", "2013", ["IBM"]), r"^last: '2013' is no partition"),
+    (lambda: launch.history("2010", "2011", []), r"^symbols: none named; there are AAPL, IBM, MSFT.*for example"),
+    (lambda: launch.history("2010", "2011", ["IBM"], PANEL), r"^assets: features/panel .*launch\.sessions"),
+    (lambda: launch.history("2010", "2011", ["IBM"], []), r"^assets: none named"),
+]
+
+
+@pytest.mark.parametrize(("call", "says"), WRONG, ids=[says for _, says in WRONG])
+def test_what_there_is_not_is_refused_before_a_run(
+    instance: dg.DagsterInstance, call: Callable[[], object], says: str
+) -> None:
+    before = runs(instance)
+    with pytest.raises(LaunchError, match=says):
+        call()
+    assert runs(instance) == before
+
+
+def test_one_symbol_may_be_plain_text_or_stand_there_twice(instance: dg.DagsterInstance) -> None:
+    for symbols in ("IBM", ["IBM", "IBM"]):
+        result = launch.history("2011", "2011", symbols, "cleaned/bars")
+        assert [event.partition for event in result.get_asset_materialization_events()] == ["2011|IBM"]
+
+
+def test_everything_beside_another_is_refused(installation: Path) -> None:
+    with at_work(SETTINGS, "make demo"):  # as in another program: a thread holds nothing of its starter
+        with ThreadPoolExecutor(1) as other, pytest.raises(BusyError, match=rf"make demo \(process {os.getpid()}\)"):
+            other.submit(launch.everything).result()
+        launch.everything(progress=lambda line: None)  # and the holder itself may go on

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from resources.config import PROJECT, load
+from resources.errors import ConfigError
 from resources.event_log import BatchedSqliteEventLogStorage
-from resources.instance import instance, prepare
+from resources.instance import BusyError, at_work, instance, prepare
 
 
 @pytest.fixture
@@ -47,3 +51,49 @@ def test_the_instance_is_what_dagster_yaml_says(home: Path) -> None:
         assert limits is not None
         assert {"key": "quant/live", "limit": 1} in [dict(limit) for limit in limits.tag_concurrency_limits]
     assert (home / "history").is_dir() or any(home.rglob("*.db")), "its state stands in the home"
+
+
+def test_a_home_that_cannot_be_made_is_named_with_the_mend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("QUANT_HOME", str(tmp_path / "file" / "home"))
+    monkeypatch.setenv("DAGSTER_HOME", "")
+    with pytest.raises(
+        ConfigError, match=r"^QUANT_HOME: .*/file/home cannot be used \(Not a directory\)\. Set QUANT_H"
+    ):
+        prepare(load())
+    with pytest.raises(ConfigError, match=r"^QUANT_HOME: .* or unset it for .*\.quant"), at_work(load(), "a test"):
+        pass
+
+
+def test_one_program_at_a_time_is_at_work_on_a_home(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask() -> None:
+        with at_work(load(), "another"):
+            pass
+
+    with ThreadPoolExecutor(1) as other:
+        with at_work(load(), "make demo"):
+            ask()  # within itself
+            with pytest.raises(BusyError, match=rf"^make demo \(process {os.getpid()}\) is at work on .*a home\. Wait"):
+                other.submit(ask).result()
+        other.submit(ask).result()
+
+
+def test_a_killed_program_leaves_its_home_free(home: Path) -> None:
+    program = (
+        "import os; from resources.config import load; from resources.instance import at_work\n"
+        "with at_work(load(), 'a program'): os.kill(os.getpid(), 9)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], cwd=PROJECT, check=False).returncode == -9
+    with at_work(load(), "the next"):
+        assert (home.parent / "at_work.lock").read_text() == f"the next (process {os.getpid()})"
+
+
+def test_dagster_yaml_is_never_seen_half_written(home: Path) -> None:
+    prepare(load())
+    (home / "dagster.yaml").write_text("old")
+    held = (home / "dagster.yaml").open()
+    prepare(load())
+    assert held.read() == "old", "a new file takes the old one's place"
+    held.close()
+    assert (home / "dagster.yaml").read_bytes() == (PROJECT / "configs" / "dagster.yaml").read_bytes()
+    assert [path.name for path in home.iterdir()] == ["dagster.yaml"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -230,3 +231,21 @@ def test_importing_it_does_not_import_mlflow_or_lightgbm() -> None:
         "sys.exit(bool({'mlflow', 'lightgbm', 'pandas'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=False).returncode == 0
+
+
+def test_processes_that_make_the_database_at_once_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANT_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    program = (  # imports first, so that all reach the database together
+        "import sys, time, mlflow.store.tracking.sqlalchemy_store\n"
+        "from resources.config import load; from resources.tracking import Tracking\n"
+        "time.sleep(max(0, float(sys.argv[1]) - time.time())); print(Tracking.of(load()).version('none', 'champion'))"
+    )
+    command = [sys.executable, "-c", program, str(time.time() + 12)]
+    programs = [
+        subprocess.Popen(command, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    for started in programs:
+        out, errors = started.communicate(timeout=120)
+        assert (started.returncode, out.strip()) == (0, "None"), errors[-1500:]

@@ -8,6 +8,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from resources.config import PROJECT, Settings, load
@@ -44,6 +45,17 @@ def test_files_get_the_exclusions_and_the_calendar(tmp_path: Path) -> None:
     assert made.symbols() == ["A"]
 
 
+def test_the_sample_gets_the_exclusions() -> None:
+    exclude = [{"symbol": "IBM", "session": "2013-02-28", "reason": "a test"}]
+    made = create(settings(provider={"name": "sample"}, cleaning={"exclude": exclude}))
+    frame = made.bars(["IBM", "MSFT"], date(2013, 2, 28), date(2013, 3, 1)).collect()
+    assert frame.select("symbol", pl.col("ts").dt.date()).rows() == [
+        ("IBM", date(2013, 3, 1)),
+        ("MSFT", date(2013, 2, 28)),
+        ("MSFT", date(2013, 3, 1)),
+    ]
+
+
 def test_a_listed_universe_keeps_its_order() -> None:
     assert universe(settings(universe={"symbols": ["MSFT", "AAPL"]})) == ["MSFT", "AAPL"]
 
@@ -56,6 +68,17 @@ def test_a_universe_file_has_one_symbol_a_line_and_comments(tmp_path: Path) -> N
 def test_all_takes_what_the_files_hold(tmp_path: Path) -> None:
     config = settings(provider={"name": "files", "path": bars(tmp_path, "B", "A")}, universe={"symbols": "all"})
     assert universe(config) == ["A", "B"]
+
+
+def test_a_symbol_of_the_files_that_is_none_is_named_with_its_file(tmp_path: Path) -> None:
+    bars(tmp_path, "A", "a|b")
+    (tmp_path / "bars.csv").rename(tmp_path / "theirs.csv")
+    bars(tmp_path, "A", "B")
+    says = r"^provider\.path: .*/theirs\.csv: 'a\|b' is not a symbol: .*Rename it there, or list .*universe\.symbols"
+    for path in (tmp_path, tmp_path / "theirs.csv"):
+        config = settings(provider={"name": "files", "path": path}, universe={"symbols": "all"})
+        with pytest.raises(ConfigError, match=says):
+            universe(config)
 
 
 BAD_FILES = [
