@@ -54,7 +54,7 @@ unit: .venv/.installed
 	$(BIN)/pytest -n 2 --dist loadgroup
 
 bench: .venv/.installed ## run the benchmarks, each a table
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python $$file || exit 1; done
+	@for file in $$(grep -l __main__ benchmarks/*.py); do echo "== $$file"; $(BIN)/python $$file || exit 1; done
 
 clean: ## remove the data of all configurations (.quant), not the environment
 	rm -rf .quant
