@@ -8,7 +8,6 @@ A second run reuses what is fresh.
 from __future__ import annotations
 
 import time
-from datetime import date
 
 import dagster as dg
 import polars as pl
@@ -18,7 +17,6 @@ from quant_assets import launch
 from quant_assets.definitions import LAKE, defs
 from quant_assets.live.heartbeat import last_beat
 from quant_assets.partitions import SETTINGS
-from resources.calendars import last_closed_session
 from resources.instance import instance as open_instance
 from sensors.supervisor import IN_PROGRESS, SLACK_SECONDS
 
@@ -107,14 +105,9 @@ def print_checks() -> None:
         print(f"  {key.to_user_string()}: {figures[:300]}")
 
 
-def last_session() -> date:
-    """The last session that this configuration holds."""
-    return min(SETTINGS.dates.end or date.max, last_closed_session(SETTINGS.calendar, launch.utc_now()))
-
-
 def print_signals() -> None:
     """The latest session's signals. The lake may hold later ones, of a configuration that ended later."""
-    last = last_session().isoformat()
+    last = launch.last_session().isoformat()
     newest = max(
         (held for held in LAKE.partitions(("signals", "daily")) if held["date"] <= last), key=lambda held: held["date"]
     )
@@ -142,7 +135,7 @@ def print_signals() -> None:
 
 def print_reports() -> None:
     """Key figures and caveats of each configured strategy's latest report, and where its page lies."""
-    month = f"{last_session():%Y-%m}"
+    month = f"{launch.last_session():%Y-%m}"
     print(f"\nBacktests as of {month}, after costs")
     for report in ({"strategy": strategy.name, "as_of": month} for strategy in SETTINGS.strategies):
         rows = pl.read_parquet(LAKE.path(("backtests", "report"), report, "metrics.parquet"))

@@ -143,7 +143,7 @@ def advance(
 
 def tiers(instance: dg.DagsterInstance) -> list[Tier]:
     """The graph's tiers in order, with every partition key up to the last closed session."""
-    last = min(SETTINGS.dates.end or date.max, last_closed_session(SETTINGS.calendar, utc_now()))
+    last = last_session()
     closes = sessions_between(SETTINGS.calendar, last, last)["close"][0]
     # What a fetch depends on. A folder of files tells when it changes; a service on the net does not.
     fingerprint = provider.fingerprint() if isinstance(provider := create(SETTINGS), Files) else ""
@@ -305,6 +305,11 @@ def run_job(
     if not result.success:
         raise LaunchError(_failure(result))
     return result
+
+
+def last_session() -> date:
+    """The last session that this configuration holds: closed by now, and not after `dates.end`."""
+    return min(SETTINGS.dates.end or date.max, last_closed_session(SETTINGS.calendar, utc_now()))
 
 
 def utc_now() -> datetime:

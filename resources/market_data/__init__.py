@@ -25,7 +25,7 @@ def create(settings: Settings) -> Provider:
     if provider.name == "yahoo":
         return Yahoo(provider.timeout_seconds, exclude=exclude, calendar=settings.calendar)
     if provider.name == "synthetic":
-        return Synthetic(provider.seed)
+        return Synthetic(provider.seed, exclude=exclude)
     if provider.path is None:
         raise ConfigError("provider.path: provider files needs it; for example path: data/bars")
     return Files(provider.path, exclude, provider.sectors, settings.calendar)

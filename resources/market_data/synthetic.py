@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from resources.calendars import UTC_MICROS
+from resources.config import ExcludedRow
 from resources.errors import UnknownSymbolError
 from resources.market_data.base import (
     INSTRUMENT_SCHEMA,
@@ -23,6 +24,7 @@ from resources.market_data.base import (
     asked,
     daily_actions,
     daily_bars,
+    exclude_rows,
     no_rows,
     utc_now,
 )
@@ -67,7 +69,7 @@ _Moments = tuple[np.random.Generator, pl.Series, Floats]
 class Synthetic(Partial):
     """Provider of the synthetic market.
 
-    `ticks`: trades (and quotes) of a share in one session.
+    `ticks`: trades (and quotes) of a share in one session. `exclude`: daily bars to leave out.
 
     >>> from datetime import date
     >>> Synthetic(seed=7).bars(["SYN0001"], date(2020, 3, 9), date(2020, 3, 13)).collect().height
@@ -77,7 +79,10 @@ class Synthetic(Partial):
     name = "synthetic"
     offers = "bars from 1m to 1d, splits, dividends, instruments, quotes, trades and order books of SYN0001 and so on"
 
-    def __init__(self, seed: int = 7, ticks: int = 2_000, clock: Clock = utc_now) -> None:
+    def __init__(
+        self, seed: int = 7, ticks: int = 2_000, *, exclude: Sequence[ExcludedRow] = (), clock: Clock = utc_now
+    ) -> None:
+        self._exclude = tuple(exclude)
         self._seed = seed
         self._ticks = ticks
         self._clock = clock
@@ -165,7 +170,8 @@ class Synthetic(Partial):
         held, days = self._days(symbol, start, end)
         at = days["day"].to_numpy().astype(np.int64) - held.first
         values = {name: getattr(held, name)[at] for name in ("open", "high", "low", "close", "volume")}
-        return pl.DataFrame({"symbol": [symbol] * len(at), "session": days["session"], **values})
+        rows = pl.DataFrame({"symbol": [symbol] * len(at), "session": days["session"], **values})
+        return exclude_rows(rows.lazy(), self._exclude).collect()
 
     def _actions(self, symbol: str, start: date, end: date) -> pl.DataFrame:
         held, days = self._days(symbol, start, end)

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from resources.config import ExcludedRow
 from resources.errors import NoDataError, NotOfferedError, UnknownSymbolError
 from resources.market_data.base import ACTION_SCHEMA, BAR_SCHEMA, INSTRUMENT_SCHEMA
 from resources.market_data.synthetic import BOOK_SCHEMA, Synthetic
@@ -120,6 +121,12 @@ def test_a_book_is_ordered_and_does_not_cross() -> None:
 def test_what_is_still_trading_is_not_there_yet() -> None:
     during = Synthetic(7, clock=lambda: datetime(2020, 3, 31, 18, tzinfo=UTC))
     assert during.bars(["SYN0001"], FIRST, LAST).collect()["ts"].max() == datetime(2020, 3, 30, 13, 30, tzinfo=UTC)
+
+
+def test_excluded_bars_are_left_out() -> None:
+    left_out = ExcludedRow(symbol="SYN0001", session=date(2020, 3, 9), reason="a test")
+    without = Synthetic(7, exclude=[left_out], clock=lambda: NOW).bars(["SYN0001"], FIRST, LAST).collect()
+    assert_frame_equal(without, prices("SYN0001").filter(pl.col("ts").dt.date() != date(2020, 3, 9)))
 
 
 def test_instruments_say_when_a_share_was_listed() -> None:
