@@ -59,7 +59,10 @@ for first in range(0, len(symbols), 50):
     compute(cleaned).collect()
 """
 
-NAMES = ("instruments", "bars to features", "panel and labels", "models", "predictions and signals", "reports")
+NAMES = (
+    *("instruments", "bars to features", "quality page", "panel and labels"),
+    *("models", "predictions and signals", "reports"),
+)
 
 
 def measure(body: str) -> dict[str, float]:
@@ -85,7 +88,7 @@ def main() -> None:
     os.environ["QUANT_CONFIG"] = str(options.config.resolve())
     from resources.config import load
 
-    source = load().provider.path
+    source = getattr(load().provider, "path", None)
     if source is not None and not source.exists():
         print(f"skipped: {source} is not here; name a file of your own with --config")
         return

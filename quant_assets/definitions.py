@@ -14,7 +14,7 @@ from quant_assets.market_data import assets as market_data_assets
 from quant_assets.market_data import checks as market_data_checks
 from quant_assets.models import assets as models_assets
 from quant_assets.models import checks as models_checks
-from quant_assets.partitions import PARTITIONS, SETTINGS
+from quant_assets.partitions import SETTINGS
 from quant_assets.signals import assets as signals_assets
 from quant_assets.signals import checks as signals_checks
 from resources.lake import Lake
@@ -40,9 +40,10 @@ defs = dg.Definitions(
     schedules=[after_close],
     sensors=[universe_sensor, pipeline],
     resources={
-        "provider": dg.ResourceDefinition.hardcoded_resource(create(SETTINGS)),
+        # Made when a run asks for it: a missing key must not keep the graph from loading.
+        "provider": dg.ResourceDefinition(lambda _: create(SETTINGS)),
         "tracking": dg.ResourceDefinition.hardcoded_resource(Tracking.of(SETTINGS)),
-        "io_manager": LakeIOManager(LAKE, PARTITIONS.timezone),
+        "io_manager": LakeIOManager(LAKE, SETTINGS.calendar),
         "lake": dg.ResourceDefinition.hardcoded_resource(LAKE),
     },
     executor=dg.in_process_executor,

@@ -14,6 +14,7 @@ import polars as pl
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 
 from quant_assets import launch
+from quant_assets.cleaned.assets import QUALITY_PAGE
 from quant_assets.definitions import LAKE, defs
 from quant_assets.live.heartbeat import last_beat
 from quant_assets.partitions import SETTINGS
@@ -98,6 +99,7 @@ def print_checks() -> None:
         known = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     failed = {key: record for key, record in known.items() if record.status is AssetCheckExecutionRecordStatus.FAILED}
     print(f"\nChecks: {len(known) - len(failed)} passed, {len(failed)} failed")
+    print(f"  data quality, by symbol and date: {LAKE.path(('cleaned', 'quality'), None, QUALITY_PAGE)}")
     for key, record in failed.items():
         evaluation = record.evaluation
         told = {name: entry.value for name, entry in evaluation.metadata.items()} if evaluation else {}

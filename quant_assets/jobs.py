@@ -9,8 +9,10 @@ import dagster as dg
 
 INSTRUMENTS = dg.AssetSelection.assets("market_data/instruments")
 HISTORY_TIER = dg.AssetSelection.assets(
-    "market_data/bars", "market_data/corporate_actions", "cleaned/bars", "features/technical"
+    "market_data/bars", "market_data/corporate_actions", "cleaned/bars", "cleaned/findings", "features/technical"
 )
+TICK_TIER = dg.AssetSelection.assets("market_data/quotes", "market_data/trades", "cleaned/tick_bars")
+QUALITY = dg.AssetSelection.assets("cleaned/quality")
 PANEL_TIER = dg.AssetSelection.assets("features/panel", "features/labels")
 MODEL_TIER = dg.AssetSelection.assets("models/lightgbm", "models/champion")
 SIGNAL_TIER = dg.AssetSelection.assets("models/predictions", "signals/daily")
@@ -23,6 +25,10 @@ instruments = dg.define_asset_job("instruments", INSTRUMENTS, description="Refre
 history = dg.define_asset_job(
     "history", HISTORY_TIER, description="Market data to features, date x symbol, in one range run."
 )
+ticks = dg.define_asset_job(
+    "ticks", TICK_TIER, description="Quotes and trades, and bars made of trades; on demand, for a few symbols and days."
+)
+quality = dg.define_asset_job("quality", QUALITY, description="The page of coverage and findings, of all that is held.")
 panel = dg.define_asset_job("panel", PANEL_TIER, description="All symbols of a session side by side, and labels.")
 models = dg.define_asset_job("models", MODEL_TIER, description="Fit a training cut-off and name the champion.")
 signals = dg.define_asset_job("signals", SIGNAL_TIER, description="Score sessions and say what each strategy wants.")
@@ -31,4 +37,4 @@ session = dg.define_asset_job(
 )
 reports = dg.define_asset_job("reports", REPORT_TIER, description="Backtest a strategy as of a month.")
 
-ALL = [instruments, history, panel, models, signals, session, reports]
+ALL = [instruments, history, ticks, quality, panel, models, signals, session, reports]

@@ -146,7 +146,9 @@ def tiers(instance: dg.DagsterInstance) -> list[Tier]:
     last = last_session()
     closes = sessions_between(SETTINGS.calendar, last, last)["close"][0]
     # What a fetch depends on. A folder of files tells when it changes; a service on the net does not.
-    fingerprint = provider.fingerprint() if isinstance(provider := create(SETTINGS), Files) else ""
+    fingerprint = ""
+    if SETTINGS.provider.name == "files" and isinstance(provider := create(SETTINGS), Files):
+        fingerprint = provider.fingerprint()
     source = f"{SETTINGS.provider} {SETTINGS.dates} {SETTINGS.cleaning.exclude} {fingerprint}"
     sessions_held = [key for key in SESSIONS.get_partition_keys() if key <= last.isoformat()]
     cutoffs = [key for key in CUTOFFS.get_partition_keys() if key <= last.isoformat()]
@@ -164,6 +166,7 @@ def tiers(instance: dg.DagsterInstance) -> list[Tier]:
             source=source,
             newest=(PARTITIONS.date_key(last), closes.timestamp()) if SETTINGS.dates.end is None else None,
         ),
+        Tier("quality page", jobs.QUALITY, None, []),
         Tier("panel and labels", jobs.PANEL_TIER, SESSIONS, sessions_held),
         Tier("models", jobs.MODEL_TIER, CUTOFFS, cutoffs),
         Tier("predictions and signals", jobs.SIGNAL_TIER, SESSIONS, sessions_held),

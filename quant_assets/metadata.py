@@ -43,14 +43,18 @@ def columns(schema: Mapping[str, Any], descriptions: Mapping[str, str] | None = 
     }
 
 
-def show(context: dg.AssetExecutionContext, metadata: Mapping[str, Any]) -> None:
-    """Attach metadata to the last partition of the run, or to the asset where it has no partitions."""
+def show(context: dg.AssetExecutionContext, metadata: Mapping[str, Any], asset: dg.AssetKey | None = None) -> None:
+    """Attach metadata to the last partition of the run, or to the asset where it has no partitions.
+
+    `asset` names the one that is meant where a step makes several.
+    """
+    key = asset or context.asset_key
     if not context.has_partition_key and not context.has_partition_key_range:
-        context.add_asset_metadata(metadata)
+        context.add_asset_metadata(metadata, key)
         return
     normal = normalize_metadata(metadata)
     add_partition_metadata(
-        context.op_execution_context._step_execution_context, context.asset_key, {partition_keys(context)[-1]: normal}
+        context.op_execution_context._step_execution_context, key, {partition_keys(context)[-1]: normal}
     )
 
 
@@ -58,8 +62,13 @@ def watched(
     context: dg.AssetExecutionContext,
     frames: Iterable[pl.LazyFrame],
     describe: Callable[[pl.DataFrame, int], Mapping[str, Any]],
+    written: Callable[[], None] | None = None,
+    asset: dg.AssetKey | None = None,
 ) -> Frames:
-    """Frames as they are made; at the end, the last one that held rows and the row count are described."""
+    """Frames as they are made; at the end, the last one that held rows and the row count are described.
+
+    `written` is called once all are in the lake; `asset` as in `show`.
+    """
 
     def parts() -> Iterator[pl.DataFrame]:
         last, rows = None, 0
@@ -70,9 +79,9 @@ def watched(
                 last = batch
             yield batch
         if last is not None:
-            show(context, describe(last, rows))
+            show(context, describe(last, rows), asset)
 
-    return Frames(parts())
+    return Frames(parts(), written)
 
 
 def _cell(value: Any) -> str:

@@ -276,6 +276,13 @@ def session_range(context: dg.AssetExecutionContext, now: datetime) -> tuple[dat
     return first, min(last, SETTINGS.dates.end or last, last_closed_session(SETTINGS.calendar, now))
 
 
+def session_windows(context: dg.AssetExecutionContext, now: datetime) -> list[list[date]]:
+    """The sessions of each of this run's date partitions, as far as `session_range` reaches."""
+    days = sessions(SETTINGS.calendar, *session_range(context, now))["session"]
+    keyed = pl.DataFrame({"session": days, "key": days.dt.strftime(PARTITIONS.grain_format)})
+    return keyed.group_by("key", maintain_order=True).agg("session")["session"].to_list()
+
+
 def _last_day(first: date, grain: str) -> date:
     if grain == "year":
         return date(first.year, 12, 31)
@@ -288,5 +295,5 @@ SETTINGS = load()
 PARTITIONS = build(SETTINGS)
 HISTORY, SESSIONS, CUTOFFS, REPORTS = PARTITIONS.history, PARTITIONS.sessions, PARTITIONS.cutoffs, PARTITIONS.reports
 
-HISTORY_KEY = pl.concat_str(date_key(PARTITIONS.grain_format, PARTITIONS.timezone), "symbol", separator="|")
+HISTORY_KEY = pl.concat_str(date_key(PARTITIONS.grain_format, SETTINGS.calendar), "symbol", separator="|")
 """A row's history partition as Dagster writes it, for example 2012|AAPL."""

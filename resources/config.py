@@ -11,17 +11,18 @@ import re
 from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from resources.calendars import is_calendar
+from resources.config_providers import FilesSettings, ProviderSettings
 from resources.errors import ConfigError, MissingSecretError
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_CONFIG = PROJECT / "configs" / "sample.yaml"
-SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.^=-]{0,19}")
+SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.^=/-]{0,23}")
 
 
 def check_symbols(symbols: Sequence[object]) -> list[str]:
@@ -31,7 +32,9 @@ def check_symbols(symbols: Sequence[object]) -> list[str]:
         if not isinstance(symbol, str):
             raise ValueError(f'{symbol!r} is not text: YAML reads ON, NO and numbers as values; put it in quotes, "ON"')
         if not SYMBOL.fullmatch(symbol):
-            raise ValueError(f"{symbol!r} is not a symbol: capitals, digits and . - ^ = only; for example BRK.B")
+            raise ValueError(
+                f"{symbol!r} is not a symbol: capitals, digits and . - ^ = / only, 24 at most; for example BRK.B"
+            )
         if symbol in names:
             raise ValueError(f"{symbol} stands there twice; keep one")
         names[symbol] = None
@@ -40,28 +43,6 @@ def check_symbols(symbols: Sequence[object]) -> list[str]:
 
 class _Settings(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class ProviderSettings(_Settings):
-    """Where market data comes from."""
-
-    name: Literal["sample", "yahoo", "files", "synthetic"] = Field(examples=["sample"])
-    path: Path | None = Field(
-        default=None, description="files: a folder, or one file, of Parquet or CSV", examples=["data/bars"]
-    )
-    sectors: Path | None = Field(
-        default=None, description="files: CSV with Symbol and Sector", examples=["data/sectors.csv"]
-    )
-    timeout_seconds: float = Field(
-        default=30.0, gt=0, description="yahoo: how long one request may take", examples=[30]
-    )
-    seed: int = Field(default=7, ge=0, description="synthetic: which market", examples=[7])
-
-    @model_validator(mode="after")
-    def _path_goes_with_files(self) -> ProviderSettings:
-        if (self.name == "files") != (self.path is not None):
-            raise ValueError("path belongs to provider files, and files needs it; for example path: data/bars")
-        return self
 
 
 class UniverseSettings(_Settings):
@@ -223,7 +204,11 @@ class Settings(_Settings):
     universe: UniverseSettings = Field(examples=["{symbols: [AAPL, MSFT]}"])
     dates: DateSettings = Field(examples=["{start: 2000-01-03}"])
     calendar: str = Field(default="XNYS", examples=["XNYS"])
-    timeframe: Literal["1d"] = Field(default="1d", examples=["1d"])
+    timeframe: Literal["1m", "5m", "15m", "30m", "1h", "4h", "1d"] = Field(
+        default="1d",
+        description="of the bars that are fetched and cleaned; research tables have one row a session",
+        examples=["1d"],
+    )
     grain: Literal["year", "month", "day"] = Field(default="year", examples=["year"])
     benchmark: str | None = Field(
         default=None, description="symbol compared against; the equal-weighted universe by default", examples=["SPY"]
@@ -258,6 +243,10 @@ class Settings(_Settings):
     def _fits_together(self) -> Settings:
         if self.live.strategy not in [strategy.name for strategy in self.strategies]:
             raise ValueError(f"live.strategy {self.live.strategy!r} is not one of the strategies listed")
+        if self.provider.name == "sample" and self.timeframe != "1d":
+            raise ValueError(f"timeframe {self.timeframe!r}: the sample has daily bars only; for example timeframe: 1d")
+        if self.provider.name == "binance" and self.calendar != "24/7":
+            raise ValueError(f"calendar {self.calendar!r}: Binance never closes; for example calendar: 24/7")
         if self.universe.symbols == "all" and self.provider.name != "files":
             raise ValueError(
                 "universe.symbols: all works with provider files only; list the symbols, for example [AAPL, MSFT]"
@@ -328,7 +317,9 @@ def load(path: Path | str | None = None) -> Settings:
         raise ConfigError(_explain(source, error)) from error
     return settings.model_copy(
         update={
-            "provider": _absolute(settings.provider, "path", "sectors"),
+            "provider": _absolute(settings.provider, "path", "sectors", "instruments", "actions", "quotes", "trades")
+            if isinstance(settings.provider, FilesSettings)
+            else settings.provider,
             "universe": _absolute(settings.universe, "file"),
         }
     )
@@ -362,10 +353,12 @@ def _absolute(part: Any, *names: str) -> Any:
 def _explain(source: Path, error: ValidationError) -> str:
     lines = []
     for fault in error.errors():
-        path = [str(part) for part in fault["loc"] if not str(part).startswith(("list[", "literal["))]
-        model, example = _look_up(fault["loc"])
+        model, example, path = _look_up(fault["loc"])
         message = fault["msg"].removeprefix("Value error, ")
-        if fault["type"] == "extra_forbidden":
+        if fault["type"] in ("union_tag_invalid", "union_tag_not_found"):
+            path = [*path, "name"]
+            message = f"Input should be {_providers()}; for example name: sample"
+        elif fault["type"] == "extra_forbidden":
             message = f"no such field here; there are {', '.join(model.model_fields)}"
         elif example is not None and "for example" not in message:
             message += f"; for example {path[-1]}: {example}"
@@ -373,20 +366,39 @@ def _explain(source: Path, error: ValidationError) -> str:
     return f"{source.name}: " + " | ".join(lines)
 
 
-def _look_up(location: tuple[int | str, ...]) -> tuple[type[BaseModel], Any]:
-    """The innermost model around the field at `location`, and the field's example, from the models' definitions."""
+def _look_up(location: tuple[int | str, ...]) -> tuple[type[BaseModel], Any, list[str]]:
+    """The innermost model around the field at `location`, the field's example, and its path as the file has it."""
     inside: type[BaseModel] = Settings
-    example = None
+    example, path = None, []
+    several: list[type[BaseModel]] = []
     for part in location:
+        # Inside a choice of models pydantic names the one that was chosen: that is no field of the file.
+        chosen = [model for model in several if _tag(model) == part]
+        several = []
+        if chosen:
+            inside = chosen[0]
+            continue
+        if not str(part).startswith(("list[", "literal[")):
+            path.append(str(part))
         field = inside.model_fields.get(str(part))
         if field is None:
             continue
         example = field.examples[0] if field.examples else None
-        inside = next(iter(_models(field.annotation)), inside)
-    return inside, example
+        several = _models(field.annotation)
+        inside = next(iter(several), inside)
+    return inside, example, path
+
+
+def _providers() -> str:
+    return ", ".join(repr(_tag(model)) for model in _models(Settings.model_fields["provider"].annotation))
+
+
+def _tag(model: type[BaseModel]) -> str | None:
+    field = model.model_fields.get("name")
+    return next(iter(get_args(field.annotation)), None) if field else None
 
 
 def _models(annotation: Any) -> list[type[BaseModel]]:
     if isinstance(annotation, type):
         return [annotation] if issubclass(annotation, BaseModel) else []
-    return [found for inner in getattr(annotation, "__args__", ()) for found in _models(inner)]
+    return [found for inner in get_args(annotation) for found in _models(inner)]

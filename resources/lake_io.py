@@ -7,7 +7,7 @@ It returns a frame, `Frames`, or a `Bundle` (a frame with further files beside i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ import dagster as dg
 import polars as pl
 from dagster._core.execution.context.metadata_logging import AssetMetadataHandle, OutputMetadataAccumulator
 
+from resources.calendars import session_date
 from resources.errors import LakeError
 from resources.event_log import DATA_VERSION_METADATA
 from resources.lake import Lake, Staging, Written
@@ -39,10 +40,12 @@ class Bundle:
 class Frames:
     """Frames made one after the other as they are written; each holds whole partitions.
 
-    A class of its own, because Dagster would take a bare generator for a stream of events.
+    `written` is called when all of them can be read. A class of its own, because Dagster would take a bare generator
+    for a stream of events.
     """
 
     parts: Iterable[pl.DataFrame | pl.LazyFrame]
+    written: Callable[[], None] | None = None
 
     def __iter__(self) -> Iterator[pl.DataFrame | pl.LazyFrame]:
         return iter(self.parts)
@@ -92,12 +95,12 @@ def _set(keys: Sequence[str] | None) -> set[str] | None:
 class LakeIOManager(dg.IOManager):
     """Stores asset partitions in the lake and loads them by the partitions that Dagster maps.
 
-    `timezone` places a timestamp in a date partition: the venue's own day.
+    `calendar` places a timestamp in a date partition: the session that it belongs to by the venue's clock.
     """
 
-    def __init__(self, lake: Lake, timezone: str) -> None:
+    def __init__(self, lake: Lake, calendar: str) -> None:
         self.lake = lake
-        self._timezone = timezone
+        self._calendar = calendar
 
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame | Table:
         asset = context.asset_key.path
@@ -142,6 +145,8 @@ class LakeIOManager(dg.IOManager):
                 written = staging.write([({}, _collect(obj))])
             else:
                 written = self._stage_partitions(context, staging, obj)
+        if isinstance(obj, Frames) and obj.written is not None:
+            obj.written()
         self._report(context, written)
 
     def _stage_bundle(self, context: dg.OutputContext, staging: Staging, bundle: Bundle) -> list[Written]:
@@ -199,7 +204,7 @@ class LakeIOManager(dg.IOManager):
             else {"date": definition}
         )
         return {
-            name: date_key(part.fmt, self._timezone, column)
+            name: date_key(part.fmt, self._calendar, column)
             if isinstance(part, dg.TimeWindowPartitionsDefinition)
             else pl.col(name)
             for name, part in dimensions.items()
@@ -260,11 +265,11 @@ def add_partition_metadata(
     step_context._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata={**held, **merged})
 
 
-def date_key(fmt: str, timezone: str, column: str | None = None) -> pl.Expr:
+def date_key(fmt: str, calendar: str, column: str | None = None) -> pl.Expr:
     """The date partition of a row: its `session` (or the named Date column) in the grain's format."""
     if column is not None:
         return pl.col(column).dt.strftime(fmt)
-    return pl.coalesce(pl.col("^session$"), pl.col("^ts$").dt.convert_time_zone(timezone).dt.date()).dt.strftime(fmt)
+    return pl.coalesce(pl.col("^session$"), session_date(pl.col("^ts$"), calendar)).dt.strftime(fmt)
 
 
 def partition_of(definition: dg.PartitionsDefinition | None, key: str) -> dict[str, str]:

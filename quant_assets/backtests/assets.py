@@ -11,6 +11,7 @@ from quant_assets.backtests import engine, honesty, inputs, metrics, report, tab
 from quant_assets.backtests.engine import BacktestResult
 from quant_assets.backtests.honesty import Provenance, caveats, verdict
 from quant_assets.backtests.tables import EQUITY_SCHEMA
+from quant_assets.cleaned.sessions import session_bars
 from quant_assets.metadata import columns, picture, show
 from quant_assets.partitions import REPORTS, SETTINGS
 from quant_assets.strategies import orders
@@ -42,7 +43,8 @@ def _traded(bars: Table, panel: Table, first: date, last: date) -> pl.DataFrame:
     """Cleaned bars of the panel's symbols: one that left the universe stays in the lake, and out of every result."""
     held = [key for key in panel.dates if first.isoformat() <= key <= last.isoformat()]
     members = panel.scan(dates=held).select("symbol").unique()
-    rows = bars.scan().filter(pl.col("session").is_between(first, last))
+    within = bars.scan().filter(pl.col("session").is_between(first, last))
+    rows = session_bars(within, SETTINGS.timeframe)
     return rows.join(members, on="symbol", how="semi", maintain_order="left").collect()
 
 

@@ -116,6 +116,10 @@ def adjust(rows: pl.DataFrame, effective: pl.DataFrame) -> pl.DataFrame:
     The dividend factor's step is 1 / (1 - D / P), with P the previous close restated for a split of the same
     session: the ratio between total and price return of a holder who reinvests at the ex-dividend price.
     Source: CRSP, "Data Definitions: factor to adjust price", applied forward instead of backward.
+
+    Reinvesting at the ex-date's close instead, a return of (C + D) / P, is not offered: that factor is known at the
+    close only, and would put it into the adjusted open, high and low of the same bar. The two differ by D / P times
+    the ex-date's return (benchmarks/data_quality.py shows both beside a vendor who reinvests at the close).
     """
     same = pl.col("symbol") == pl.col("symbol").shift()
     joined = rows.join(effective, on=["symbol", "ts"], how="left", maintain_order="left").with_columns(

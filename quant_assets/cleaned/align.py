@@ -1,4 +1,4 @@
-"""One row for every session of a symbol's calendar, between its first bar and its last."""
+"""One row for every session of a symbol's calendar, between its first bar and its last; intraday: `slots`."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def align(
     Raises BarSchemaError on rows that cannot be placed: without symbol, without time, of a symbol without a
     calendar; and on columns that are not BAR_SCHEMA.
     """
-    raw = _bars(bars)
-    calendars = _calendars(raw, instruments)
-    timed, impossible = _possible(raw)
+    raw = given_bars(bars)
+    calendars = calendars_of(raw, instruments)
+    timed, impossible = possible(raw)
     grid = _grid(timed, calendars)
     stamped = timed.join(calendars, on="symbol", how="left", maintain_order="left").join(
         grid.drop("session_close"), on=["calendar", "ts"], how="left", maintain_order="left"
     )
-    stayed, excluded = _exclude(stamped, settings)
-    _refuse_untimed(stayed)
+    stayed, excluded = exclude(stamped, settings)
+    refuse_untimed(stayed)
     on_clock, strays = placed(stayed, grid)
     timely, unknown = known(on_clock)
     finished, half_built = whole(timely, settings)
@@ -52,15 +52,15 @@ def align(
         "ts",
         "session",
         pl.coalesce("known_at", "session_close").alias("known_at"),
-        *_filled_prices(previous),
+        *filled_prices(previous),
         pl.col("volume").fill_null(0.0),
         pl.col("real").is_null().alias("missing"),
     )
-    mended = _told(wrong, filled)
+    mended = told_values(wrong, filled)
     return filled, pl.concat([impossible, excluded, strays, unknown, half_built, duplicates, mended]), declined
 
 
-def _bars(bars: pl.LazyFrame) -> pl.DataFrame:
+def given_bars(bars: pl.LazyFrame) -> pl.DataFrame:
     """The bars, if they are in BAR_SCHEMA, there is one at least, and each has a symbol."""
     schema = bars.collect_schema()
     for name, dtype in BAR_SCHEMA.items():
@@ -77,13 +77,14 @@ def _bars(bars: pl.LazyFrame) -> pl.DataFrame:
     return raw
 
 
-def _refuse_untimed(rows: pl.DataFrame) -> None:
+def refuse_untimed(rows: pl.DataFrame) -> None:
+    """Raises BarSchemaError if a row has no time."""
     if rows["ts"].null_count():
         untimed = rows.filter(pl.col("ts").is_null())
         raise BarSchemaError(f"{untimed['symbol'][0]}: {untimed.height} bars without a time (cleaning). {MEND}")
 
 
-def _possible(raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+def possible(raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows whose time can be, and a finding for each that begins after it was fetched, or before any exchange."""
     early = pl.col("ts") < pl.lit(EARLIEST).dt.replace_time_zone("UTC")
     impossible = ((pl.col("ts") > pl.col("fetched_at")) | early).fill_null(False)
@@ -97,7 +98,7 @@ def _possible(raw: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     return raw.filter(~impossible), told
 
 
-def _calendars(raw: pl.DataFrame, instruments: pl.DataFrame) -> pl.DataFrame:
+def calendars_of(raw: pl.DataFrame, instruments: pl.DataFrame) -> pl.DataFrame:
     """symbol, calendar: one row for every symbol of the bars."""
     named = instruments.select("symbol", "calendar").unique()
     calendars = raw.select("symbol").unique().join(named, on="symbol", how="left").sort("symbol", "calendar")
@@ -133,7 +134,7 @@ def _grid(raw: pl.DataFrame, calendars: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _exclude(rows: pl.DataFrame, settings: CleaningSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
+def exclude(rows: pl.DataFrame, settings: CleaningSettings) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The rows that stay, and a finding for each that the settings leave out."""
     touched = [row.symbol for row in settings.exclude]
     listed = pl.DataFrame(
@@ -168,8 +169,8 @@ def _every_session(kept: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _filled_prices(previous: pl.Expr) -> list[pl.Expr]:
-    """The four prices: in a missing session the previous close; a price that is none, from its own bar and before.
+def filled_prices(previous: pl.Expr) -> list[pl.Expr]:
+    """The four prices: in a missing row the previous close; a price that is none, from its own bar and before.
 
     A close that is none becomes the previous close; so does an open, within its bar's high and low; high and low
     bound the others.
@@ -186,7 +187,7 @@ def _filled_prices(previous: pl.Expr) -> list[pl.Expr]:
     ]
 
 
-def _told(wrong: pl.DataFrame, filled: pl.DataFrame) -> pl.DataFrame:
+def told_values(wrong: pl.DataFrame, filled: pl.DataFrame) -> pl.DataFrame:
     """The findings about single values, each with the value used instead; null where the row is left out."""
     if wrong.is_empty():
         return FINDING_SCHEMA.to_frame()

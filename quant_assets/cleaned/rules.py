@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import polars as pl
@@ -30,16 +31,17 @@ Severity = Literal["info", "warning", "error"]
 SEVERITY: dict[str, Severity] = {
     # rows
     "excluded": "info",  # left out by cleaning.exclude
-    "duplicate": "warning",  # another row for the symbol and session: one is kept
+    "duplicate": "warning",  # another row for the symbol and session: one is kept; of ticks: the same trade id again
     "clock_error": "warning",  # not stamped at its session's open: moved there; begun after it was fetched: left out
     "out_of_session": "warning",  # on a day on which the calendar does not trade: left out
     "half_built": "warning",  # fetched before its session ended: left out
     "invalid_value": "warning",  # a price that is not a positive number, a volume that is none or negative: replaced
     "inconsistent": "warning",  # high or low do not bound the bar's prices: widened
     "unit_error": "warning",  # all prices 100 times too high or too low: divided back
-    "bad_print": "warning",  # a high, low or open that nothing around it confirms
+    "bad_print": "warning",  # a high, low or open, or a trade, that nothing around it confirms
     "bad_close": "warning",  # the PREVIOUS close was such a print, as this bar shows: previous_close, old
     "missing_session": "warning",  # the calendar trades, the source has no bar: filled with the previous close
+    "missing_bar": "info",  # intraday: no trade in this slot of an open session: filled with the previous close
     "zero_volume": "info",
     "stale": "warning",  # prices repeat the bars before, or one bar before to its very volume
     "jump": "warning",  # an adjusted return far outside the volatility of the bars before
@@ -61,34 +63,51 @@ SEVERITY: dict[str, Severity] = {
 """Every rule, by severity. An error says that the source contradicts itself and somebody should look."""
 
 USUAL_SPLITS = (1.5, 2.0, 3.0, 4.0, 5.0, 7.0, 8.0, 10.0, 15.0, 20.0, 25.0, 30.0, 50.0)
-SPLIT_MOVE = 8.5
-SPLIT_MOVE_LARGE = 6.0
-"""A split moves the price by at least this many sigmas; a large one (SPLIT_LARGE), seldom mimicked, by less."""
+SPLIT_MOVE = 5.5
+"""A split moves the price by at least this many sigmas."""
 
-SPLIT_OPEN = (2.0, 0.03, 0.05)
-SPLIT_CLOSE = (3.5, 0.05, 0.075)
+SPLIT_OPEN = (2.0, 0.045, 0.055)
+SPLIT_CLOSE = (4.0, 0.06, 0.10)
 """How far, in log price, open and close may be from a usual ratio (or its inverse): sigmas, at least, at most."""
 
-SPLIT_BEFORE = 0.10
+SPLIT_BEFORE = 0.14
 """How far the open before may be from the same ratio to this open: a false close before would mimic a split."""
 
-SPLIT_TURNOVER = 3.7
-SPLIT_RANGE = 4.0
+SPLIT_TURNOVER = 4.0
+SPLIT_RANGE = 4.5
 """The most that turnover (price x volume) and range (log high / low) may be, as multiples of their medians before.
 
 A split changes nothing but the count of shares; news that halves a price is traded at many times the usual turnover.
+A range no wider than the bar's before is usual, too.
 """
 
-SPLIT_LARGE = math.log(1.75)
-SPLIT_SLACK = 2.5
-"""From 2:1 on no calm night does it: all four tolerances are then this many times as wide."""
+SPLIT_DOUBT = 1.5
+"""The most that the distances of open, turnover and range, each over what it may be, add up to when squared.
 
-PRINT_SIGMAS = 11.0
+A price at the edge of all of them at once is news.
+"""
+
+SPLIT_SLACK = 2.3
+SPLIT_HUGE = 3.5
+"""From 2:1 on no calm night does it: the tolerances are SPLIT_SLACK times as wide, and from a step of SPLIT_HUGE:1
+on twice that. Nothing but a reverse split multiplies a price by that much: its turnover is not asked."""
+
+WILD_NIGHT = 0.06
+"""Where the opens of other symbols stray this far (log price, SPLIT_QUANTILE of them) from their median, and farther,
+a step needs as many times more sigmas: 19 September 2008."""
+
+SPLIT_QUANTILE = 0.95
+
+MIN_SYMBOLS = 20
+"""Fewer symbols at a time are no cross-section: each is then judged alone."""
+
+PRINT_SIGMAS = 10.0
 PRINT_FLOOR = 0.10
 """A print is bad from this many sigmas on, and this far away in log price, with nothing around it that confirms."""
 
-PRINT_RUSH = 5.0
-"""A volume this many times that of both bars before is news, which moves prices in earnest."""
+PRINT_RUSH = 1.5
+"""News moves prices in earnest: with more than this many times its usual volume, a print may go as much farther as the
+square root of what the volume is beyond that."""
 
 JUMP_WINDOW = 63
 JUMP_MIN_BARS = 21
@@ -147,10 +166,9 @@ def checks(settings: CleaningSettings) -> list[Check]:
 
 
 def is_bad(excursion: str) -> pl.Expr:
-    """Whether an excursion (`prints.excursions`) is so wide that the print is bad, in a session without a rush."""
+    """Whether an excursion (`prints.excursions`) is so wide that the print is bad."""
     off = pl.col(excursion).abs()
-    rush = pl.col("volume") > PRINT_RUSH * pl.max_horizontal(pl.col("volume").shift(), pl.col("volume").shift(2))
-    return ((off > PRINT_SIGMAS) & (off * pl.col("scale") > PRINT_FLOOR) & ~rush).fill_null(False)
+    return ((off > PRINT_SIGMAS) & (off * pl.col("scale") > PRINT_FLOOR)).fill_null(False)
 
 
 def suspicions(rows: pl.DataFrame) -> pl.DataFrame:
@@ -177,41 +195,99 @@ def suspicions(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _split_like(rows: pl.DataFrame) -> pl.Series:
-    """Open and close lie a usual split ratio from the previous bar, in a session as calm as others.
+    """Open and close lie a usual split ratio from the previous bar, in trading as calm as at other times.
 
-    Calm: turnover and range are no more than a few times their medians over the JUMP_WINDOW bars before. Those
-    are asked for the symbols with a candidate only.
+    What the median symbol did since the bar before is taken off first, and a dividend, too. Turnover and range are
+    compared with their medians over the JUMP_WINDOW bars before; those are asked for the symbols with a candidate
+    only.
     """
     same = pl.col("symbol") == pl.col("symbol").shift()
-    open_off = _from_usual_split(pl.col("previous_close") / pl.col("open"))
-    close_off = _from_usual_split(pl.col("previous_close") / pl.col("close"))
-    open_before = _from_usual_split(pl.when(same).then(pl.col("open").shift()) / pl.col("open"))
-    distance = (pl.col("previous_close") / pl.col("open")).log().abs()
-    large = distance > SPLIT_LARGE
-    slack = pl.when(large).then(SPLIT_SLACK).otherwise(1.0)
-    near = pl.all_horizontal(
-        pl.col("move").abs() > pl.when(large).then(SPLIT_MOVE_LARGE).otherwise(SPLIT_MOVE) * pl.col("scale"),
-        open_off <= slack * _within(SPLIT_OPEN),
-        close_off <= slack * _within(SPLIT_CLOSE),
-        open_before <= slack * SPLIT_BEFORE,
+    before = pl.col("previous_close") - pl.col("dividend")
+    step = (before / pl.col("open")).log()
+    # Two closes' tolerance below the smallest split: the night of the others may make up for the first.
+    candidate = (step.abs() > math.log(USUAL_SPLITS[0]) - 2 * SPLIT_CLOSE[2]) & (
+        pl.col("move").abs() > SPLIT_MOVE * pl.col("scale")
     )
-    far = distance > math.log(USUAL_SPLITS[0]) - SPLIT_OPEN[2]
-    candidate = rows.select(far.fill_null(False).alias("far"))["far"]
     indexed = rows.with_row_index("row")
-    symbols = indexed.filter(candidate)["symbol"].unique()
-    columns = ("row", "symbol", *PRICES, "volume", "previous_close", "move", "scale")
-    asked = indexed.select(columns).filter(pl.col("symbol").is_in(symbols.implode()))
-    turnover = (pl.col("close") * pl.col("volume")).log1p()
-    spread = (pl.col("high") / pl.col("low")).log()
-    usual = [
-        value.shift().rolling_median(JUMP_WINDOW, min_samples=JUMP_MIN_BARS).over("symbol").alias(name)
-        for name, value in (("turnover", turnover), ("spread", spread))
-    ]
-    calm = (turnover - pl.col("turnover") <= (slack * SPLIT_TURNOVER).log()) & (
-        spread <= slack * SPLIT_RANGE * pl.col("spread")
+    found = rows.select(candidate.fill_null(False).alias("found"))["found"]
+    if not found.any():
+        return found
+    hits = indexed.filter(found)
+    asked = (
+        indexed.select("row", "symbol", "ts", *PRICES, "volume", "previous_close", "dividend", "move", "scale")
+        .filter(pl.col("symbol").is_in(hits["symbol"].unique().implode()))
+        .with_columns(
+            turnover=(pl.col("close") * pl.col("volume")).log1p(), range=(pl.col("high") / pl.col("low")).log()
+        )
     )
-    found = asked.with_columns(usual).filter(near & calm.fill_null(False))["row"]
-    return indexed.select(pl.col("row").is_in(found.implode()))["row"]
+    usual = {
+        f"usual_{name}": pl.col(name).shift().rolling_median(JUMP_WINDOW, min_samples=JUMP_MIN_BARS).over("symbol")
+        for name in ("turnover", "range")
+    }
+    judged = (
+        asked.with_columns(
+            **usual,
+            step=step,
+            close_step=(before / pl.col("close")).log(),
+            open_before=pl.when(same).then((pl.col("open").shift() / pl.col("open")).log()),
+            range_before=pl.when(same).then(pl.col("range").shift()),
+        )
+        .filter(pl.col("row").is_in(hits["row"].implode()))
+        .join(_nights(rows, hits), on="ts", how="left")
+        .with_columns(pl.col("night", "wild").fill_null(0.0))
+        .filter(_is_split().fill_null(False))
+    )
+    return indexed.select(pl.col("row").is_in(judged["row"].implode()))["row"]
+
+
+def _nights(rows: pl.DataFrame, hits: pl.DataFrame) -> pl.DataFrame:
+    """ts, night (median log step from the close before to the open), wild (SPLIT_QUANTILE of the distances from it).
+
+    For the times of `hits` where there are MIN_SYMBOLS at least.
+    """
+    night = (pl.col("open") / pl.col("previous_close")).log()
+    return (
+        rows.lazy()
+        .filter(~pl.col("missing") & pl.col("ts").is_in(hits["ts"].unique().implode()))
+        .select("ts", night=night)
+        .group_by("ts")
+        .agg(
+            symbols=pl.col("night").count(),
+            wild=(pl.col("night") - pl.col("night").median()).abs().quantile(SPLIT_QUANTILE),
+            night=pl.col("night").median(),
+        )
+        .filter(pl.col("symbols") >= MIN_SYMBOLS)
+        .drop("symbols")
+        .collect()
+    )
+
+
+def _is_split() -> pl.Expr:
+    """Whether a candidate's steps lie at a usual ratio, in calm trading."""
+    calm_step = pl.col("step") + pl.col("night")
+    ratio = _usual_split(calm_step.abs().exp())
+    sign = pl.col("step").sign()
+    open_off, close_off, before_off = (
+        (sign * value - ratio.log()).abs()
+        for value in (calm_step, pl.col("close_step") + pl.col("night"), pl.col("open_before"))
+    )
+    large, huge = ratio >= 2, pl.col("step").abs() > math.log(SPLIT_HUGE)
+    before_slack = pl.when(large).then(SPLIT_SLACK).otherwise(1.0)
+    slack = before_slack * pl.when(huge).then(2.0).otherwise(1.0)
+    wild = (pl.col("wild") / WILD_NIGHT).clip(lower_bound=1.0)
+    rush = (pl.col("turnover") - pl.col("usual_turnover")) / (slack * SPLIT_TURNOVER).log()
+    width = (pl.col("range") / pl.col("usual_range")).log() / (slack * SPLIT_RANGE).log()
+    away = open_off / (slack * _within(SPLIT_OPEN))
+    # Not clipped at the bar before: its range may be none at all.
+    width = pl.when(pl.col("range") <= pl.col("range_before")).then(0.0).otherwise(width.clip(lower_bound=0.0))
+    rush = pl.when(huge & (sign < 0)).then(0.0).otherwise(rush.clip(lower_bound=0.0))
+    return pl.all_horizontal(
+        pl.col("move").abs() > SPLIT_MOVE * wild * pl.col("scale"),
+        close_off <= slack * _within(SPLIT_CLOSE),
+        before_off <= before_slack * SPLIT_BEFORE,
+        pl.max_horizontal(away, rush, width) <= 1,
+        away.pow(2) + rush.pow(2) + width.pow(2) <= SPLIT_DOUBT,
+    )
 
 
 def _within(tolerance: tuple[float, float, float]) -> pl.Expr:
@@ -219,7 +295,11 @@ def _within(tolerance: tuple[float, float, float]) -> pl.Expr:
     return (sigmas * pl.col("scale")).clip(least, most)
 
 
-def _from_usual_split(ratio: pl.Expr) -> pl.Expr:
-    """Log distance of a price ratio from the nearest usual split, or its inverse."""
-    distance = ratio.log().abs()
-    return pl.min_horizontal((distance - math.log(usual)).abs() for usual in USUAL_SPLITS)
+def _usual_split(ratio: pl.Expr) -> pl.Expr:
+    """The usual split nearest to a ratio of at least one, in log distance."""
+    # Between two ratios their geometric mean is the border.
+    borders = [math.sqrt(low * high) for low, high in pairwise(USUAL_SPLITS)]
+    nearest = pl.lit(USUAL_SPLITS[0])
+    for border, usual in zip(borders, USUAL_SPLITS[1:], strict=True):
+        nearest = pl.when(ratio > border).then(usual).otherwise(nearest)
+    return nearest

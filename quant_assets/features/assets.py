@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from quant_assets.cleaned.sessions import session_bars
 from quant_assets.features import compute
 from quant_assets.features.labels import LABEL_SCHEMA, forward_returns
 from quant_assets.features.panel import RANKED, panel, panel_schema
@@ -36,7 +37,8 @@ def technical(context: dg.AssetExecutionContext, bars: Table) -> Frames:
 
     def parts() -> Iterator[pl.LazyFrame]:
         for group in bars.symbol_groups():
-            yield compute(bars.scan(group), TECHNICAL.names).filter(in_partitions(context))
+            rows = session_bars(bars.scan(group), SETTINGS.timeframe)
+            yield compute(rows, TECHNICAL.names).filter(in_partitions(context))
             context.log.info(f"computed up to {group[-1]}")
 
     return watched(
@@ -79,7 +81,8 @@ def panel_asset(context: dg.AssetExecutionContext, technical: Table, bars: Table
         for window in technical.dates:
             # Features of a symbol that left the universe stay in the lake, and out of the panel.
             rows = technical.scan(dates=[window]).join(universe, on="symbol", how="semi", maintain_order="left")
-            yield panel(rows, bars.scan(dates=[window]), instruments).filter(in_partitions(context))
+            traded = session_bars(bars.scan(dates=[window]), SETTINGS.timeframe)
+            yield panel(rows, traded, instruments).filter(in_partitions(context))
 
     return watched(
         context,

@@ -4,9 +4,10 @@ import dagster as dg
 import polars as pl
 
 from quant_assets.checks import pure_check, run_partitions, run_rows, suite_check
+from quant_assets.cleaned.sessions import session_bars
 from quant_assets.features import compute
 from quant_assets.features.technical import TECHNICAL
-from quant_assets.partitions import HISTORY, HISTORY_KEY, SESSIONS
+from quant_assets.partitions import HISTORY, HISTORY_KEY, SESSIONS, SETTINGS
 from quant_assets.quality import Verdict, point_in_time
 from resources.lake_io import partition_of
 
@@ -23,7 +24,8 @@ def _point_in_time(context: dg.AssetCheckExecutionContext) -> Verdict:
     some = set(symbols[:: max(1, len(symbols) // SAMPLE)])
     stored = lake.scan(TECHNICAL_ASSET, [part for part in partitions if part["symbol"] in some]).collect()
     bars = lake.scan(BARS, [part for part in lake.partitions(BARS) if part["symbol"] in some]).collect()
-    return point_in_time(stored.lazy(), bars.lazy(), lambda past: compute(past, TECHNICAL.names), sample=SAMPLE)
+    daily = session_bars(bars.lazy(), SETTINGS.timeframe)
+    return point_in_time(stored.lazy(), daily, lambda past: compute(past, TECHNICAL.names), sample=SAMPLE)
 
 
 checks = [

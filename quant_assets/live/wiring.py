@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from quant_assets.cleaned.sessions import session_bars
 from quant_assets.live.sessions import turn
 from quant_assets.live.world import World
 from resources.brokers.paper import Feed, PaperBroker
@@ -36,7 +37,10 @@ def wire(
     def bars(session: date) -> pl.DataFrame:
         key = date_key(session)
         written = [part for symbol in symbols() if lake.exists(BARS, part := {"symbol": symbol, "date": key})]
-        return lake.scan(BARS, written).filter(pl.col("session") == session).collect() if written else pl.DataFrame()
+        if not written:
+            return pl.DataFrame()
+        rows = lake.scan(BARS, written).filter(pl.col("session") == session)
+        return session_bars(rows, settings.timeframe).collect()
 
     def venue() -> PaperBroker:
         terms = settings.backtest.model_copy(update={"cash": settings.live.cash})

@@ -10,6 +10,8 @@ from quant_assets.partitions import HISTORY, HISTORY_KEY, PARTITIONS, SETTINGS
 from quant_assets.quality import Verdict, latest_session_present
 
 BARS = ("market_data", "bars")
+BY_HISTORY = ("bars", "corporate_actions", "quotes", "trades")
+"""Assets of the history's partitions, each with a suite of its name."""
 
 
 def _latest(context: dg.AssetCheckExecutionContext) -> Verdict:
@@ -27,8 +29,16 @@ def _latest(context: dg.AssetCheckExecutionContext) -> Verdict:
 
 
 checks = [
-    suite_check(
-        "bars", run_rows(BARS, HISTORY), partitions_def=HISTORY, partition=HISTORY_KEY, required_resource_keys=["lake"]
+    suite_check("instruments", run_rows(("market_data", "instruments"), None), required_resource_keys=["lake"]),
+    *(
+        suite_check(
+            name,
+            run_rows(("market_data", name), HISTORY),
+            partitions_def=HISTORY,
+            partition=HISTORY_KEY,
+            required_resource_keys=["lake"],
+        )
+        for name in BY_HISTORY
     ),
     pure_check(
         BARS,

@@ -6,29 +6,91 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from resources.config import Settings, check_symbols
+from resources.config_providers import (
+    AlpacaSettings,
+    BinanceSettings,
+    FilesSettings,
+    InteractiveBrokersSettings,
+    SampleSettings,
+    SyntheticSettings,
+    YahooSettings,
+)
 from resources.errors import ConfigError
+from resources.market_data.alpaca import Alpaca
 from resources.market_data.base import Provider
-from resources.market_data.file_tables import SUFFIXES
+from resources.market_data.binance import Binance
 from resources.market_data.files import Files
+from resources.market_data.files.tables import SUFFIXES
+from resources.market_data.ib import InteractiveBrokers
 from resources.market_data.sample import Sample
 from resources.market_data.synthetic import Synthetic
 from resources.market_data.yahoo import Yahoo
 
-__all__ = ["Files", "Provider", "Sample", "Synthetic", "Yahoo", "create", "universe"]
+__all__ = [
+    "Alpaca",
+    "Binance",
+    "Files",
+    "InteractiveBrokers",
+    "Provider",
+    "Sample",
+    "Synthetic",
+    "Yahoo",
+    "create",
+    "universe",
+]
+
+SHARES, ALWAYS = "XNYS", "24/7"
+"""The calendar of Alpaca's shares where the installation's own is that of its crypto."""
 
 
 def create(settings: Settings) -> Provider:
-    """The provider that the configuration names. Nothing is read or connected yet."""
+    """The provider that the configuration names. Nothing is read or connected yet.
+
+    Raises MissingSecretError where its keys are not in the environment.
+    """
     provider, exclude = settings.provider, settings.cleaning.exclude
-    if provider.name == "sample":
-        return Sample(exclude)
-    if provider.name == "yahoo":
-        return Yahoo(provider.timeout_seconds, exclude=exclude, calendar=settings.calendar)
-    if provider.name == "synthetic":
-        return Synthetic(provider.seed, exclude=exclude)
-    if provider.path is None:
-        raise ConfigError("provider.path: provider files needs it; for example path: data/bars")
-    return Files(provider.path, exclude, provider.sectors, settings.calendar)
+    match provider:
+        case SampleSettings():
+            return Sample(exclude)
+        case SyntheticSettings():
+            return Synthetic(provider.seed, exclude=exclude)
+        case YahooSettings():
+            return Yahoo(provider.timeout_seconds, exclude=exclude, calendar=settings.calendar)
+        case AlpacaSettings():
+            return Alpaca(
+                provider.feed,
+                provider.paper,
+                exclude=exclude,
+                calendar=SHARES if settings.calendar == ALWAYS else settings.calendar,
+                delay_minutes=provider.delay_minutes,
+                requests_per_minute=provider.requests_per_minute,
+                timeout_seconds=provider.timeout_seconds,
+            )
+        case BinanceSettings():
+            return Binance(provider.timeout_seconds, exclude=exclude)
+        case InteractiveBrokersSettings():
+            return InteractiveBrokers(
+                provider.host,
+                provider.port,
+                provider.client_id,
+                timeout_seconds=provider.timeout_seconds,
+                exclude=exclude,
+            )
+        case FilesSettings():
+            return _files(provider, settings)
+
+
+def _files(provider: FilesSettings, settings: Settings) -> Files:
+    return Files(
+        provider.path,
+        settings.cleaning.exclude,
+        provider.sectors,
+        settings.calendar,
+        instruments=provider.instruments,
+        quotes=provider.quotes,
+        trades=provider.trades,
+        actions=provider.actions,
+    )
 
 
 def universe(settings: Settings) -> list[str]:
@@ -43,30 +105,30 @@ def universe(settings: Settings) -> list[str]:
     if asked.file is not None:
         return _read_symbols(asked.file)
     if asked.symbols == "all":
-        provider = create(settings)
-        if not isinstance(provider, Files):
+        if not isinstance(settings.provider, FilesSettings):
             raise ConfigError("universe.symbols: all works with provider files only; for example [AAPL, MSFT]")
+        provider = _files(settings.provider, settings)
         for symbol in provider.symbols():
             try:
                 check_symbols([symbol])
             except ValueError as error:
                 raise ConfigError(
-                    f"provider.path: {_file_with(settings, symbol)}: {error}. Rename it there, or list the symbols "
-                    "wanted under universe.symbols, for example [AAPL, MSFT]"
+                    f"provider.path: {_file_with(settings.provider, settings, symbol)}: {error}. Rename it there, or "
+                    "list the symbols wanted under universe.symbols, for example [AAPL, MSFT]"
                 ) from error
         return provider.symbols()
     return list(asked.symbols or [])
 
 
-def _file_with(settings: Settings, symbol: str) -> Path | None:
+def _file_with(provider: FilesSettings, settings: Settings, symbol: str) -> Path:
     """The first of the provider's files that holds a symbol, the folder where none does by itself."""
-    path = settings.provider.path
-    for file in sorted(path.iterdir()) if path is not None and path.is_dir() else []:
-        if file.suffix.lower() in SUFFIXES and file != settings.provider.sectors:
+    for file in sorted(provider.path.iterdir()) if provider.path.is_dir() else []:
+        others = (provider.sectors, provider.instruments, provider.actions, provider.quotes, provider.trades)
+        if file.suffix.lower() in SUFFIXES and file not in others:
             part = Files(file, settings.cleaning.exclude, calendar=settings.calendar)
             if symbol in part.symbols():
                 return file
-    return path
+    return provider.path
 
 
 def _read_symbols(path: Path) -> list[str]:

@@ -179,6 +179,25 @@ def no_rows(provider: str, symbols: Sequence[str], start: date, end: date, held:
     )
 
 
+def check_calendars(instruments: pl.DataFrame, calendar: str) -> pl.DataFrame:
+    """The instruments, if each trades in the sessions of `calendar`.
+
+    An installation has one calendar, whose sessions are its rows. Raises ConfigError naming the first symbol that had
+    other sessions last year.
+    """
+    last = utc_now().year - 1
+    year = date(last, 1, 1), date(last, 12, 31)
+    wanted = sessions(calendar, *year).select("session", "open")
+    for name in instruments["calendar"].drop_nulls().unique().sort():
+        if not sessions(name, *year).select("session", "open").equals(wanted):
+            symbol = instruments.filter(pl.col("calendar") == name)["symbol"][0]
+            raise ConfigError(
+                f"calendar: {symbol} trades by {name}, this configuration by {calendar}. Take it out of the universe, "
+                f"or give such symbols a configuration of their own with calendar: {name}"
+            )
+    return instruments
+
+
 def exclude_rows(rows: pl.LazyFrame, exclude: Sequence[ExcludedRow]) -> pl.LazyFrame:
     """Leave out the rows that the configuration names: a symbol on a `session`, or its rows without a date."""
     for row in exclude:

@@ -22,7 +22,8 @@ from resources.lake import Lake
 from resources.lake_io import LakeIOManager
 from resources.market_data import Files, Provider, Yahoo
 from sensors.schedules import history_range
-from tests.venues.yahoo import Listing, YahooVenue
+from tests.venues.market import Bar, Listing, Market, instant
+from tests.venues.yahoo import FAULTS, YahooVenue
 
 NAMES = ["AAPL", "IBM"]
 SESSIONS = [date(2010, 6, 1), date(2010, 6, 2), date(2010, 6, 3), date(2010, 6, 4), date(2010, 6, 7)]
@@ -70,7 +71,7 @@ class Installation:
         self.provider: Provider = Files(self.source)
         resources = {
             "provider": dg.ResourceDefinition.hardcoded_resource(Current(self)),
-            "io_manager": LakeIOManager(self.lake, "America/New_York"),
+            "io_manager": LakeIOManager(self.lake, "XNYS"),
             "lake": dg.ResourceDefinition.hardcoded_resource(self.lake),
         }
         placed = copy(defs, resources={**defs.resources, **resources})
@@ -252,8 +253,12 @@ def test_a_full_disk(installation: Installation, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def venue() -> Iterator[YahooVenue]:
-    bars = dict.fromkeys(SESSIONS, (100.0, 102.0, 99.0, 101.0, 1000000.0))
-    with YahooVenue({name: Listing(dict(bars)) for name in NAMES}) as opened:
+    market = Market()
+    for name in NAMES:
+        market.add(Listing(name))
+        opens = (instant(2010, 6, session.day, 13, 30) for session in SESSIONS)
+        market.set_bars(name, "1d", (Bar(at, 100.0, 102.0, 99.0, 101.0, 1e6) for at in opens))
+    with YahooVenue(market) as opened:
         yield opened
 
 
@@ -273,13 +278,13 @@ ANSWERS = [
 def test_a_provider_that_answers_badly(
     installation: Installation, venue: YahooVenue, fault: str, error: str, message: str
 ) -> None:
-    venue.faults = [fault] * 20
+    venue.market.faults.add("GET /v8/finance/chart/", FAULTS[fault], times=None)
     installation.provider = Yahoo(5.0, session=venue.session(), sleep=lambda seconds: None)
     installation.fails(message, error)
 
 
 def test_a_provider_that_does_not_answer_in_time(installation: Installation, venue: YahooVenue) -> None:
-    venue.faults = ["slow"] * 20
+    venue.market.faults.add("GET /v8/finance/chart/", FAULTS["slow"], times=None)
     installation.provider = Yahoo(0.3, session=venue.session(), sleep=lambda seconds: None)
     installation.fails(r"yahoo.*0\.3", "ProviderTimeoutError", selection=dg.AssetSelection.assets("market_data/bars"))
 

@@ -149,7 +149,10 @@ def test_definitions_load_as_dagster_validates_them() -> None:
 
 def test_each_asset_is_in_exactly_one_job() -> None:
     graph = defs.resolve_asset_graph()
-    tiers = [jobs.INSTRUMENTS, jobs.HISTORY_TIER, jobs.PANEL_TIER, jobs.MODEL_TIER, jobs.SIGNAL_TIER, jobs.REPORT_TIER]
+    tiers = [
+        *(jobs.INSTRUMENTS, jobs.HISTORY_TIER, jobs.TICK_TIER, jobs.QUALITY, jobs.PANEL_TIER),
+        *(jobs.MODEL_TIER, jobs.SIGNAL_TIER, jobs.REPORT_TIER),
+    ]
     held = [key.to_user_string() for tier in tiers for key in tier.resolve(graph)]
     assert sorted(held) == sorted(key.to_user_string() for key in graph.materializable_asset_keys)
 

@@ -54,7 +54,7 @@ def rows(days: list[int]) -> pl.LazyFrame:
 def run(tmp_path: Path, asset: Any, **options: Any) -> dict[str | None, dict[str, Any]]:
     with dg.DagsterInstance.ephemeral() as instance:
         result = dg.materialize(
-            [asset], instance=instance, resources={"io_manager": LakeIOManager(Lake(str(tmp_path)), "UTC")}, **options
+            [asset], instance=instance, resources={"io_manager": LakeIOManager(Lake(str(tmp_path)), "24/7")}, **options
         )
     return {
         event.partition: dict(event.materialization.metadata) for event in result.get_asset_materialization_events()

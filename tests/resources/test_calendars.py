@@ -4,11 +4,22 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 
+import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.calendars import UTC_MICROS, is_calendar, last_closed_session, next_session, sessions, timezone
+from resources.calendars import (
+    FOREX,
+    UTC_MICROS,
+    breaks,
+    is_calendar,
+    last_closed_session,
+    next_session,
+    session_date,
+    sessions,
+    timezone,
+)
 from resources.errors import ConfigError
 
 
@@ -43,7 +54,20 @@ OPENINGS = [  # calendar, session, open and close in UTC
     ("XLON", date(2014, 3, 28), at(2014, 3, 28, 8), at(2014, 3, 28, 16, 30)),
     ("XLON", date(2014, 3, 31), at(2014, 3, 31, 7), at(2014, 3, 31, 15, 30)),
     ("XTKS", date(2014, 6, 9), at(2014, 6, 9, 0), at(2014, 6, 9, 6)),
+    ("XLON", date(2014, 10, 24), at(2014, 10, 24, 7), at(2014, 10, 24, 15, 30)),
+    ("XLON", date(2014, 10, 27), at(2014, 10, 27, 8), at(2014, 10, 27, 16, 30)),
+    ("XLON", date(2014, 12, 24), at(2014, 12, 24, 8), at(2014, 12, 24, 12, 30)),  # a half day
+    ("CMES", date(2014, 3, 7), at(2014, 3, 6, 23), at(2014, 3, 7, 23)),
+    ("CMES", date(2014, 3, 10), at(2014, 3, 9, 22), at(2014, 3, 10, 22)),  # opens 16 hours after the clock changed
+    ("CMES", date(2014, 10, 31), at(2014, 10, 30, 22), at(2014, 10, 31, 22)),
+    ("CMES", date(2014, 11, 3), at(2014, 11, 2, 23), at(2014, 11, 3, 23)),
+    ("CMES", date(2014, 11, 28), at(2014, 11, 27, 23), at(2014, 11, 28, 18)),
     ("24/7", date(2014, 6, 7), at(2014, 6, 7), at(2014, 6, 8)),
+    ("24/5", date(2014, 6, 6), at(2014, 6, 6), at(2014, 6, 7)),
+    ("FX", date(2014, 3, 7), at(2014, 3, 6, 22), at(2014, 3, 7, 22)),
+    ("FX", date(2014, 3, 10), at(2014, 3, 9, 21), at(2014, 3, 10, 21)),  # Sunday evening
+    ("FX", date(2014, 10, 31), at(2014, 10, 30, 21), at(2014, 10, 31, 21)),
+    ("FX", date(2014, 11, 3), at(2014, 11, 2, 22), at(2014, 11, 3, 22)),
 ]
 
 
@@ -101,6 +125,62 @@ def test_calendars_are_known_by_name() -> None:
     assert is_calendar("XNYS")
     assert not is_calendar("XNYZ")
     assert (timezone("XNYS"), timezone("24/7")) == ("America/New_York", "UTC")
+
+
+def test_foreign_exchange_trades_every_weekday() -> None:
+    week = sessions(FOREX, date(2014, 6, 2), date(2014, 6, 15))["session"].to_list()
+    assert week == [date(2014, 6, day) for day in (2, 3, 4, 5, 6, 9, 10, 11, 12, 13)]
+    assert (is_calendar("FX"), timezone("FX")) == (True, "America/New_York")
+
+
+BREAKS = [  # calendar, session, the break in UTC
+    ("XHKG", date(2014, 6, 9), (at(2014, 6, 9, 4), at(2014, 6, 9, 5))),  # lunch
+    ("CMES", date(2014, 3, 7), (at(2014, 3, 7, 22), at(2014, 3, 7, 23))),  # 16:00 to 17:00 in Chicago
+    ("CMES", date(2014, 3, 10), (at(2014, 3, 10, 21), at(2014, 3, 10, 22))),
+    ("CMES", date(2014, 11, 28), None),  # a half day ends before it
+    ("CME", date(2014, 11, 3), (at(2014, 11, 3, 22), at(2014, 11, 3, 23))),  # another name for it
+    ("XNYS", date(2014, 6, 9), None),
+    ("24/7", date(2014, 6, 9), None),
+]
+
+
+@pytest.mark.parametrize(("calendar", "day", "interval"), BREAKS)
+def test_daily_breaks(calendar: str, day: date, interval: tuple[datetime, datetime] | None) -> None:
+    frame = breaks(calendar, day, day)
+    assert frame.rows() == ([(day, *interval)] if interval else [])
+    assert frame.schema == {"session": pl.Date, "break_start": UTC_MICROS, "break_end": UTC_MICROS}
+
+
+BELONGS = [  # calendar, instant, date of the session
+    ("XNYS", at(2014, 6, 9, 13, 30), date(2014, 6, 9)),
+    ("XNYS", at(2014, 6, 10, 3, 59), date(2014, 6, 9)),  # 23:59 in New York
+    ("XNYS", at(2014, 1, 10, 4, 59), date(2014, 1, 9)),
+    ("24/7", at(2014, 6, 9, 23, 59), date(2014, 6, 9)),
+    ("24/5", at(2014, 6, 9), date(2014, 6, 9)),
+    ("XTKS", at(2014, 6, 8, 23), date(2014, 6, 9)),  # before the open, by Tokyo's clock
+    ("CMES", at(2014, 3, 6, 22, 59), date(2014, 3, 6)),  # 16:59 in Chicago
+    ("CMES", at(2014, 3, 6, 23), date(2014, 3, 7)),
+    ("CMES", at(2014, 3, 9, 22), date(2014, 3, 10)),  # after the clock went forward: 17:00 again
+    ("CMES", at(2014, 3, 9, 21, 59), date(2014, 3, 9)),
+    ("CMES", at(2014, 11, 2, 22, 59), date(2014, 11, 2)),
+    ("CMES", at(2014, 11, 2, 23), date(2014, 11, 3)),
+    ("us_futures", at(2014, 6, 9, 22), date(2014, 6, 10)),  # 18:00 in New York
+    ("FX", at(2014, 6, 8, 21), date(2014, 6, 9)),
+]
+
+
+@pytest.mark.parametrize(("calendar", "instant", "day"), BELONGS)
+def test_the_session_that_an_instant_belongs_to(calendar: str, instant: datetime, day: date) -> None:
+    frame = pl.DataFrame({"ts": [instant]}, schema={"ts": UTC_MICROS})
+    assert frame.select(session_date(pl.col("ts"), calendar)).item() == day
+
+
+@pytest.mark.parametrize("calendar", ["XNYS", "XLON", "CMES", "us_futures", "24/7", "24/5", "FX", "XTKS", "XASX"])
+def test_every_minute_of_a_session_has_its_date(calendar: str) -> None:
+    year = sessions(calendar, date(2014, 1, 1), date(2014, 12, 31))
+    stamps = year.with_columns(last=pl.col("close") - pl.duration(microseconds=1))
+    for instant in ("open", "last"):
+        assert stamps.select(session_date(pl.col(instant), calendar)).to_series().equals(year["session"])
 
 
 def test_an_unknown_calendar_is_refused_with_examples() -> None:

@@ -12,6 +12,7 @@ import yaml
 from pydantic import ValidationError
 
 from resources.config import DEFAULT_CONFIG, PROJECT, Settings, check_symbols, load
+from resources.config_providers import FilesSettings
 from resources.errors import ConfigError, MissingSecretError
 
 GOOD: dict[str, Any] = {
@@ -77,8 +78,10 @@ def test_relative_paths_are_taken_from_the_project(write: Callable[[object], Pat
     config = changed("provider", {"name": "files", "path": "data/bars", "sectors": str(tmp_path / "s.csv")})
     config["universe"] = {"file": "configs/universe.txt"}
     settings = load(write(config))
+    assert isinstance(settings.provider, FilesSettings)
     assert settings.provider.path == PROJECT / "data/bars"
     assert settings.provider.sectors == tmp_path / "s.csv"
+    assert settings.provider.quotes is None
     assert settings.universe.file == PROJECT / "configs/universe.txt"
 
 
@@ -95,6 +98,9 @@ def test_the_environment_names_file_home_and_lake(
     assert load().lake_url == "memory://lake"
 
 
+PROVIDERS = "'sample', 'synthetic', 'files', 'yahoo', 'alpaca', 'binance', 'ib'"
+YAHOO = {"name": "yahoo"}
+
 MISTAKES = [  # field, value, what the message says
     (
         "backtest",
@@ -104,22 +110,28 @@ MISTAKES = [  # field, value, what the message says
     ("name", "My Lake", r"name: .*pattern.*for example name: sample"),
     ("name", None, "name: Field required; for example name: sample"),
     ("provider", None, r"provider: Field required; for example provider: \{name: sample\}"),
+    ("provider.name", "bloomberg", rf"provider\.name: Input should be {PROVIDERS}; for example name: sample"),
+    ("provider", {"nmae": "sample"}, rf"provider\.name: Input should be {PROVIDERS}; for example name: sample"),
+    ("provider", "sample", r"provider: Input should be .*; for example provider: \{name: sample\}"),
+    ("provider.nmae", "sample", r"provider\.nmae: no such field here; there are name$"),
+    ("provider.path", "data/bars", r"provider\.path: no such field here; there are name$"),
+    ("provider", {"name": "files"}, r"provider\.path: Field required; for example path: data/bars"),
+    ("provider", {"name": "yahoo", "seed": 7}, r"provider\.seed: no such field here; there are name, timeout_seconds$"),
     (
-        "provider.name",
-        "bloomberg",
-        r"provider\.name: Input should be 'sample', 'yahoo', 'files' or 'synthetic'; for example name: sample",
+        "provider",
+        YAHOO | {"timeout_seconds": 0},
+        r"provider\.timeout_seconds: .*than 0; for example timeout_seconds: 30",
     ),
-    ("provider.nmae", "sample", r"provider\.nmae: no such field here; there are name, path, sectors, timeout_seconds"),
-    ("provider.path", "data/bars", "provider: path belongs to provider files.*for example path: data/bars"),
-    ("provider", {"name": "files"}, "provider: path belongs to provider files, and files needs it; for example path"),
-    ("provider.timeout_seconds", 0, r"provider\.timeout_seconds: .*greater than 0; for example timeout_seconds: 30"),
-    ("provider.timeout_seconds", float("inf"), r"provider\.timeout_seconds: .*finite"),
+    ("provider", YAHOO | {"timeout_seconds": float("inf")}, r"provider\.timeout_seconds: .*finite"),
+    ("provider", {"name": "alpaca", "feed": "otc"}, r"provider\.feed: Input should be 'sip' or 'iex'; for example"),
+    ("provider", {"name": "alpaca", "key": "x"}, r"provider\.key: no such field here; there are name, feed, paper"),
+    ("provider", {"name": "ib", "port": 70000}, r"provider\.port: .*65535; for example port: 4002"),
+    ("provider", {"name": "binance"}, r"calendar 'XNYS': Binance never closes; for example calendar: 24/7"),
     ("universe", {}, r"universe: give symbols or file, not both; for example symbols: \[AAPL, MSFT\]"),
     ("universe", {"symbols": ["A"], "file": "u.txt"}, "universe: give symbols or file, not both"),
     ("universe.symbols", [], r"universe\.symbols: at least one symbol; for example symbols: \['AAPL', 'MSFT'\]"),
     ("universe.symbols", "AAPL", r"universe\.symbols: 'AAPL' is neither a list nor all; for example symbols"),
     ("universe.symbols", ["AAPL", "aapl"], r"universe\.symbols: 'aapl' is not a symbol.*for example BRK\.B"),
-    ("universe.symbols", ["A/B"], r"universe\.symbols: 'A/B' is not a symbol"),
     ("universe.symbols", ["A|B"], r"universe\.symbols: 'A\|B' is not a symbol"),
     (
         "universe.symbols",
@@ -136,7 +148,8 @@ MISTAKES = [  # field, value, what the message says
     ("dates.start", "first of May", r"dates\.start: .*date.*for example start: 2000-01-03"),
     ("dates.end", "1999-01-01", "dates: end 1999-01-01 must be later than start 2000-03-01"),
     ("calendar", "XNYZ", "calendar: 'XNYZ' is not an exchange calendar like XNYS.*for example calendar: XNYS"),
-    ("timeframe", "1h", "timeframe: Input should be '1d'; for example timeframe: 1d"),
+    ("timeframe", "2h", "timeframe: Input should be '1m', .* or '1d'; for example timeframe: 1d"),
+    ("timeframe", "1h", "timeframe '1h': the sample has daily bars only; for example timeframe: 1d"),
     ("grain", "week", "grain: Input should be 'year', 'month' or 'day'; for example grain: year"),
     ("benchmark", "spy", "benchmark: 'spy' is not a symbol"),
     ("cleaning.exclude", [{"symbol": "BF.B"}], r"cleaning\.exclude\.0\.reason: Field required; for example reason"),
@@ -195,7 +208,9 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
         load(tmp_path / "latin.yaml")
 
 
-@pytest.mark.parametrize("symbol", ["A", "BRK.B", "BRK-B", "^GSPC", "EURUSD=X", "7203.T", "VOD.L"])
+@pytest.mark.parametrize(
+    "symbol", ["A", "BRK.B", "BRK-B", "^GSPC", "EURUSD=X", "7203.T", "VOD.L", "BTC/USD", "AAPL240315C00170000"]
+)
 def test_symbols_of_many_venues_pass(symbol: str) -> None:
     assert check_symbols([symbol]) == [symbol]
 
@@ -215,7 +230,9 @@ def test_a_place_from_the_environment(tmp_path: Path, monkeypatch: pytest.Monkey
     file = tmp_path / "mine.yaml"
     file.write_text(text.replace("../shared/data/sp500_daily.parquet", '"${MY_BARS}/daily.parquet"'))
     monkeypatch.setenv("MY_BARS", "/data/bars")
-    assert load(file).provider.path == Path("/data/bars/daily.parquet")
+    provider = load(file).provider
+    assert isinstance(provider, FilesSettings)
+    assert provider.path == Path("/data/bars/daily.parquet")
 
 
 def test_a_variable_that_is_missing_is_named_with_its_field(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

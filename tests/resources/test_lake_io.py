@@ -40,7 +40,7 @@ def run(
             partition_key=key,
             tags=tags,
             instance=instance,
-            resources={"io_manager": LakeIOManager(lake, "America/New_York")},
+            resources={"io_manager": LakeIOManager(lake, "XNYS")},
             raise_on_error=False,
         )
     assert result.success == succeed
@@ -193,10 +193,10 @@ def test_an_input_never_written_names_itself_and_the_mend(lake: Lake) -> None:
 def test_a_timestamp_falls_on_the_venues_own_day() -> None:
     late = datetime(2011, 1, 1, 2, 0, tzinfo=UTC)  # the evening of 2010-12-31 in New York
     frame = pl.DataFrame({"ts": [late]}, schema={"ts": pl.Datetime("us", "UTC")})
-    assert frame.select(date_key("%Y", "America/New_York")).item() == "2010"
-    assert frame.select(date_key("%Y", "UTC")).item() == "2011"
+    assert frame.select(date_key("%Y", "XNYS")).item() == "2010"
+    assert frame.select(date_key("%Y", "24/7")).item() == "2011"
     session = frame.with_columns(session=pl.lit(date(2012, 1, 3)))
-    assert session.select(date_key("%Y", "UTC")).item() == "2012"
+    assert session.select(date_key("%Y", "24/7")).item() == "2012"
 
 
 def test_partitions_of_dagster_are_partitions_of_the_lake() -> None:

@@ -14,7 +14,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from quant_assets import jobs
 from quant_assets.partitions import SETTINGS, SYMBOLS
-from resources.calendars import sessions
+from resources.calendars import sessions, timezone
 from sensors import schedules
 from sensors.schedules import after_close, history_range, session_to_run
 
@@ -153,6 +153,21 @@ def test_over_two_years_of_ticks_every_session_is_run_exactly_once(instance: dg.
     late = [tick - closes[tick.date()] for tick in found if tick.date() in closes]
     assert min(late) == timedelta(minutes=30)
     assert max(late) == timedelta(hours=3, minutes=30), "half days, which close at 13:00"
+
+
+@pytest.mark.parametrize("calendar", ["XNYS", "XLON", "XTKS", "CMES", "24/5", "24/7", "FX"])
+def test_on_any_calendar_every_session_is_run_exactly_once_and_after_its_close(calendar: str) -> None:
+    zone, first, last = timezone(calendar), date(2024, 1, 3), date(2025, 12, 24)
+    since = datetime(2024, 1, 3, tzinfo=ZoneInfo(zone)).timestamp()
+    found = islice(schedule_execution_time_iterator(since, schedules.ticks(calendar, zone), zone), 740)
+    ran = [
+        (session, tick) for tick in found if (session := session_to_run(calendar, tick)) and first <= session <= last
+    ]
+    expected = sessions(calendar, first, last)
+    assert [session for session, _ in ran] == expected["session"].to_list()
+    late = [tick - close for (_, tick), close in zip(ran, expected["close"], strict=True)]
+    assert timedelta(0) <= min(late) <= timedelta(minutes=30)
+    assert max(late) < timedelta(hours=9), "half days"
 
 
 def test_a_late_daemon_runs_the_session_that_the_tick_was_meant_for() -> None:

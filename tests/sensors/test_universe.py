@@ -88,7 +88,7 @@ def test_a_new_symbol_is_added_and_its_history_filled_in_one_run(
         tags=history.tags,
         resources={
             "provider": dg.ResourceDefinition.hardcoded_resource(Sample()),
-            "io_manager": LakeIOManager(lake, "America/New_York"),
+            "io_manager": LakeIOManager(lake, "XNYS"),
             "lake": dg.ResourceDefinition.hardcoded_resource(lake),
         },
     )

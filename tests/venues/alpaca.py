@@ -37,11 +37,12 @@ class AlpacaVenue(HttpVenue):
         self.free_plan = free_plan
         self.processed: dict[tuple[str, Action], date] = {}  # where it is not the ex-date
         self._rows: dict[tuple[str, str, str], tuple[list[datetime], list[str]]] = {}
+        self._sent: dict[tuple[str, str, str], tuple[list[datetime], list[str]]] = {}
 
     def send(self, kind: str, symbol: str, rows: list[dict[str, Any]], timeframe: str = "") -> None:
         """Rows exactly as given (in order of their "t"), in place of the market's: for what only Alpaca says."""
         stamps = [datetime.fromisoformat(row["t"]) for row in rows]
-        self._rows[kind, symbol, timeframe] = (stamps, [json.dumps(row) for row in rows])
+        self._sent[kind, symbol, timeframe] = (stamps, [json.dumps(row) for row in rows])
 
     def answer(self, request: Request) -> Answer:
         if (request.headers.get("apca-api-key-id"), request.headers.get("apca-api-secret-key")) != (KEY, SECRET):
@@ -86,7 +87,7 @@ class AlpacaVenue(HttpVenue):
                 continue
             stamps, rows = self._encoded(kind, name, timeframe)
             first = bisect_left(stamps, start) + (skip if name == symbol else 0)
-            last = bisect_right(stamps, end)
+            last = bisect_right(stamps, min(end, self.market.clock.now()))  # the future is not told
             taken = rows[first : min(last, first + limit)]
             if taken:
                 pages.append((name, taken))
@@ -96,16 +97,18 @@ class AlpacaVenue(HttpVenue):
         return _page(kind, pages, None)
 
     def _encoded(self, kind: str, symbol: str, timeframe: str) -> tuple[list[datetime], list[str]]:
-        """Rows as JSON, made once."""
+        """Rows as JSON, made once, and again when the market has more."""
         key = (kind, symbol, timeframe)
-        if key not in self._rows:
+        if key in self._sent:
+            return self._sent[key]
+        told = {"bars": self.market.bars.get(key[1:]), "quotes": self.market.quotes.get(symbol)}
+        rows: list[Any] = told.get(kind, self.market.trades.get(symbol)) or []
+        if key not in self._rows or len(self._rows[key][0]) != len(rows):
             crypto = "/" in symbol
             if kind == "bars":
-                held = [bar(row, daily=timeframe == "1d" and not crypto) for row in self.market.bars.get(key[1:], [])]
-            elif kind == "quotes":
-                held = [quote(row, crypto) for row in self.market.quotes.get(symbol, [])]
+                held = [bar(row, daily=timeframe == "1d" and not crypto) for row in rows]
             else:
-                held = [trade(row, crypto) for row in self.market.trades.get(symbol, [])]
+                held = [(quote if kind == "quotes" else trade)(row, crypto) for row in rows]
             self._rows[key] = ([when for when, _ in held], [row for _, row in held])
         return self._rows[key]
 

@@ -9,7 +9,7 @@ provider spells them (AAPL, ES.202412, EUR.USD, AAPL240315C00170000); a listing'
 Names of requests for fault rules are the API's, with the symbol: "connect", "reqHistoricalData AAPL". Of a fault's
 kinds the gateway knows: status (an error message with the code `status` and the text `body`; of a code about the
 connection, such as 1100, nothing more follows), silent (no answer), dropped (hangs up), cut off (hangs up in the middle
-of the answer), duplicated (answers twice). Orders are to come.
+of the answer), duplicated (answers twice). Streams are in tests/venues/ib_stream.py; orders are to come.
 """
 
 from __future__ import annotations
@@ -44,11 +44,14 @@ UNITS = {unit: timedelta(days=days) for unit, days in (("D", 1), ("W", 7), ("M",
 UNITS["S"] = timedelta(seconds=1)
 SEC_TYPES = {"equity": "STK", "option": "OPT", "future": "FUT", "forex": "CASH"}
 REQUESTS = {
+    1: "reqMktData", 2: "cancelMktData", 50: "reqRealTimeBars", 51: "cancelRealTimeBars", 59: "reqMarketDataType",
+    97: "reqTickByTickData", 98: "cancelTickByTickData",
     5: "reqOpenOrders", 6: "reqAccountUpdates", 7: "reqExecutions", 9: "reqContractDetails", 20: "reqHistoricalData",
     25: "cancelHistoricalData", 49: "reqCurrentTime", 61: "reqPositions", 62: "reqAccountSummary",
     76: "reqAccountUpdatesMulti", 78: "reqSecDefOptParams", 87: "reqHeadTimeStamp", 90: "cancelHeadTimeStamp",
     96: "reqHistoricalTicks", 99: "reqCompletedOrders",
 }  # fmt: skip
+PLACE_OF_CONTRACT = {1: 3, 9: 3, 20: 2, 50: 3, 87: 2, 96: 2, 97: 2}  # among the fields of the requests that name one
 CONNECTION_CODES = (1100, 1101, 1102, 2103, 2105, 2110)
 CONTRACT = (
     "conId", "symbol", "secType", "expiry", "strike", "right", "multiplier", "exchange", "primaryExchange", "currency",
@@ -71,7 +74,7 @@ class IBGateway:
         self.tells_taken = tells_taken
         self.requests: list[str] = []
         self.asked: list[list[str]] = []  # the fields of each, as they came
-        self.clients: dict[int, _Client] = {}
+        self.clients: dict[int, Client] = {}
         self._lock = threading.Lock()
         self.port = 0
         self.start()
@@ -101,7 +104,7 @@ class IBGateway:
         for client in list(self.clients.values()):
             client.error(-1, code, text)
 
-    def join(self, client: _Client, client_id: int) -> bool:
+    def join(self, client: Client, client_id: int) -> bool:
         """Whether a client gets the id it asks for."""
         with self._lock:
             if client_id in self.clients:
@@ -109,7 +112,7 @@ class IBGateway:
             self.clients[client_id] = client
             return True
 
-    def leave(self, client: _Client) -> None:
+    def leave(self, client: Client) -> None:
         with self._lock:
             self.clients = {number: each for number, each in self.clients.items() if each is not client}
 
@@ -120,16 +123,20 @@ class IBGateway:
             except OSError:
                 return
             plug.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            threading.Thread(target=_Client(self, plug).serve, daemon=True).start()
+            threading.Thread(target=self.client(plug).serve, daemon=True).start()
+
+    def client(self, plug: socket.socket) -> Client:
+        """What serves a connection."""
+        return Client(self, plug)
 
 
-class _Client:
+class Client:
     """One connection."""
 
     def __init__(self, gateway: IBGateway, plug: socket.socket) -> None:
         self.gateway, self.plug, self.market = gateway, plug, gateway.market
         self._writing = threading.Lock()
-        self._answers: dict[int, Callable[[Fields], list[Fields]]] = {
+        self.answers: dict[int, Callable[[Fields], list[Fields]]] = {
             5: lambda _: [(53, 1)], 6: lambda fields: [(54, 1, fields[3])], 7: lambda fields: [(55, 1, fields[2])],
             9: self._details, 20: self._bars, 25: lambda _: [], 49: self._time, 61: lambda _: [(62, 1)],
             62: lambda fields: [(64, 1, fields[2])], 76: lambda fields: [(74, 1, fields[2])], 78: self._chains,
@@ -150,10 +157,14 @@ class _Client:
             self.plug.shutdown(socket.SHUT_RDWR)
 
     def send(self, *fields: Any, cut: bool = False) -> None:
-        body = "".join(f"{_text(field)}\0" for field in fields).encode()
-        frame = struct.pack(">I", len(body)) + body
+        frame = _frame(fields)
         with self._writing:
             self.plug.sendall(frame[: len(frame) // 2] if cut else frame)
+
+    def send_all(self, messages: Sequence[Fields]) -> None:
+        """Several messages in one piece."""
+        with self._writing:
+            self.plug.sendall(b"".join(map(_frame, messages)))
 
     def error(self, number: Any, code: int, text: str) -> None:
         self.send(4, 2, number, code, text, "")
@@ -214,7 +225,9 @@ class _Client:
                 self.error(number, fault.status, fault.body)
                 return
         try:
-            answers = self._answers[kind](fields)
+            answers = self.answers[kind](fields)
+        except Unanswered:
+            return
         except Refused as refused:
             answers = [(4, 2, number, refused.code, refused.text, "")]
         for answer in answers * (2 if fault.kind == "duplicated" else 1):
@@ -226,7 +239,7 @@ class _Client:
         """The listing that a request is about, or what it asks for where that is none."""
         if kind == 78:
             return str(fields[2])
-        if kind not in (9, 20, 87, 96):
+        if kind not in PLACE_OF_CONTRACT:
             return ""
         found = self._listings(_contract(kind, fields))
         return found[0].symbol if found else _contract(kind, fields)["symbol"]
@@ -235,7 +248,7 @@ class _Client:
         """The listings that fit a contract: a field that is empty fits all."""
         return [each for at, each in enumerate(self.market.listings.values(), 1) if _fits(each, at, wanted)]
 
-    def _one(self, kind: int, fields: Fields) -> Listing:
+    def one(self, kind: int, fields: Fields) -> Listing:
         found = self._listings(_contract(kind, fields))
         if len(found) != 1:
             raise Refused(200, "No security definition has been found for the request")
@@ -268,7 +281,7 @@ class _Client:
 
     def _bars(self, fields: Fields) -> list[Fields]:
         _, number, *_ = fields
-        listing = self._one(20, fields)
+        listing = self.one(20, fields)
         end, size, duration, _, shows, form = fields[15:21]
         until, amount = _instant(end), int(duration.split()[0]) * UNITS[duration.split()[1]]
         if amount > LONGEST[size]:
@@ -293,14 +306,14 @@ class _Client:
         return [(17, number, f"{until - amount:%Y%m%d %H:%M:%S}", end, len(found), *rows)]
 
     def _head(self, fields: Fields) -> list[Fields]:
-        listing = self._one(87, fields)
+        listing = self.one(87, fields)
         stamps = [bars[0].ts for (symbol, _), bars in self.market.bars.items() if symbol == listing.symbol and bars]
         if not stamps:
             raise Refused(162, "Historical Market Data Service error message:No head time stamp: no data")
         return [(88, fields[1], int(min(stamps).timestamp()))]
 
     def _ticks(self, fields: Fields) -> list[Fields]:
-        listing, number = self._one(96, fields), fields[1]
+        listing, number = self.one(96, fields), fields[1]
         start, end, count, shows = fields[15:19]
         assert bool(start) != bool(end), "IB takes one of the two"
         since, size = int(_instant(start).timestamp()), int(count)
@@ -345,19 +358,28 @@ class Refused(Exception):
         self.code, self.text = code, text
 
 
+class Unanswered(Exception):
+    """There is no answer, not even a refusal."""
+
+
+def _frame(fields: Fields) -> bytes:
+    body = "".join(f"{_text(field)}\0" for field in fields).encode()
+    return struct.pack(">I", len(body)) + body
+
+
 def _text(field: Any) -> str:
     return "" if field is None else str(field)
 
 
 def _number(kind: int, fields: Fields) -> Any:
     """The number of a request, that errors about it carry."""
-    if kind in (5, 6, 49, 61, 99):
+    if kind in (5, 6, 49, 59, 61, 99):
         return -1
-    return fields[2] if kind in (7, 9, 25, 62, 76) else fields[1]
+    return fields[2] if kind in (1, 2, 7, 9, 25, 50, 51, 62, 76) else fields[1]
 
 
 def _contract(kind: int, fields: Fields) -> dict[str, str]:
-    first = 3 if kind == 9 else 2
+    first = PLACE_OF_CONTRACT[kind]
     return dict(zip(CONTRACT, fields[first : first + len(CONTRACT)], strict=True))
 
 

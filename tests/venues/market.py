@@ -12,8 +12,8 @@ market:
 
 Times are aware UTC datetimes; prices and sizes are floats that lie on the instrument's tick and lot. The plan of
 faults is data: a rule names what it meets (a part of "METHOD /path", or of a stream's or message's name), how many
-of those it lets pass first, and how many it hits. `tests/venues/server.py` carries out the faults of HTTP;
-`disturbed` those of a stream's messages. Orders are to be kept here too, when venues take them.
+of those it lets pass first, and how many it hits. `tests/venues/server.py` carries out the faults of HTTP,
+`tests/venues/stream.py` those of streams. Orders are to be kept here too, when venues take them.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class VenueClock:
 
 
 HTTP_FAULTS = ("status", "applied", "truncated", "cut off", "html", "empty", "drop", "slow")
-STREAM_FAULTS = ("dropped", "silent", "burst", "duplicated", "reordered")
+STREAM_FAULTS = ("dropped", "closed", "silent", "burst", "duplicated", "reordered")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +117,9 @@ class Fault:
     html: a page with status 200 (or `status`); empty: no body; drop: the connection ends without an answer;
     slow: the answer comes `seconds` late, or when the venue closes.
 
-    Of a stream: dropped: the connection ends; silent: it stays open and says nothing more; burst: `count` copies of
-    each message at once; duplicated: each message twice; reordered: the messages of a batch backwards.
+    Of a stream: dropped: the connection ends; closed: the venue closes it properly, with code `status` (or 1000);
+    silent: it stays open and says nothing more; burst: `count` copies of each message at once; duplicated: each
+    message twice; reordered: the messages of a batch backwards.
     """
 
     kind: str
@@ -155,7 +156,7 @@ class FaultPlan:
         self.rules.append(Rule(match, fault, times, skip))
 
     def take(self, what: str) -> Fault | None:
-        """The fault for `what` ("GET /v2/stocks/bars", "ws /stream", "connect"), or None."""
+        """The fault for `what` ("GET /v2/stocks/bars", "ws /stream trade_updates", "connect /stream"), or None."""
         with self._lock:
             for rule in self.rules:
                 if rule.match not in what or rule.times == 0:
@@ -171,7 +172,7 @@ class FaultPlan:
 
 
 def disturbed(messages: Sequence[T], fault: Fault | None) -> list[T]:
-    """A batch of a stream's messages as the fault lets them through; for dropped and silent none."""
+    """A batch of a stream's messages as the fault lets them through; for dropped, closed and silent none."""
     kind = fault.kind if fault else ""
     if fault is not None and kind == "burst":
         return [message for message in messages for _ in range(fault.count)]
@@ -179,7 +180,7 @@ def disturbed(messages: Sequence[T], fault: Fault | None) -> list[T]:
         return [message for message in messages for _ in range(2)]
     if kind == "reordered":
         return list(reversed(messages))
-    return [] if kind in ("dropped", "silent") else list(messages)
+    return [] if kind in ("dropped", "closed", "silent") else list(messages)
 
 
 @dataclass

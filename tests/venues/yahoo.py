@@ -1,97 +1,190 @@
-"""Yahoo Finance on loopback: the chart endpoint as Yahoo serves it, and the cookie, crumb and consent pages around it.
+"""Yahoo Finance on loopback, a front of the market core: charts, options, and the cookie, crumb and consent pages.
 
-Listings hold what was traded and paid. As Yahoo does, the venue works all splits into prices, volumes and dividends,
-and sends prices as 32-bit floats. Faults are data: a plan of names, one taken by each chart request in turn.
+    with YahooVenue(market) as venue:
+        provider = Yahoo(session=venue.session())
+
+The market holds what was traded and paid. As Yahoo does, the venue works all splits into prices, volumes and dividends
+and sends prices as 32-bit floats. A price that is not a number is sent as null. Symbols of the market are Yahoo's own
+(BTC-USD, ^GSPC); of which class they are and where they trade their listing says. Intraday bars reach as far back as
+Yahoo's do, by the market's clock.
+
+Names of requests for fault rules: "GET /v8/finance/chart/AAPL", "GET /v7/finance/options/AAPL".
 """
 
 from __future__ import annotations
 
-import contextlib
 import json
 import math
 import struct
-import threading
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
-from datetime import time as clock_time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from datetime import UTC, date, datetime, time, timedelta
+from fractions import Fraction
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
 from curl_cffi.requests import Response, Session
 
-CHART = "/v8/finance/chart/"
+from tests.venues.market import Action, Bar, Fault, Listing, Market
+from tests.venues.server import Answer, HttpVenue, Request, as_json
+
+CHART, OPTIONS = "/v8/finance/chart/", "/v7/finance/options/"
 PAGES = {
     "/v1/test/getcrumb": b"crumb",
     "/consent": b'<form><input name="csrfToken" value="t"><input name="sessionId" value="s"></form>',
     "/v2/collectConsent": b"",
     "/copyConsent": b"",
 }
-HTML = "<!DOCTYPE html><html><body>Will be right back...</body></html>"
+KINDS = {
+    "equity": "EQUITY", "option": "OPTION", "future": "FUTURE", "crypto": "CRYPTOCURRENCY", "forex": "CURRENCY",
+    "index": "INDEX",
+}  # fmt: skip
+PLACES = {  # a listing's venue: Yahoo's name of it, and its time zone
+    "NASDAQ": ("NMS", "America/New_York"), "NYSE": ("NYQ", "America/New_York"), "SNP": ("SNP", "America/New_York"),
+    "CME": ("CME", "America/New_York"), "NYB": ("NYB", "America/New_York"), "OPRA": ("OPR", "America/New_York"),
+    "LSE": ("LSE", "Europe/London"), "JPX": ("JPX", "Asia/Tokyo"), "ASX": ("ASX", "Australia/Sydney"),
+    "SAO": ("SAO", "America/Sao_Paulo"), "CCC": ("CCC", "UTC"), "CCY": ("CCY", "Europe/London"),
+}  # fmt: skip
+LIMITS = {  # of an interval: the days that it reaches back, and those of one request
+    "1m": (30, 8), **dict.fromkeys(("5m", "15m", "30m"), (60, 60)), "1h": (730, 730),
+}  # fmt: skip
+NAMES = ("open", "high", "low", "close", "volume")
 
-Bar = tuple[float | None, float | None, float | None, float | None, float | None]
 
+class YahooVenue(HttpVenue):
+    """A Yahoo server, a context manager.
 
-@dataclass
-class Listing:
-    """A share as it traded: open, high, low, close, volume by session; ratios and cash by ex-date."""
+    `live`: symbols whose last bar is sent once more, stamped so, as Yahoo does with the last trade while a session
+    lasts and after it. `whole_end`: the minute in which a request ends is sent as well.
+    """
 
-    bars: dict[date, Bar]
-    splits: dict[date, tuple[int, int]] = field(default_factory=dict)
-    dividends: dict[date, float] = field(default_factory=dict)
-    zone: str = "America/New_York"
-    opens: clock_time = clock_time(9, 30)
-    live_at: datetime | None = None  # when the last bar is sent once more, stamped so, as during and after trading
-    meta: dict[str, Any] = field(default_factory=dict)
+    def __init__(self, market: Market) -> None:
+        super().__init__(market)
+        self.whole_end = False
+        self.live: dict[str, datetime] = {}
 
-    def stamp(self, day: date) -> int:
-        return int(datetime.combine(day, self.opens, ZoneInfo(self.zone)).timestamp())
+    def session(self) -> LoopbackSession:
+        """A session for yfinance that reaches this venue and nothing else."""
+        return LoopbackSession(self.address)
 
-    def factor(self, day: date) -> float:
-        return math.prod(new / old for ex_date, (new, old) in self.splits.items() if ex_date > day)
+    @property
+    def asked(self) -> list[str]:
+        """The symbols of the chart requests, in their order."""
+        return [each.path.removeprefix(CHART) for each in self.requests if each.path.startswith(CHART)]
 
-    def chart(self, symbol: str, start: int, end: int) -> dict[str, Any]:
-        """`chart.result[0]` of the days stamped from `start` to `end`."""
-        days = [day for day in sorted(self.bars) if start <= self.stamp(day) < end]
-        rows = [self._adjusted(day) for day in days]
-        stamps = [self.stamp(day) for day in days]
-        if days and self.live_at is not None:
-            rows.append(rows[-1])
-            stamps.append(int(self.live_at.timestamp()))
-        names = ("open", "high", "low", "close", "volume")
-        quote = {name: [row[at] for row in rows] for at, name in enumerate(names)} if rows else {}
-        result: dict[str, Any] = {
-            "meta": {
-                "symbol": symbol, "currency": "USD", "exchangeName": "NMS", "instrumentType": "EQUITY", "priceHint": 2,
-                "exchangeTimezoneName": self.zone, "firstTradeDate": self.stamp(min(self.bars)), **self.meta,
-            },
-            "indicators": {"quote": [quote], "adjclose": [{}]},
-        }  # fmt: skip
-        if rows:
-            result["timestamp"] = stamps
-        events = {
-            "splits": {
-                str(self.stamp(day)): {"date": self.stamp(day), "numerator": new, "denominator": old}
-                for day, (new, old) in self.splits.items()
-                if start <= self.stamp(day) < end
-            },
-            "dividends": {
-                str(self.stamp(day)): {"date": self.stamp(day), "amount": round(cash / self.factor(day), 6)}
-                for day, cash in self.dividends.items()
-                if start <= self.stamp(day) < end
-            },
+    def answer(self, request: Request) -> Answer:
+        if request.path.startswith(CHART):
+            return self._chart(request.path.removeprefix(CHART), request.query)
+        if request.path.startswith(OPTIONS):
+            return self._options(request.path.removeprefix(OPTIONS), request.query)
+        body = PAGES.get(request.path)
+        return Answer(404, b"") if body is None else Answer(200, body)
+
+    def fault_answer(self, fault: Fault) -> Answer:
+        words = {429: "Too Many Requests\r\n", 500: "Internal Server Error"}
+        return Answer(fault.status, (fault.body or words.get(fault.status, "")).encode())
+
+    def _chart(self, symbol: str, query: dict[str, str]) -> Answer:
+        if symbol not in self.market.listings:
+            return not_found()
+        start, end, interval = int(query["period1"]), int(query["period2"]), query["interval"]
+        if interval in LIMITS:
+            reach, span = LIMITS[interval]
+            told = f"{interval} data not available for startTime={start} and endTime={end}. "
+            if start < (self.market.clock.now() - timedelta(days=reach)).timestamp():
+                return refused(422, f"{told}The requested range must be within the last {reach} days.")
+            if end - start > span * 86_400:
+                return refused(422, f"{told}Only {span} days worth of {interval} granularity data are allowed.")
+        until = end + 60 if self.whole_end else end
+        result = chart(self.market, symbol, start, until, interval, self.live.get(symbol))
+        return as_json({"chart": {"result": [result], "error": None}})
+
+    def _options(self, symbol: str, query: dict[str, str]) -> Answer:
+        listed = [
+            each
+            for each in self.market.listings.values()
+            if each.asset_class == "option" and each.underlying == symbol and each.active
+        ]
+        stamps = sorted({_midnight(each.expiry) for each in listed if each.expiry})
+        asked = int(query["date"]) if "date" in query else next(iter(stamps), 0)
+        found = [each for each in listed if each.expiry and _midnight(each.expiry) == asked]
+        sides = {
+            f"{right}s": [_option(each) for each in sorted(found, key=_strike) if each.right == right]
+            for right in ("call", "put")
         }
-        if any(events.values()):
-            result["events"] = {name: held for name, held in events.items() if held}
-        return result
+        result = {
+            "underlyingSymbol": symbol, "expirationDates": stamps, "strikes": sorted({_strike(each) for each in found}),
+            "hasMiniOptions": False, "quote": {"symbol": symbol},
+            "options": [{"expirationDate": asked, "hasMiniOptions": False, **sides}] if found else [],
+        }  # fmt: skip
+        results = [result] if symbol in self.market.listings else []
+        return as_json({"optionChain": {"result": results, "error": None}})
 
-    def _adjusted(self, day: date) -> list[float | None]:
-        factor = self.factor(day)
-        prices = [price if price is None else float32(price / factor) for price in self.bars[day][:4]]
-        volume = self.bars[day][4]
-        return [*prices, volume if volume is None else round(volume * factor)]
+
+def chart(
+    market: Market, symbol: str, start: int, end: int, interval: str = "1d", live: datetime | None = None
+) -> dict[str, Any]:
+    """`chart.result[0]` of the bars stamped from `start` to `end`; with `live` the last once more, stamped so."""
+    listing, actions = market.listings[symbol], market.actions.get(symbol, [])
+    held, daily = market.bars.get((symbol, interval), []), market.bars.get((symbol, "1d"), [])
+    place, zone = PLACES[listing.venue]
+    stamped = [(action, _ex_stamp(action, daily, ZoneInfo(zone))) for action in actions]
+    splits = [(action, stamp) for action, stamp in stamped if action.kind == "split"]
+
+    def factor(stamp: int) -> float:
+        return math.prod(split.value for split, ex_stamp in splits if ex_stamp > stamp)
+
+    bars = [bar for bar in held if start <= _stamp(bar) < end]
+    stamps, rows = [_stamp(bar) for bar in bars], [_adjusted(bar, factor(_stamp(bar))) for bar in bars]
+    if rows and live is not None:
+        stamps, rows = [*stamps, int(live.timestamp())], [*rows, rows[-1]]
+    first = _stamp((daily or held)[0]) if daily or held else None
+    result: dict[str, Any] = {
+        "meta": {
+            "symbol": symbol, "currency": listing.currency, "exchangeName": place,
+            "instrumentType": KINDS[listing.asset_class], "priceHint": 4 if listing.asset_class == "forex" else 2,
+            "exchangeTimezoneName": zone, "firstTradeDate": first, "dataGranularity": interval,
+            "regularMarketTime": int((live or market.clock.now()).timestamp()),
+        },
+        "indicators": {"quote": [{name: [row[at] for row in rows] for at, name in enumerate(NAMES)} if rows else {}]},
+    }  # fmt: skip
+    if rows:
+        result["timestamp"] = stamps
+    within = [(action, stamp) for action, stamp in stamped if start <= stamp < end]
+    events = {
+        "splits": {str(stamp): _split(each, stamp) for each, stamp in within if each.kind == "split"},
+        "dividends": {
+            str(stamp): {"date": stamp, "amount": round(each.value / factor(stamp), 6)}
+            for each, stamp in within
+            if each.kind == "dividend"
+        },
+    }
+    if any(events.values()):
+        result["events"] = {name: each for name, each in events.items() if each}
+    return result
+
+
+def _stamp(bar: Bar) -> int:
+    return int(bar.ts.timestamp())
+
+
+def _ex_stamp(action: Action, daily: list[Bar], zone: ZoneInfo) -> int:
+    """When the ex-date's session opens: as its bar says, or at half past nine."""
+    opens = datetime.combine(action.ex_date, time(9, 30), zone)
+    return next((_stamp(bar) for bar in daily if bar.ts.astimezone(zone).date() == action.ex_date), _seconds(opens))
+
+
+def _seconds(when: datetime) -> int:
+    return int(when.timestamp())
+
+
+def _split(action: Action, stamp: int) -> dict[str, Any]:
+    ratio = Fraction(action.value).limit_denominator(1000)
+    return {"date": stamp, "numerator": ratio.numerator, "denominator": ratio.denominator}
+
+
+def _adjusted(bar: Bar, factor: float) -> list[float | None]:
+    prices = [None if math.isnan(price) else float32(price / factor) for price in bar[1:5]]
+    return [*prices, None if math.isnan(bar.volume) else round(bar.volume * factor)]
 
 
 def float32(number: float) -> float:
@@ -99,104 +192,54 @@ def float32(number: float) -> float:
     return float(struct.unpack("f", struct.pack("f", number))[0])
 
 
-@dataclass(frozen=True)
-class Answer:
-    status: int
-    body: bytes
-    length: int | None = None  # announced, where it is not the body's
+def _strike(each: Listing) -> float:
+    return each.strike or 0.0
 
 
-def _json(status: int, result: list[dict[str, Any]] | None, error: dict[str, str] | None = None) -> Answer:
-    return Answer(status, json.dumps({"chart": {"result": result, "error": error}}).encode())
+def _midnight(day: date) -> int:
+    return _seconds(datetime(day.year, day.month, day.day, tzinfo=UTC))
 
 
-def _not_found() -> Answer:
-    return _json(404, None, {"code": "Not Found", "description": "No data found, symbol may be delisted"})
+def _option(each: Listing) -> dict[str, Any]:
+    assert each.expiry is not None
+    return {
+        "contractSymbol": each.symbol, "strike": each.strike, "currency": each.currency, "lastPrice": 1.0, "bid": 0.0,
+        "ask": 0.0, "change": 0.0, "volume": 1, "openInterest": 1, "contractSize": "REGULAR",
+        "expiration": _midnight(each.expiry), "lastTradeDate": 1_700_000_000, "impliedVolatility": 0.2,
+        "inTheMoney": False,
+    }  # fmt: skip
 
 
-FAULTS: dict[str, Callable[[Answer], Answer]] = {
-    "none": lambda good: good,
-    "429": lambda good: Answer(429, b"Too Many Requests\r\n"),
-    "500": lambda good: Answer(500, b"Internal Server Error"),
-    "503 html": lambda good: Answer(503, HTML.encode()),
-    "404": lambda good: _not_found(),
-    "html": lambda good: Answer(200, HTML.encode()),
-    "truncated": lambda good: Answer(200, good.body[: len(good.body) // 2]),
-    "cut off": lambda good: Answer(200, good.body[: len(good.body) // 2], len(good.body)),
-    "nothing": lambda good: Answer(200, b""),
-    "null": lambda good: _json(200, None),
-    "no range": lambda good: _json(
-        400, None, {"code": "Bad Request", "description": "Data doesn't exist for startDate = 1, endDate = 2"}
-    ),
-    "unauthorized": lambda good: _json(401, None, {"code": "Unauthorized", "description": "Invalid Crumb"}),
+def refused(status: int, description: str, code: str = "Unprocessable Entity") -> Answer:
+    """A refusal in the words of Yahoo's charts."""
+    return as_json({"chart": {"result": None, "error": {"code": code, "description": description}}}, status)
+
+
+def not_found() -> Answer:
+    return refused(404, "No data found, symbol may be delisted", "Not Found")
+
+
+def fault(answer: Answer) -> Fault:
+    """A fault that gives this answer."""
+    return Fault("status", status=answer.status, body=answer.body.decode())
+
+
+FAULTS = {
+    "429": Fault("status", status=429),
+    "500": Fault("status", status=500),
+    "503 html": Fault("html", status=503),
+    "404": fault(not_found()),
+    "html": Fault("html"),
+    "truncated": Fault("truncated"),
+    "cut off": Fault("cut off"),
+    "hung up": Fault("drop"),
+    "nothing": Fault("empty"),
+    "null": fault(Answer(200, json.dumps({"chart": {"result": None, "error": None}}).encode())),
+    "no range": fault(refused(400, "Data doesn't exist for startDate = 1, endDate = 2", "Bad Request")),
+    "unauthorized": fault(refused(401, "Invalid Crumb", "Unauthorized")),
+    "slow": Fault("slow"),
 }
-"""What takes the place of a good answer. The fault `slow` waits until the venue closes."""
-
-
-class YahooVenue:
-    """A Yahoo server on loopback, a context manager. Chart requests use up `faults`; `asked` are their symbols."""
-
-    def __init__(self, listings: dict[str, Listing], faults: list[str] | None = None) -> None:
-        self.listings = listings
-        self.faults = list(faults or [])
-        self.asked: list[str] = []
-        self._closing = threading.Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-
-    def __enter__(self) -> YahooVenue:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
-
-    def session(self) -> LoopbackSession:
-        """A session for yfinance that reaches this venue and nothing else."""
-        return LoopbackSession(f"http://127.0.0.1:{self._server.server_address[1]}")
-
-    def answer(self, path: str) -> Answer:
-        """The answer to a GET, and a POST, of a path with its query."""
-        parts = urlsplit(path)
-        if parts.path.startswith(CHART):
-            return self._chart(unquote(parts.path.removeprefix(CHART)), parse_qs(parts.query))
-        body = PAGES.get(parts.path)
-        return Answer(404, b"") if body is None else Answer(200, body)
-
-    def _chart(self, symbol: str, query: dict[str, list[str]]) -> Answer:
-        self.asked.append(symbol)
-        fault = self.faults.pop(0) if self.faults else "none"
-        listing = self.listings.get(symbol)
-        if fault == "slow":
-            self._closing.wait(10)
-            return Answer(200, b"")
-        good = _not_found()
-        if listing is not None:
-            good = _json(200, [listing.chart(symbol, int(query["period1"][0]), int(query["period2"][0]))])
-        return FAULTS[fault](good)
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        venue = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                answer = venue.answer(self.path)
-                with contextlib.suppress(ConnectionError):  # a client that gave up waiting is gone
-                    self.send_response(answer.status)
-                    length = len(answer.body) if answer.length is None else answer.length
-                    self.send_header("Content-Length", str(length))
-                    self.end_headers()
-                    self.wfile.write(answer.body)
-
-            do_POST = do_GET
-
-            def log_message(self, *_: Any) -> None:
-                """Keep the tests' output clean."""
-
-        return Handler
+"""What Yahoo does in place of a good answer, by name."""
 
 
 class LoopbackSession(Session):
@@ -212,8 +255,3 @@ class LoopbackSession(Session):
             raise AssertionError(f"a test reached for {parts.hostname}: Yahoo's client may talk to yahoo.com only")
         near = self._address + (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return super().request(method, near, **options | {"allow_redirects": False})
-
-
-def at(*when: int) -> datetime:
-    """An instant in UTC."""
-    return datetime(*when, tzinfo=UTC)  # type: ignore[arg-type, misc]  # year, month, day and so on, as positions

@@ -30,6 +30,22 @@ REFUSED = {
 }
 
 
+SUSPECTED = {
+    # Splits 2:1 that the split column has not.
+    *[("AJG", date(2000, 3, 16)), ("ANTM", date(2005, 6, 2)), ("WST", date(2004, 9, 30)), ("TRMB", date(2007, 2, 26))],
+    # A close as if split 3:2, and back again the next session: false prices of the source.
+    *[("CMCSA", date(2004, 8, 2)), ("CMCSA", date(2004, 8, 3)), ("IRM", date(2006, 2, 2)), ("IRM", date(2006, 2, 3))],
+    # Companies spun off, as good as a split to the price (FMC Technologies; Stilwell, refused as a dividend).
+    *[("FMC", date(2002, 1, 2)), ("KSU", date(2000, 7, 13))],
+}
+
+CRASHES = {
+    # Single names that lost a quarter and more over night, near a usual split ratio or not.
+    *[("AAPL", date(2000, 9, 29)), ("BKNG", date(2000, 11, 3)), ("ADP", date(2002, 7, 18)), ("STT", date(2009, 1, 20))],
+    *[("NFLX", date(2011, 10, 25)), ("ILMN", date(2011, 10, 7)), ("OXY", date(2020, 3, 9)), ("APA", date(2020, 3, 9))],
+}
+
+
 @pytest.fixture(scope="module")
 def vendor(shared_data) -> pl.DataFrame:
     rows = pl.read_parquet(shared_data / "sp500_daily.parquet").drop_nulls().sort("symbol", "date")
@@ -118,3 +134,31 @@ def test_known_defects_are_flagged(result):
     counts = dict(result.findings.group_by("rule").len().rows())
     assert counts["zero_volume"] == 187
     assert counts["missing_session"] == result.bars.select(pl.len()).collect().item() - 2_402_891
+
+
+def told(result: CleanResult, rule: str) -> set[tuple[str, date]]:
+    findings = result.findings.filter(pl.col("rule") == rule)
+    return set(findings.select("symbol", pl.col("ts").dt.date()).rows())
+
+
+def test_splits_are_suspected_where_there_was_one_or_the_price_is_false(result):
+    assert told(result, "unapplied_split") == SUSPECTED
+
+
+@pytest.mark.parametrize("rule", ["unapplied_split", "bad_print", "bad_close", "unit_error", "invalid_value"])
+def test_crashes_of_single_names_are_no_defects(result, rule):
+    assert not told(result, rule) & CRASHES
+
+
+def test_bad_prints_are_old_and_alone(vendor, result):
+    """Since 2009 hardly any; and of all of them hardly one was traded again in the five sessions after."""
+    prints = told(result, "bad_print")
+    assert 50 < len(prints) < 70
+    assert len([day for _, day in prints if day.year >= 2009]) <= 10
+    after = [pl.col("low").shift(-n).over("symbol") for n in range(1, 6)]
+    later = vendor.select("symbol", "session", "low", "close", lowest=pl.min_horizontal(after))
+    lows = result.findings.filter((pl.col("rule") == "bad_print") & (pl.col("field") == "low")).select(
+        "symbol", "old", session=pl.col("ts").dt.date()
+    )
+    again = lows.join(later, on=["symbol", "session"]).filter(pl.col("lowest") < pl.col("old") * 1.03)
+    assert again.height <= 1

@@ -178,6 +178,16 @@ def test_bars_in_the_wrong_unit_are_divided_back(factor):
     assert set(rules(cleaned(bars(wrong), repair=[]))) == {"unit_error"}, "the other rules see through it"
 
 
+@pytest.mark.parametrize("factor", [100.0, 0.01])
+def test_a_wrong_unit_that_begins_with_a_split_is_divided_back_too(factor):
+    split = [price / 4 if i >= AT else price for i, price in enumerate(WALK)]
+    wrong = [price * factor if AT <= i < AT + 3 else price for i, price in enumerate(split)]
+    result = cleaned(bars(wrong), actions((AT, "split", 4.0)))
+    assert result.bars.collect()["close"].to_list() == pytest.approx(split)
+    assert result.bars.collect()["split"][AT] == 4.0
+    assert [row[0] for row in told(result)] == ["unit_error"] * 3
+
+
 def test_a_hundredfold_split_that_was_told_is_no_unit_error():
     split = WALK[:AT] + [price * 100 for price in WALK[AT:]]
     assert rules(cleaned(bars(split), actions((AT, "split", 0.01)))) == []
@@ -241,6 +251,18 @@ def test_a_print_with_a_rush_of_trading_is_news():
     assert cleaned(rushed).findings.is_empty()
 
 
+@pytest.mark.parametrize(("volume", "found"), [(2, True), (5, True), (40, False)])
+def test_the_more_is_traded_the_farther_a_print_may_be(volume, found):
+    given = put(bars(WALK), AT, high=150.0, volume=1_000.0 * volume)
+    assert ("bad_print" in rules(cleaned(given))) == found
+
+
+def test_where_the_bar_before_traded_a_price_stands_not_alone():
+    given = put(put(bars(WALK), AT - 1, high=150.0), AT, high=151.0)
+    result = cleaned(given)
+    assert result.findings.filter(pl.col("rule") == "bad_print")["ts"].to_list() == [DAYS["open"][AT - 1]]
+
+
 def test_a_bar_that_repeats_the_last_to_its_volume_is_stale_at_once():
     given = bars(WALK)
     copied = put(given, AT, **{name: given[name][AT - 1] for name in ("open", "high", "low", "close", "volume")})
@@ -250,6 +272,59 @@ def test_a_bar_that_repeats_the_last_to_its_volume_is_stale_at_once():
 
 
 # --- actions ----------------------------------------------------------------------------------------------------------
+
+
+LOST_SPLITS = [  # price after / before, turnover in multiples of the usual, range in multiples, a split?
+    ("3:2", 2 / 3, 1.0, 1.0, True),
+    ("3:2, three times the turnover", 2 / 3, 3.0, 1.0, True),
+    ("3:2, five times the turnover", 2 / 3, 5.0, 1.0, False),
+    ("3:2, five times the range", 2 / 3, 1.0, 5.0, False),
+    ("3:2, much of both", 2 / 3, 3.7, 3.7, False),
+    ("near 3:2", 0.65, 1.0, 1.0, True),
+    ("not near 3:2", 0.61, 1.0, 1.0, False),
+    ("2:1, five times the turnover", 1 / 2, 5.0, 1.0, True),
+    ("2:1, twenty times the turnover", 1 / 2, 20.0, 1.0, False),
+    ("10:1", 1 / 10, 1.0, 1.0, True),
+    ("10:1, fifty times the turnover", 1 / 10, 50.0, 1.0, False),
+    ("1:10, fifty times the turnover", 10.0, 50.0, 1.0, True),
+    ("1:2", 2.0, 1.0, 1.0, True),
+    ("a tenth more", 1.1, 1.0, 1.0, False),
+]
+
+
+@pytest.mark.parametrize(
+    ("step", "turnover", "wide", "found"), [case[1:] for case in LOST_SPLITS], ids=[case[0] for case in LOST_SPLITS]
+)
+def test_a_split_that_was_not_told(step, turnover, wide, found):
+    closes = WALK[:AT] + [price * step for price in WALK[AT:]]
+    at = closes[AT]
+    given = put(
+        bars(closes), AT, high=at * 1.01**wide, low=at * 0.99**wide, volume=(1000.0 + AT) * turnover / step
+    )  # fmt: skip
+    assert ("unapplied_split" in rules(cleaned(given))) == found
+
+
+def test_a_large_dividend_is_no_split():
+    closes = WALK[:AT] + [price / 2 for price in WALK[AT:]]
+    assert "unapplied_split" in rules(cleaned(bars(closes)))
+    assert "unapplied_split" not in rules(cleaned(bars(closes), actions((AT, "dividend", WALK[AT - 1] / 2))))
+
+
+def test_what_the_others_did_over_night_is_taken_off():
+    names = [f"S{i:02}" for i in range(25)]
+    instruments = pl.DataFrame({"symbol": names, "calendar": "XNYS"})
+
+    def market(night: float, one: float) -> list[tuple[str, str]]:
+        """Everything opens at `night` of the close before; the first symbol at `one`."""
+        stepped = [
+            bars(WALK[:AT] + [price * (one if name == "S00" else night) for price in WALK[AT:]], name) for name in names
+        ]
+        found = clean(pl.concat(stepped).lazy(), actions().lazy(), instruments).findings
+        return found.filter(pl.col("rule") == "unapplied_split").select("rule", "symbol").rows()
+
+    assert market(1.0, 0.60) == [], "too far from 3:2"
+    assert market(0.90, 0.60) == [("unapplied_split", "S00")], "3:2 in a market that opens a tenth lower"
+    assert market(0.67, 0.67) == [], "a crash of all is no split of each"
 
 
 def test_news_that_costs_half_the_price_is_no_split_where_trading_says_so():

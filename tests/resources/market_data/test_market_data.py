@@ -11,8 +11,9 @@ from typing import Any
 import polars as pl
 import pytest
 
+from resources import market_data
 from resources.config import PROJECT, Settings, load
-from resources.errors import ConfigError
+from resources.errors import ConfigError, MissingSecretError
 from resources.market_data import Files, Sample, Yahoo, create, universe
 
 
@@ -25,6 +26,47 @@ def bars(folder: Path, *symbols: str) -> Path:
     text = "symbol,date,open,high,low,close,volume\n"
     (folder / "bars.csv").write_text(text + "".join(f"{symbol},2014-06-09,10,12,9,11,100\n" for symbol in symbols))
     return folder
+
+
+EXAMPLES = sorted(path.name for path in (PROJECT / "configs").glob("*.yaml") if path.name != "dagster.yaml")
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_every_example_configuration_makes_a_provider(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPACA_API_KEY", "key")
+    monkeypatch.setenv("ALPACA_SECRET_KEY", "secret")
+    made = load(PROJECT / "configs" / name)
+    assert create(made).name == made.provider.name
+
+
+def test_a_provider_that_needs_keys_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ALPACA_API_KEY", raising=False)
+    with pytest.raises(MissingSecretError, match="ALPACA_API_KEY and ALPACA_SECRET_KEY must both be set"):
+        create(load(PROJECT / "configs" / "alpaca.yaml"))
+
+
+def test_what_the_configuration_says_reaches_the_provider(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every field of a provider's settings changes the provider that is made."""
+    made: dict[str, Any] = {}
+    for name in ("Alpaca", "Binance", "InteractiveBrokers", "Yahoo", "Synthetic", "Files"):
+        monkeypatch.setattr(
+            market_data, name, lambda *given, _name=name, **named: made.update({_name: [*given, *named.values()]})
+        )
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("Alpaca", {"name": "alpaca", "feed": "iex", "paper": False, "delay_minutes": 3.5,
+                    "requests_per_minute": 1234.0, "timeout_seconds": 56.0}),
+        ("Binance", {"name": "binance", "timeout_seconds": 56.0}),
+        ("InteractiveBrokers", {"name": "ib", "host": "127.0.0.9", "port": 7497, "client_id": 99,
+                                "timeout_seconds": 56.0}),
+        ("Yahoo", {"name": "yahoo", "timeout_seconds": 56.0}),
+        ("Synthetic", {"name": "synthetic", "seed": 99}),
+        ("Files", {"name": "files", "path": Path("/a"), "sectors": Path("/b"), "instruments": Path("/c"),
+                   "actions": Path("/d"), "quotes": Path("/e"), "trades": Path("/f")}),
+    ]  # fmt: skip
+    for name, provider in asked:
+        create(settings(provider=provider, calendar="24/7"))
+        missing = [field for field, value in provider.items() if field != "name" and value not in made[name]]
+        assert not missing, f"{name}: {missing} never reached it"
 
 
 def test_each_name_makes_its_provider(tmp_path: Path) -> None:

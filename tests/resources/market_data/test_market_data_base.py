@@ -9,8 +9,16 @@ import polars as pl
 import pytest
 
 from resources.config import ExcludedRow
-from resources.errors import BarSchemaError
-from resources.market_data.base import BAR_SCHEMA, check_bars, daily_actions, exclude_rows, stamp_sessions
+from resources.errors import BarSchemaError, ConfigError
+from resources.market_data.base import (
+    BAR_SCHEMA,
+    INSTRUMENT_SCHEMA,
+    check_bars,
+    check_calendars,
+    daily_actions,
+    exclude_rows,
+    stamp_sessions,
+)
 
 DAYS = [date(2014, 6, 9), date(2014, 6, 10)]
 NAN, INF = float("nan"), float("inf")
@@ -132,3 +140,22 @@ def test_an_action_without_a_positive_value_is_refused(value: float | None) -> N
             rows, calendar="XNYS", start=DAYS[0], end=DAYS[1], provider="test", source="test",
             fetched_at=datetime(2020, 1, 1, tzinfo=UTC),
         )  # fmt: skip
+
+
+def instruments(**calendars: str) -> pl.DataFrame:
+    rows = [{"symbol": symbol, "calendar": name} for symbol, name in calendars.items()]
+    return pl.DataFrame(rows, schema=INSTRUMENT_SCHEMA)
+
+
+def test_instruments_of_another_venue_with_the_same_days_pass() -> None:
+    frame = instruments(AAPL="XNYS", MSFT="XNAS")
+    assert check_calendars(frame, "XNYS").equals(frame)
+    assert check_calendars(instruments(UNTOLD=None), "XNYS").height == 1  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("own", "configured"), [("24/7", "XNYS"), ("XNYS", "24/7"), ("XLON", "XNYS"), ("24/5", "24/7")]
+)
+def test_an_instrument_that_trades_on_other_days_is_refused_by_name(own: str, configured: str) -> None:
+    with pytest.raises(ConfigError, match=f"calendar: ODD trades by {own}, this configuration by {configured}.*{own}$"):
+        check_calendars(instruments(SAME=configured, ODD=own), configured)
