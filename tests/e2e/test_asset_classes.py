@@ -12,6 +12,7 @@ import polars as pl
 import pytest
 import yaml
 
+from resources.calendars import session_date
 from resources.lake import Lake
 from tests.e2e.processes import Place
 
@@ -179,7 +180,8 @@ def test_a_class_comes_through_to_cleaned_data(
     assert changed.is_empty(), "raw closes are the file's"
     assert both.filter((pl.col("volume") - pl.col("volume_told")).abs() > 1e-9).is_empty()
     # Every row of the file in these dates is there, or a finding says why not.
-    wanted = raw.filter(pl.col(key).cast(pl.Date).is_between(*case.dates)).collect()
+    day = pl.col("session") if key == "session" else session_date(pl.col("ts"), case.calendar)
+    wanted = raw.filter(day.is_between(*case.dates)).collect()
     lost = wanted.join(both, on=["symbol", key], how="anti").unique(["symbol", key])
     told = held(lake, ("cleaned", "findings")).filter(
         pl.col("rule").is_in(["out_of_session", "half_built", "duplicate"])

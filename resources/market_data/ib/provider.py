@@ -271,7 +271,7 @@ class InteractiveBrokers(Partial):
         kind, calendar = translate.parse(symbol).asset_class, self._calendar(symbol)
         contract, daily = self._contract(symbol), timeframe == "1d"
         shows, regular = ("MIDPOINT" if kind == "forex" else "TRADES"), kind in ("equity", "option")
-        asked = [each for each in translate.windows(kind, calendar, start, end, timeframe) if each[0] < now]
+        asked = [each for each in translate.windows(calendar, start, end, timeframe) if each[0] < now]
         if len(asked) > MANY_WINDOWS:
             asked = self._since_listed(symbol, contract, shows, regular, asked)
         step = STEPS[timeframe]

@@ -205,22 +205,17 @@ STEPS = {
 Window = tuple[datetime, datetime]
 
 
-def windows(asset_class: str, calendar: str, start: date, end: date, timeframe: str) -> list[Window]:
+def windows(calendar: str, start: date, end: date, timeframe: str) -> list[Window]:
     """The spans [from, to) to ask for one after the other, disjoint and in order.
 
-    Intraday they hold whole sessions. Forex trades from Sunday evening on, so there every day but Saturday counts.
+    Intraday they hold whole sessions.
     """
     span = STEPS[timeframe].span
     if timeframe == "1d":
         days = [_midnight(start + span * at) for at in range((end - start) // span + 1)]
         return list(zip(days, [*days[1:], _midnight(end + timedelta(days=1))], strict=True))
-    if asset_class == "forex":
-        dates = [start + timedelta(days=at) for at in range((end - start).days + 1)]
-        hours = [(_midnight(day), _midnight(day + timedelta(days=1))) for day in dates if day.weekday() != 5]
-    else:
-        hours = sessions(calendar, start, end).select("open", "close").rows()
     found: list[Window] = []
-    for opens, closes in hours:
+    for opens, closes in sessions(calendar, start, end).select("open", "close").rows():
         if found and closes - found[-1][0] <= span:
             found[-1] = (found[-1][0], closes)
         else:

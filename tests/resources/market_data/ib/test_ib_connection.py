@@ -71,7 +71,7 @@ def test_threads_share_one_connection_and_get_their_own_answers(desk: Callable[.
         assert len(at_desk.gateway.clients) == 1
     for (symbol, timeframe), frame in zip(asked, frames, strict=True):
         assert frame["symbol"].unique().to_list() == [symbol]
-        assert frame.height == {"1d": 2, "1h": 48, "1m": 780}[timeframe]
+        assert frame.height == {"1d": 2, "1h": 47, "1m": 780}[timeframe]
     assert own_threads() == []
 
 
