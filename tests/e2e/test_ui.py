@@ -83,7 +83,7 @@ def picture(page: Page, name: str, **options: Any) -> None:
 
 
 def test_lineage_shows_the_whole_graph(page: Page) -> None:
-    page.set_viewport_size({"width": 2300, "height": 1500})
+    page.set_viewport_size({"width": 2000, "height": 1900})
     expanded = ",".join(f"global@global:{group}" for group in GROUPS)
     page.goto(f"/asset-groups?expanded={expanded}")
     nodes = page.locator("svg foreignObject")
