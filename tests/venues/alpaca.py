@@ -56,6 +56,8 @@ class AlpacaVenue(HttpVenue):
                 return self._latest(request.query)
             case ["v1", "corporate-actions"]:
                 return self._actions(request.query)
+            case ["v2", "clock"]:
+                return as_json({"timestamp": self.market.clock.now().isoformat(), "is_open": True})
             case ["v2", "assets"]:
                 return as_json([asset(listing) for listing in self._assets()])
             case ["v2", "assets", *symbol]:

@@ -116,7 +116,7 @@ class Alpaca(Partial):
         on rows that are not market data.
         """
         check_timeframe(self.name, timeframe, TIMEFRAMES)
-        names, now = asked(self.name, symbols, symbols), self._clock()
+        names, now = asked(self.name, symbols, symbols), self._now(end)
         found = {
             crypto: self._bars(group, crypto, start, end, timeframe, now) for crypto, group in _by_class(names).items()
         }
@@ -241,6 +241,14 @@ class Alpaca(Partial):
             return stock.to_request_fields()
 
         return self._connection.download("bars", crypto, jobs(names, since, until, a_day), params)
+
+    def _now(self, end: date) -> datetime:
+        """The time; by Alpaca's clock where bars may be unfinished, since one that runs ahead would let those in."""
+        now = self._clock()
+        if end < now.date() - timedelta(days=2):
+            return now
+        told = self._connection.document("trading", "/clock", {}, "timestamp")["timestamp"]
+        return min(now, translate.instant(told))
 
     def _settled(self, crypto: bool, start: date, end: date, now: datetime) -> date | None:
         """The last session from `start` to `end` whose daily bar is final."""

@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import polars as pl
@@ -123,6 +123,15 @@ def document(body: str, *keys: str) -> Any:
     if keys and not (isinstance(content, dict) and all(key in content for key in keys)):
         raise not_a_page(body)
     return content
+
+
+def instant(text: Any) -> datetime:
+    """A time as Alpaca writes it, in UTC. Raises BadAnswerError where it is none."""
+    try:
+        told = datetime.fromisoformat(text)
+        return told.astimezone(UTC) if told.tzinfo else told.replace(tzinfo=UTC)
+    except (TypeError, ValueError) as error:
+        raise BadAnswerError(f"clock: Alpaca's time is {str(text)[:40]!r}, which is none. Try later.") from error
 
 
 def actions(held: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[tuple[str, str, date, str, float]]:

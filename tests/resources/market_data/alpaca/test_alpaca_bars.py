@@ -14,7 +14,7 @@ from resources.market_data.alpaca.provider import TIMEFRAMES
 from resources.market_data.base import BAR_SCHEMA
 from resources.market_data.timeframes import INTRADAY
 from tests.resources.market_data.alpaca.alpaca_desk import FRIDAY, MINUTE, MONDAY, OPENS, SHARES, Desk, desks, rows
-from tests.venues.market import VenueClock, every, instant, seeded_bars
+from tests.venues.market import Fault, VenueClock, every, instant, seeded_bars
 from tests.venues.server import Answer
 
 
@@ -81,6 +81,22 @@ def test_a_daily_bar_that_does_not_begin_at_midnight_is_refused(desk: Desk) -> N
 def test_an_intraday_bar_still_being_built_is_left_out(desk: Desk) -> None:
     desk.market.clock.truth = OPENS[FRIDAY] + timedelta(minutes=10, seconds=30)
     assert len(rows(desk.alpaca("iex").bars(["AAPL"], FRIDAY, FRIDAY, "1m"), "AAPL")) == 10
+
+
+@pytest.mark.parametrize("timeframe", ["1m", "1d"])
+def test_a_bar_being_built_is_left_out_though_our_clock_runs_ahead(desk: Desk, timeframe: str) -> None:
+    venue_now = {"1m": OPENS[MONDAY] + timedelta(seconds=30), "1d": OPENS[MONDAY] + timedelta(hours=6)}[timeframe]
+    desk.market.clock.truth = venue_now
+    desk.market.set_bars("AAPL", "1m", seeded_bars(1, every(OPENS[MONDAY] - 3 * MINUTE, MINUTE, 4)))
+    ahead = desk.alpaca("iex", clock=lambda: venue_now + timedelta(hours=2))
+    found = ahead.bars(["AAPL"], FRIDAY, MONDAY, timeframe).collect()
+    assert found["ts"].max() == {"1m": OPENS[MONDAY] - MINUTE, "1d": OPENS[FRIDAY]}[timeframe]
+
+
+def test_a_clock_that_cannot_be_read_is_a_broken_answer(desk: Desk) -> None:
+    desk.market.faults.add("GET /v2/clock", Fault("status", status=200, body='{"timestamp": "soon"}'), times=None)
+    with pytest.raises(BadAnswerError, match="clock: Alpaca's time is 'soon'"):
+        desk.alpaca().bars(["AAPL"], FRIDAY, MONDAY)
 
 
 def test_an_excluded_session_is_left_out_and_half_rows_are_refused(desk: Desk) -> None:
