@@ -333,4 +333,22 @@ def _failure(result: dg.ExecuteInProcessResult) -> str:
             while error.cause is not None and (error.cls_name or "").startswith("Dagster"):
                 error = error.cause
             steps.setdefault(error.message.strip(), []).append(str(event.step_key))
-    return f"run {result.run_id} failed. " + " | ".join(f"{', '.join(names)}: {text}" for text, names in steps.items())
+    told = [f"{', '.join(names)}: {text}" for text, names in steps.items()]
+    return f"run {result.run_id} failed. " + " | ".join([*told, *_broken_checks(result)])
+
+
+def _broken_checks(result: dg.ExecuteInProcessResult) -> list[str]:
+    """Of each check that failed with an error: the expectations that are broken, with examples and reasons."""
+    told = []
+    for event in result.all_events:
+        if event.event_type is not dg.DagsterEventType.ASSET_CHECK_EVALUATION:
+            continue
+        evaluation = event.asset_check_evaluation_data
+        if evaluation.passed or evaluation.severity is not dg.AssetCheckSeverity.ERROR:
+            continue
+        lines = str(getattr(evaluation.metadata.get("result"), "value", "")).splitlines()
+        broken = [line.strip("| ").removeprefix("**error** | ") for line in lines if line.startswith("| **error**")]
+        if broken:
+            whose = evaluation.asset_key.to_user_string()
+            told.append(f"{whose}: " + "; ".join(broken[:3]))
+    return list(dict.fromkeys(told))

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 
 class _Provider(BaseModel):
@@ -42,6 +42,13 @@ class FilesSettings(_Provider):
     actions: Path | None = Field(default=None, description="splits and dividends", examples=["data/actions.parquet"])
     quotes: Path | None = Field(default=None, description="a folder, or one file", examples=["data/quotes"])
     trades: Path | None = Field(default=None, description="a folder, or one file", examples=["data/trades"])
+
+    @field_validator("path")
+    @classmethod
+    def _named(cls, path: Path) -> Path:
+        if path == Path():
+            raise ValueError("it names no file and no folder")
+        return path
 
 
 class YahooSettings(_Provider):

@@ -182,7 +182,10 @@ def quality(context: dg.AssetExecutionContext, bars: Table, findings: Table, ins
     # That nobody traded in a minute is no doubt about the data.
     noticed = findings.scan().join(members, on="symbol", how="semi").filter(pl.col("rule") != "missing_bar").collect()
     note = f"provider {SETTINGS.provider.name}, configuration {SETTINGS.name}"
-    page = quality_page.quality_page(held, noticed, SETTINGS.calendar, "Data quality", note=note)
+    barless = members.collect().join(held.select("symbol").unique().collect(), on="symbol", how="anti")
+    page = quality_page.quality_page(
+        held, noticed, SETTINGS.calendar, "Data quality", note=note, without_bars=barless["symbol"].sort().to_list()
+    )
     counts = noticed.group_by("rule", "severity").agg(findings=pl.len(), symbols=pl.col("symbol").n_unique())
     ordered = counts.sort("findings", "rule", descending=[True, False])
     drawn = quality_pictures.quality_picture(held, noticed, SETTINGS.calendar)

@@ -19,18 +19,35 @@ from resources.lake_io import partition_of
 BARS, FINDINGS = ("cleaned", "bars"), ("cleaned", "findings")
 TICKS = ("quotes", "trades")
 
+FILLED = ("missing_session", "missing_bar")
+"""Flags of rows that stand where the source had none."""
+
 BATCH = 1_000_000
 """Ticks judged at once: a partition may hold a year of them."""
 
 
 def _coverage(context: dg.AssetCheckExecutionContext) -> Verdict:
-    rows = run_rows(BARS, HISTORY)(context).filter(~pl.col("flags").list.contains("missing_session"))
-    real = rows.select("symbol", "session").collect().lazy()
+    given = ~pl.any_horizontal(pl.col("flags").list.contains(rule) for rule in FILLED)
+    real = run_rows(BARS, HISTORY)(context).filter(given).select("symbol", "session").unique().collect().lazy()
     end = min(SETTINGS.dates.end or datetime.max.date(), last_closed_session(SETTINGS.calendar, datetime.now(UTC)))
-    present = real.select("symbol").unique().collect()
-    listed = present.with_columns(listed=pl.lit(None, pl.Date), delisted=pl.lit(None, pl.Date))
+    present = real.select("symbol").unique().collect()["symbol"].to_list()
+    expected = pl.DataFrame({"symbol": [*present, *_barless(context, set(present))]}, schema={"symbol": pl.String})
+    listed = expected.with_columns(listed=pl.lit(None, pl.Date), delisted=pl.lit(None, pl.Date))
     verdict = coverage(real, listed, SETTINGS.calendar, SETTINGS.dates.start, end)
     return replace(verdict, picture=coverage_picture(real))
+
+
+def _barless(context: dg.AssetCheckExecutionContext, present: set[str]) -> list[str]:
+    """The run's symbols without a bar in it or in any other partition: one may be listed after the run's dates."""
+    lake = context.resources.lake
+    held = lake.partitions(BARS)
+    asked = [partition_of(HISTORY, key) for key in run_partitions(context, HISTORY)] or held
+    found = []
+    for symbol in sorted({part["symbol"] for part in asked} - present):
+        mine = [part for part in held if part["symbol"] == symbol]
+        if not mine or lake.scan(BARS, mine).head(1).collect().is_empty():
+            found.append(symbol)
+    return found
 
 
 def _contradictions(context: dg.AssetCheckExecutionContext) -> Verdict:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -39,12 +40,21 @@ class _Headline:
     lines: list[str]
 
 
-def quality_page(bars: pl.LazyFrame, findings: pl.DataFrame, calendar: str, title: str, *, note: str = "") -> str:
+def quality_page(
+    bars: pl.LazyFrame,
+    findings: pl.DataFrame,
+    calendar: str,
+    title: str,
+    *,
+    note: str = "",
+    without_bars: Sequence[str] = (),
+) -> str:
     """The page of cleaned bars and the findings about them.
 
     `bars` needs symbol, session and flags (CLEANED_SCHEMA), `findings` the columns of
     quant_assets.cleaned.FINDING_SCHEMA, with or without `session`; `calendar` names the sessions that are expected,
-    `note` says where the data comes from. 505 symbols x 250 months weigh about 0.8 MB.
+    `note` says where the data comes from; `without_bars` are the symbols asked for that have none at all. 505 symbols
+    x 250 months weigh about 0.8 MB.
 
     Example: `Path("quality.html").write_text(quality_page(result.bars, result.findings, "XNYS", "My data"))`
     """
@@ -58,7 +68,7 @@ def quality_page(bars: pl.LazyFrame, findings: pl.DataFrame, calendar: str, titl
     return _template().render(
         title=title,
         subtitle=_subtitle(grid, note),
-        headline=_headline(grid, facts, findings, rules, calendar),
+        headline=_headline(grid, facts, findings, rules, calendar, without_bars),
         tiles=_tiles(grid, facts, findings),
         grid=grid,
         unit=grid.step if grid else "month",
@@ -139,12 +149,20 @@ def _treatment(row: dict[str, Any]) -> str:
 
 
 def _headline(
-    grid: Grid | None, facts: pl.DataFrame, findings: pl.DataFrame, rules: list[dict[str, Any]], calendar: str
+    grid: Grid | None,
+    facts: pl.DataFrame,
+    findings: pl.DataFrame,
+    rules: list[dict[str, Any]],
+    calendar: str,
+    without_bars: Sequence[str],
 ) -> _Headline:
     if grid is None:
         return _Headline("bad", ["There is not a single cleaned bar to judge."])
     bad: list[str] = []
     doubts: list[str] = []
+    if without_bars:
+        named = ", ".join(without_bars[:MOST_SYMBOLS]) + (" and more" if len(without_bars) > MOST_SYMBOLS else "")
+        bad.append(f"{_many(len(without_bars), 'symbol')} without a single bar: {named}.")
     errors, warnings = (findings.filter(pl.col("severity") == name) for name in ("error", "warning"))
     if errors.height:
         where = _many(errors["symbol"].n_unique(), "symbol")

@@ -26,6 +26,9 @@ from resources.market_data.timeframes import INTRADAY
 PART_ROWS = 2_000_000
 """The most rows of a part, and of the symbols that are held together until they are written."""
 
+ASK_ROWS = 50_000
+"""About so many rows are asked for at once, and kept when they have come: what a killed run loses at the most."""
+
 MOST_TICKS = 50_000_000
 """The most ticks of one partition: some 5 GB in memory."""
 
@@ -36,9 +39,18 @@ AskTicks = Callable[[Sequence[str], datetime, datetime], pl.LazyFrame]
 
 def groups(symbols: Sequence[str], start: date, end: date, timeframe: str) -> list[list[str]]:
     """The symbols in groups whose bars from `start` to `end` are at most PART_ROWS, or a single symbol's."""
+    return _cut(symbols, PART_ROWS, _rows(start, end, timeframe))
+
+
+def _rows(start: date, end: date, timeframe: str) -> int:
+    """The most rows that a symbol can have."""
     days = (end - start).days + 1
-    rows = days if timeframe == "1d" else days * (timedelta(days=1) // INTRADAY[timeframe])
-    size = max(1, min(BATCH_SYMBOLS, PART_ROWS // max(rows, 1)))
+    return days if timeframe == "1d" else days * (timedelta(days=1) // INTRADAY[timeframe])
+
+
+def _cut(symbols: Sequence[str], most: int, rows: int) -> list[list[str]]:
+    """The symbols in groups of at most BATCH_SYMBOLS, and of `most` rows where each has `rows`."""
+    size = max(1, min(BATCH_SYMBOLS, most // max(rows, 1)))
     return [list(symbols[first : first + size]) for first in range(0, len(symbols), size)]
 
 
@@ -55,7 +67,8 @@ def bars(
         return check_bars(provider.bars(names, first, last, timeframe), provider.name)
 
     windows = [(start, end)] if timeframe == "1d" else _months(start, end)
-    yield from _fetch(ask, groups(symbols, start, end, timeframe), windows, BAR_SCHEMA, kept, say)
+    grouped = groups(symbols, start, end, timeframe)
+    yield from _fetch(ask, grouped, windows, BAR_SCHEMA, kept, say, timeframe, _at_once(provider, kept))
 
 
 def corporate_actions(
@@ -69,7 +82,8 @@ def corporate_actions(
         except NotOfferedError as error:
             raise NoDataError(f"{error}. Nothing will be adjusted") from error
 
-    yield from _fetch(ask, groups(symbols, start, end, "1d"), [(start, end)], ACTION_SCHEMA, kept, say)
+    grouped = groups(symbols, start, end, "1d")
+    yield from _fetch(ask, grouped, [(start, end)], ACTION_SCHEMA, kept, say, "1d", _at_once(provider, kept))
 
 
 def ticks(
@@ -100,6 +114,14 @@ def ticks(
             yield pl.concat(held).lazy()
 
 
+def _at_once(provider: Provider, kept: Downloads | None) -> int:
+    """About how many rows are asked for at once: all of a group where nothing is kept."""
+    if kept is None:
+        return PART_ROWS
+    # A gateway that takes minutes for a symbol is asked for one at a time.
+    return 1 if provider.name == "ib" else ASK_ROWS
+
+
 def _fetch(
     ask: Callable[[Sequence[str], date, date], pl.LazyFrame],
     grouped: Sequence[Sequence[str]],
@@ -107,13 +129,22 @@ def _fetch(
     schema: pl.Schema,
     kept: Downloads | None,
     say: Say,
+    timeframe: str,
+    most: int,
 ) -> Iterator[pl.LazyFrame]:
-    with Progress("fetched", len(grouped) * len(windows)) as progress:
-        for group in grouped:
+    """A frame a group: of windows, and of symbols so many that about `most` rows are asked for at once."""
+    asks = [
+        [(names, window) for window in windows for names in _cut(group, most, _rows(*window, timeframe))]
+        for group in grouped
+    ]
+    with Progress("fetched", sum(map(len, asks))) as progress:
+        for group, parts in zip(grouped, asks, strict=True):
             held = []
-            for window in windows:
-                held.append(_part(ask, group, window, schema, kept, say))
+            for names, window in parts:
+                held.append(_part(ask, names, window, schema, kept, say))
                 progress.done(held[-1].height)
+                if names[-1] != group[-1] or window != windows[-1]:
+                    say(str(progress))
             yield pl.concat(held).sort("symbol", "ts", maintain_order=True).lazy()
             say(f"{progress}, up to {group[-1]}")
 
@@ -130,7 +161,7 @@ def _part(
     if kept is None:
         return _asked(ask, symbols, window, schema, say)
     names = {symbol: f"{symbol} {window[0]} {window[1]}" for symbol in symbols}
-    before = [(symbol, kept.held(name)) for symbol, name in names.items()]
+    before = [(symbol, kept.held(name, schema)) for symbol, name in names.items()]
     found: dict[str, pl.DataFrame] = {symbol: frame for symbol, frame in before if frame is not None}
     if found:
         say(f"{len(found)} symbols from {window[0]} to {window[1]} were downloaded before: not asked for again")

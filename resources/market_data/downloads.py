@@ -17,6 +17,8 @@ from uuid import uuid4
 
 import polars as pl
 
+from resources.errors import LakeError
+
 KEPT_SECONDS = 86_400.0
 
 
@@ -28,7 +30,7 @@ class Downloads:
     >>> import tempfile
     >>> downloads = Downloads(Path(tempfile.mkdtemp()), "yahoo bars 1d")
     >>> downloads.keep("AAPL 2024", pl.DataFrame({"close": [185.6]}))
-    >>> downloads.held("AAPL 2024")["close"].to_list()
+    >>> downloads.held("AAPL 2024", pl.Schema({"close": pl.Float64}))["close"].to_list()
     [185.6]
     """
 
@@ -37,8 +39,8 @@ class Downloads:
         self._question = question
         self._used: list[Path] = []
 
-    def held(self, part: str) -> pl.DataFrame | None:
-        """What was kept of a part; None where nothing is, or it is more than a day old or damaged."""
+    def held(self, part: str, schema: pl.Schema) -> pl.DataFrame | None:
+        """What was kept of a part; None where nothing is, or it is a day old, damaged or of another schema."""
         path = self._path(part)
         try:
             if path.stat().st_mtime < time.time() - KEPT_SECONDS:
@@ -46,16 +48,26 @@ class Downloads:
             frame = pl.read_parquet(path)
         except (OSError, pl.exceptions.PolarsError):
             return None  # it is asked for again, which is all that a file here could have spared
+        if frame.schema != schema:
+            return None
         self._used.append(path)
         return frame
 
     def keep(self, part: str, frame: pl.DataFrame) -> None:
-        """Keep a part until `forget`."""
+        """Keep a part until `forget`. Raises LakeError where the folder cannot be written."""
         path = self._path(part)
-        path.parent.mkdir(parents=True, exist_ok=True)
         staged = path.with_suffix(f".{uuid4().hex[:8]}")
-        frame.write_parquet(staged, compression="zstd", compression_level=1, statistics=False)
-        os.replace(staged, path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            frame.write_parquet(staged, compression="zstd", compression_level=1, statistics=False)
+            os.replace(staged, path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            with contextlib.suppress(OSError):
+                staged.unlink(missing_ok=True)
+            raise LakeError(
+                f"downloads: {self._folder} cannot be written ({error}). Free some space or mend the permissions; what "
+                "was downloaded before stays there for the next run."
+            ) from error
         self._used.append(path)
 
     def forget(self) -> None:

@@ -169,3 +169,24 @@ def test_everything_beside_another_is_refused(installation: Path) -> None:
         with ThreadPoolExecutor(1) as other, pytest.raises(BusyError, match=rf"make demo \(process {os.getpid()}\)"):
             other.submit(launch.everything).result()
         launch.everything(progress=lambda line: None)  # and the holder itself may go on
+
+
+def test_a_blocking_check_says_what_is_broken() -> None:
+    """Not only that a check failed: which expectation, of what, with an example and the reason."""
+    markdown = (
+        "| | expectation | columns | found | why |\n|---|---|---|---|---|\n"
+        "| **error** | in_set | without_currency | 1 of 1 (ES=1) | name it in the list |\n"
+        "| ok | unique | symbol | | one |"
+    )
+
+    @dg.asset
+    def priced() -> None: ...
+
+    @dg.asset_check(asset=priced, blocking=True)
+    def suite() -> dg.AssetCheckResult:
+        return dg.AssetCheckResult(passed=False, metadata={"result": dg.MetadataValue.md(markdown)})
+
+    job = dg.Definitions([priced], asset_checks=[suite], jobs=[dg.define_asset_job("all")]).resolve_job_def("all")
+    result = job.execute_in_process(raise_on_error=False)
+    assert launch._broken_checks(result) == ["priced: in_set | without_currency | 1 of 1 (ES=1) | name it in the list"]
+    assert str(launch._failure(result)).endswith("(ES=1) | name it in the list")

@@ -65,7 +65,8 @@ def outside(suite: str, name: str, *values: float, also: tuple[str, ...] = ()) -
 
 
 DEFECTS = [
-    *missing("instruments", "asset_class", "calendar", "currency"),
+    *missing("instruments", "asset_class", "calendar"),
+    Case("instruments", "no currency", {"currency": None}, {"in_set without_currency"}),
     *(case for name in ("tick", "lot", "multiplier", "pip") for case in outside("instruments", name, 0.0, -1, 1e10)),
     *outside("instruments", "strike", 0.0),
     *outside("instruments", "minimum_notional", -1.0, math.nan),
@@ -108,6 +109,7 @@ DEFECTS = [
 SOUND = [
     Case("instruments", "an option", OPTION),
     Case("instruments", "a future", FUTURE),
+    Case("instruments", "an index", {"asset_class": "index", "currency": None}),
     Case("instruments", "a perpetual", {"asset_class": "future", "perpetual": True, "currency": "USDT"}),
     Case("instruments", "little is known", {"tick": None, "lot": None, "venue": None, "listed": None}),
     Case("corporate_actions", "a reverse split", {"kind": "split", "value": 0.05}),

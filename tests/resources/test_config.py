@@ -116,6 +116,11 @@ MISTAKES = [  # field, value, what the message says
     ("provider.nmae", "sample", r"provider\.nmae: no such field here; there are name$"),
     ("provider.path", "data/bars", r"provider\.path: no such field here; there are name$"),
     ("provider", {"name": "files"}, r"provider\.path: Field required; for example path: data/bars"),
+    (
+        "provider",
+        {"name": "files", "path": ""},
+        r"provider\.path: it names no file and no folder; for example path",
+    ),
     ("provider", {"name": "yahoo", "seed": 7}, r"provider\.seed: no such field here; there are name, timeout_seconds$"),
     (
         "provider",

@@ -225,6 +225,11 @@ def open_bars(files: Sequence[Path], exclude: tuple[ExcludedRow, ...], source: s
         layout.check(schema, file)
         single = Table((file,), schema, layout)
         timeframe = _judged(single) if single.time == "ts" else "1d"
+        if timeframe != "1d" and (told := [name for name in ACTIONS if name in schema]):
+            raise BarSchemaError(
+                f"{file.name}: {' and '.join(told)} stand beside bars of {timeframe}, and would not be read. Put them "
+                "into a file of their own (provider.actions: symbol, date, kind, value), and drop the columns."
+            )
         key = (file.suffix.lower(), timeframe, *schema.items())
         alike.setdefault(key, []).append(file)
         made[key] = Table(tuple(alike[key]), schema, layout, timeframe)

@@ -106,10 +106,10 @@ def said(
     @dg.asset(key=asset.split("/"), **options)
     def made() -> None: ...
 
-    other = dg.AssetSpec(["cleaned", "bars"])
+    other = [dg.AssetSpec(["cleaned", "bars"])] if asset != "cleaned/bars" else []
     job = dg.define_asset_job("alone", dg.AssetSelection.checks(check))
     resources = {"lake": dg.ResourceDefinition.hardcoded_resource(lake)}
-    defs = dg.Definitions(assets=[made, other], asset_checks=[check], jobs=[job], resources=resources)
+    defs = dg.Definitions(assets=[made, *other], asset_checks=[check], jobs=[job], resources=resources)
     first, last = "dagster/asset_partition_range_start", "dagster/asset_partition_range_end"
     tags = {first: keys[0], last: keys[-1]} if len(keys) > 1 else {"dagster/partition": keys[0]} if keys else {}
     run = defs.resolve_job_def("alone").execute_in_process(instance=instance, tags=tags, raise_on_error=False)
@@ -213,3 +213,33 @@ def test_what_blocks_and_what_only_warns() -> None:
         "market_data/corporate_actions corporate_actions_expectations", "market_data/quotes quotes_expectations",
         "market_data/trades trades_expectations",
     }  # fmt: skip
+
+
+def test_a_session_of_empty_slots_is_not_covered(instance: dg.DagsterInstance, lake: Watched) -> None:
+    """Intraday: a slot in which nothing traded is no gap, a session without any bar is one."""
+    rows = cleaned_rows("AAPL", 2010)
+    slots = pl.concat([rows, rows.with_columns(pl.col("ts") + pl.duration(minutes=30))]).sort("ts")
+    quiet = slots["session"].is_in([DAYS[2010]["session"][5]]) | (
+        (slots["session"] == DAYS[2010]["session"][9]) & (slots["ts"].dt.minute() == 0)
+    )
+    filled = slots.with_columns(flags=pl.when(quiet).then(pl.lit(["missing_bar"])).otherwise("flags"))
+    write(lake, "cleaned/bars", {"2010|AAPL": filled})
+    words, facts = said(instance, lake, "cleaned/bars", "coverage", ["2010|AAPL"])
+    assert (facts["missing"], facts["expected"]) == (1, DAYS[2010].height)
+    assert words[None] == "ERROR", "one session of 85 is more than one in 200"
+
+
+def test_a_symbol_without_a_single_bar_is_named(instance: dg.DagsterInstance, lake: Watched) -> None:
+    empty = cleaned_rows("IBM", 2010).clear()
+    frames = {key: cleaned_rows(key[5:], int(key[:4])) for key in KEYS} | {"2010|IBM": empty, "2011|IBM": empty}
+    write(lake, "cleaned/bars", frames)
+    words, facts = said(instance, lake, "cleaned/bars", "coverage", ["2010|AAPL", "2010|IBM"])
+    assert (words[None], facts["symbols_without_bars"]) == ("ERROR", 1)
+    assert facts["findings"].records[0].data["symbol"] == "IBM"
+
+
+def test_a_symbol_listed_later_is_no_gap_of_an_earlier_year(instance: dg.DagsterInstance, lake: Watched) -> None:
+    frames = {key: cleaned_rows(key[5:], int(key[:4])) for key in KEYS}
+    write(lake, "cleaned/bars", frames | {"2010|IBM": cleaned_rows("IBM", 2010).clear()})
+    words, facts = said(instance, lake, "cleaned/bars", "coverage", ["2010|AAPL", "2010|IBM"])
+    assert (words[None], facts["symbols_without_bars"]) == ("ok", 0)

@@ -91,6 +91,12 @@ def html() -> str:
 # One file
 
 
+def test_symbols_without_a_bar_are_named_first() -> None:
+    tone, title, lines = banner(quality_page(TWO, SOME, "XNYS", "Two", without_bars=["ABSENT", "BTCUSD"]))
+    assert tone == "bad"
+    assert "2 symbols without a single bar: ABSENT, BTCUSD." in [title, *lines]
+
+
 def test_the_page_is_well_formed(html: str) -> None:
     page = Page(html)
     assert page.stack == []

@@ -10,13 +10,18 @@ from typing import Any
 import polars as pl
 import pytest
 
+from quant_assets.market_data import assets as market_data_assets
 from quant_assets.market_data import fetch
+from quant_assets.partitions import SETTINGS
 from resources.calendars import UTC_MICROS, sessions
+from resources.config import CleaningSettings, ExcludedRow
+from resources.config_providers import AlpacaSettings, YahooSettings
 from resources.errors import BarSchemaError, ConfigError, NoDataError, NotOfferedError, ProviderTimeoutError
 from resources.market_data.base import ACTION_SCHEMA, BAR_SCHEMA, Partial
 from resources.market_data.downloads import Downloads
 from resources.market_data.ticks import TRADE_SCHEMA
 
+EXCLUDED = ExcludedRow(symbol="AAPL", reason="a test")
 FIRST, LAST = date(2024, 1, 29), date(2024, 3, 4)
 
 
@@ -93,6 +98,41 @@ def test_after_a_failure_only_what_is_missing_is_asked_for(tmp_path: Path) -> No
     ]
     assert frame.filter(pl.col("symbol") == "A")["close"].to_list() == [10.0, 11.0, 11.0]
     assert frame.height == 9
+
+
+def test_a_killed_daily_download_loses_its_last_request_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "ASK_ROWS", 2 * 36)  # two symbols over these dates
+    source = Source()
+    source.errors[3] = ProviderTimeoutError("the third request")
+    with pytest.raises(ProviderTimeoutError):
+        collected(source, ["A", "B", "C", "D", "E", "F"], "1d", Downloads(tmp_path, "q"))
+    frame = collected(source, ["A", "B", "C", "D", "E", "F"], "1d", Downloads(tmp_path, "q"))
+    assert [asked[0] for asked in source.asked] == [("A", "B"), ("C", "D"), ("E", "F"), ("E", "F")]
+    assert frame["symbol"].to_list() == ["A", "B", "C", "D", "E", "F"]
+
+
+def test_a_slow_gateway_is_asked_symbol_by_symbol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Source, "name", "ib")
+    source = Source()
+    collected(source, ["A", "B"], "1d", Downloads(tmp_path, "q"))
+    assert [asked[0] for asked in source.asked] == [("A",), ("B",)]
+
+
+def test_downloads_belong_to_the_settings_that_asked_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = set()
+    for changes in (
+        {"provider": AlpacaSettings(name="alpaca", feed="sip")},
+        {"provider": AlpacaSettings(name="alpaca", feed="iex")},
+        {"provider": YahooSettings(name="yahoo")},
+        {"provider": YahooSettings(name="yahoo"), "calendar": "24/7"},
+        {"provider": YahooSettings(name="yahoo"), "cleaning": CleaningSettings(exclude=[EXCLUDED])},
+    ):
+        monkeypatch.setattr(market_data_assets, "SETTINGS", SETTINGS.model_copy(update=changes))
+        for kind in ("bars 1d", "bars 1h"):
+            kept = market_data_assets._kept(kind)
+            assert kept is not None
+            places.add(kept._path("AAPL 2024"))
+    assert len(places) == 10
 
 
 def test_without_a_place_nothing_is_kept(tmp_path: Path) -> None:

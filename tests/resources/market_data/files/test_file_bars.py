@@ -423,3 +423,11 @@ def test_futures_dated_on_a_sunday_and_options_in_csv(tmp_path: Path) -> None:
     (tmp_path / "bars.csv").write_text(header + "AAPL,2014-06-09,option,,21 June,490.0,call,7,10,12,9,11,5\n")
     with pytest.raises(BarSchemaError, match="AAPL 2014-06-09: expiry is '21 June', which is no Date"):
         files.symbols()
+
+
+def test_splits_beside_intraday_bars_are_refused_and_not_ignored(tmp_path: Path) -> None:
+    put(tmp_path, rows([OPEN + MINUTE * at for at in range(5)], split=1.0, dividend=0.0))
+    with pytest.raises(
+        BarSchemaError, match=r"bars.parquet: dividend and split stand beside bars of 1m.*provider.actions"
+    ):
+        Files(tmp_path).bars(["A"], MON, MON, "1m")
