@@ -126,6 +126,16 @@ CASES = {
         ticks=("trades",),
         faults=[("klines", Fault("status", status=418, retry_after=0.01)), ("klines", Fault("html"))],
     ),
+    "yahoo shares": Case(
+        {"name": "yahoo"},
+        "XNYS",
+        [Listing("AAPL"), Listing("MSFT")],
+        actions={"AAPL": Action(date(2024, 3, 8), "dividend", 0.24)},
+        faults=[("GET /v8/finance/chart", Fault("status", status=429)), ("GET /v8/finance/chart", Fault("html"))],
+    ),
+    "yahoo crypto": Case(
+        {"name": "yahoo"}, "24/7", [Listing("BTC-USD", "crypto", venue="CCC", tick=0.5)], price=60_000.0
+    ),
     "ib shares and options": Case(
         {"name": "ib"},
         "XNYS",
@@ -184,6 +194,13 @@ def venue(case: Case, market: Market) -> Iterator[dict[str, Any]]:
 
         with BinanceVenue(market) as front:
             sent_to("Binance", client=front.client())
+            yield {}
+    elif case.provider["name"] == "yahoo":
+        from tests.venues.yahoo import YahooVenue
+
+        with YahooVenue(market) as front:
+            free = TokenBucket(1e6, 1e6)
+            sent_to("Yahoo", session=front.session(), bucket=free, clock=market.clock.now, sleep=lambda _: None)
             yield {}
     else:
         from tests.venues.ib import IBGateway
