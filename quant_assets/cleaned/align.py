@@ -40,7 +40,7 @@ def align(
     refuse_untimed(stayed)
     on_clock, strays = placed(stayed, grid)
     timely, unknown = known(on_clock)
-    finished, half_built = whole(timely, settings)
+    finished, half_built = whole(_until_close(timely, grid), settings)
     unique, duplicates = one_a_session(finished)
     kept, wrong, declined = sound(unique, settings)
     given = kept.select("symbol", "ts", "known_at", *PRICES, "volume", real=pl.lit(True))
@@ -132,6 +132,15 @@ def _grid(raw: pl.DataFrame, calendars: pl.DataFrame) -> pl.DataFrame:
         )
         for name in calendars["calendar"].unique().sort()
     )
+
+
+def _until_close(rows: pl.DataFrame, grid: pl.DataFrame) -> pl.DataFrame:
+    """The rows with their session's close for a known_at that is null: `whole` measures when they were fetched."""
+    if rows["known_at"].null_count() == 0:
+        return rows
+    closes = grid.select("calendar", "position", "session_close")
+    timed = rows.join(closes, on=["calendar", "position"], how="left", maintain_order="left")
+    return timed.with_columns(pl.coalesce("known_at", "session_close").alias("known_at")).drop("session_close")
 
 
 def exclude(rows: pl.DataFrame, settings: CleaningSettings) -> tuple[pl.DataFrame, pl.DataFrame]:

@@ -3,7 +3,8 @@
 A bar of a session's own hours follows the bar before at once; the first bar of a session follows a night. So each is
 measured against its own kind. What daily rules become:
 
-- missing_session: `missing_bar`, info: in a slot in which nobody traded there is nothing wrong.
+- missing_session: `missing_bar`, info: in a slot in which nobody traded there is nothing wrong. Where no slot of a
+  session has a bar, missing_session on its last one: before that the session may still have had a trade.
 - jump: scale of the moves within sessions, or of the moves over nights for a session's first bar; after slots without
   a bar, as much wider as a random walk would be.
 - bad_print, bad_close: by the same scales; confirmed by the other symbols of the same slot, not of the session; a rush
@@ -84,7 +85,19 @@ def intraday_checks(settings: CleaningSettings) -> list[Check]:
         "stale": lambda check: replace(check, when=pl.col("copied") & between),
         "zero_volume": lambda check: replace(check, when=check.when & pl.col("had_volume")),
     }
-    return [changed.get(check.rule, lambda check: check)(check) for check in checks(settings)]
+    daily = checks(settings)
+    lost = [
+        replace(check, when=_session_is_over() & check.when.all().over("symbol", "session"))
+        for check in daily
+        if check.rule == "missing_session"
+    ]
+    return [*(changed.get(check.rule, lambda check: check)(check) for check in daily), *lost]
+
+
+def _session_is_over() -> pl.Expr:
+    """Whether a row is its session's last. A symbol's rows end with a bar, so a session without one is there whole."""
+    ends = (pl.col("session") != pl.col("session").shift(-1)) | (pl.col("symbol") != pl.col("symbol").shift(-1))
+    return ends.fill_null(True)
 
 
 def _scaled(rows: pl.DataFrame) -> pl.DataFrame:

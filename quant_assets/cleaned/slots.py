@@ -1,8 +1,9 @@
 """One row for every slot of every session between a symbol's first bar and its last: bars shorter than a session.
 
 A slot is a step of the timeframe on a grid in the exchange's local time. Where in the hour the grid begins differs by
-source: hourly bars of New York start at :00 or at :30. The symbol's own first bar says which, to a quarter of an hour,
-so that a second of clock skew on it does not move the grid. A slot belongs to a session that it overlaps: the first
+source: hourly bars of New York start at :00 or at :30. The symbol's own first bar says which: where it lies near the
+clock's grid or that of the session's open it is taken to be on it, so that a wrong stamp of that bar alone does not
+move the grid; elsewhere it says so to a quarter of an hour. A slot belongs to a session that it overlaps: the first
 may begin before the open, the last end after the close. One that overlaps two sessions belongs to the earlier.
 """
 
@@ -32,6 +33,9 @@ from resources.market_data.timeframes import INTRADAY
 ANCHOR = timedelta(minutes=15)
 """Grids begin on a multiple of this: sources anchor their bars at the hour, the half, or the session's open."""
 
+NEAR = 3
+"""A first bar within a timeframe / NEAR of the clock's grid or the open's is on it; ANCHOR away it tells its own."""
+
 EARLY = 20
 """A bar stamped less than a timeframe / EARLY before a slot belongs to that slot, not to the one that is ending."""
 
@@ -50,7 +54,7 @@ def align_slots(bars: pl.LazyFrame, instruments: pl.DataFrame, settings: Cleanin
     before a venue that trades round the clock begins its next day) there is a row only where there is a bar. ts is
     the slot's start and known_at its full end, also where the session's close cuts it short: its source finishes it
     only then, and a bar of New York's last half hour may hold what was traded after hours. A bar known later by its
-    own word is known then.
+    own word is known then, and one stamped after its slot's start not before a full timeframe from its stamp.
 
     Findings: out_of_session (left out), clock_error (off the grid inside a session: moved to its slot), duplicate (a
     moved bar whose slot has one), and those of `rows` as for sessions. Raises BarSchemaError as `align.align` does.
@@ -101,14 +105,40 @@ def _anchored(timed: pl.DataFrame, calendars: pl.DataFrame, step: timedelta) -> 
 
     The anchor is that of the symbol's first bar, so a longer history never changes it.
     """
-    unit = min(_micros(step), _micros(ANCHOR))
     firsts = timed.group_by("symbol").agg(pl.col("ts").min()).join(calendars, on="symbol")
-    clocks = [(part, _time_of_day("ts", timezone(str(name)))) for (name,), part in firsts.group_by("calendar")]
+    starts = firsts.select("calendar", "ts").unique().drop_nulls().sort("calendar", "ts")
+    usual = pl.DataFrame(
+        [(name, ts, _usual_open(name, ts)) for name, ts in starts.iter_rows()],
+        schema={**starts.schema, "usual": pl.Int64},
+        orient="row",
+    )
+    known_opens = firsts.join(usual, on=["calendar", "ts"], how="left")
     anchors = pl.concat(
-        part.select("symbol", "calendar", anchor=(_nearest(clock, unit) % _micros(step)).fill_null(0))
-        for part, clock in clocks
+        part.select("symbol", "calendar", anchor=_anchor(_time_of_day("ts", timezone(str(name))), _micros(step)))
+        for (name,), part in known_opens.group_by("calendar")
     )
     return timed.join(anchors, on="symbol", how="left", maintain_order="left")
+
+
+def _usual_open(calendar: str, around: datetime) -> int:
+    """The time of day at which most sessions around an instant open, microseconds since local midnight."""
+    near = sessions(calendar, (around - MARGIN).date(), (around + MARGIN).date())
+    return cast(int, near.select(_time_of_day("open", timezone(calendar)).mode().min()).item())
+
+
+def _anchor(first: pl.Expr, step: int) -> pl.Expr:
+    """Where the grid begins, from the time of day of a symbol's first bar and `usual`, that of its sessions' open."""
+    quarter = _micros(ANCHOR)
+    on_clock, on_open = pl.lit(0, pl.Int64), pl.col("usual") % step
+    from_clock, from_open = (
+        pl.min_horizontal((first - grid) % step, (grid - first) % step) for grid in (on_clock, on_open)
+    )
+    nearer = pl.when(from_open < from_clock).then(on_open).otherwise(on_clock)
+    away = pl.min_horizontal(from_clock, from_open)
+    # A source may well have a grid of its own, which lies at another quarter of an hour.
+    near = (away <= step // NEAR) & (away < quarter)
+    told = _nearest(first, min(step, quarter)) % step
+    return pl.when(near).then(nearer).otherwise(told).fill_null(0)
 
 
 def _grid(rows: pl.DataFrame, step: timedelta) -> pl.DataFrame:
@@ -178,25 +208,37 @@ def _in_slots(rows: pl.DataFrame, grid: pl.DataFrame, step: timedelta) -> pl.Dat
 
 
 def _placed(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The bars of sessions at their slot, with `moved` (Boolean), and a finding for each that was stamped elsewhere."""
+    """The bars of sessions at their slot; a finding for each that was stamped elsewhere.
+
+    The bars have `moved` (Boolean) and `stamped`, the start that they were given with.
+    """
     seconds = pl.col("ts").dt.epoch("us") / 1e6
     outside = pl.col("slot").is_null()
     moved = pl.col("slot") != pl.col("ts")
     homeless = rows.filter(outside).select(finding("out_of_session", "ts", seconds, pl.lit(None)))
     clock = rows.filter(moved).with_columns(given=seconds, ts="slot")
     told = clock.select(finding("clock_error", "ts", pl.col("given"), pl.col("slot").dt.epoch("us") / 1e6))
-    inside = rows.filter(~outside).with_columns(ts="slot", moved=moved).drop("slot")
+    inside = rows.filter(~outside).with_columns(ts="slot", moved=moved, stamped="ts").drop("slot")
     return inside, pl.concat([homeless, told])
 
 
 def _end_or_later(step: timedelta) -> pl.Expr:
-    """When a bar is over at the earliest (its slot's end, or the session's close), or later by its own word."""
-    return pl.max_horizontal("known_at", pl.min_horizontal(pl.col("ts") + step, "session_close"))
+    """When a bar is over at the earliest (a timeframe from its stamp, or the session's close), or later by its word.
+
+    Not before its slot's end either: of two stamps the later one counts, so that no bar is known before it happened.
+    """
+    return pl.max_horizontal("known_at", pl.min_horizontal(_full_end(step), "session_close"))
+
+
+def _full_end(step: timedelta) -> pl.Expr:
+    """A timeframe from the slot's start or, where that is later, from the stamp that the bar was given with."""
+    return pl.max_horizontal("ts", "stamped") + step
 
 
 def _filled(kept: pl.DataFrame, grid: pl.DataFrame, step: timedelta) -> pl.DataFrame:
     """The rows as `align.align` returns them: symbol, ts, session, known_at, prices, volume, missing."""
-    given = kept.select("symbol", "ts", "known_at", *PRICES, "volume", real=pl.lit(True))
+    ended = pl.max_horizontal("known_at", _full_end(step)).alias("known_at")
+    given = kept.select("symbol", "ts", ended, *PRICES, "volume", real=pl.lit(True))
     every = _every_slot(kept, grid, step)
     rows = every.join(given, on=["symbol", "ts"], how="left", maintain_order="left")
     rows = rows.filter(pl.col("real") | ~pl.col("resting"))

@@ -69,6 +69,31 @@ def rules(result: CleanResult) -> list[str]:
     return result.findings["rule"].to_list()
 
 
+# --- half-built -------------------------------------------------------------------------------------------------------
+
+HALVES = [  # known_at of the last bar: its start, or none; when it was fetched, from the close; whether kept
+    ("unsaid, fetched an hour before the close", None, -1, False),
+    ("at its start, fetched an hour before the close", "ts", -1, False),
+    ("unsaid, fetched at the close", None, 0, True),
+    ("at its start, fetched after the close", "ts", 1, True),
+]
+
+
+@pytest.mark.parametrize(("known", "hours", "kept"), [c[1:] for c in HALVES], ids=[c[0] for c in HALVES])
+def test_a_bar_that_does_not_say_when_it_was_known_is_measured_against_the_close(known, hours, kept):
+    last, close = pl.col("ts") == DAYS["open"][2], DAYS["close"][2]
+    known_at = pl.col("ts") if known else pl.lit(None, BAR_SCHEMA["known_at"])
+    given = bars([1.0, 2.0, 3.0]).with_columns(
+        known_at=pl.when(last).then(known_at).otherwise("known_at"),
+        fetched_at=pl.when(last).then(pl.lit(close + timedelta(hours=hours))).otherwise("fetched_at"),
+    )
+    result = cleaned(given)
+    frame = result.bars.collect()
+    assert frame["close"].to_list() == [1.0, 2.0, 3.0][: 2 + kept]
+    assert frame["known_at"].to_list() == DAYS["close"][: 2 + kept].to_list()
+    assert rules(result) == ["clock_error"] * bool(known) + ["half_built"] * (not kept)
+
+
 # --- adjustment -------------------------------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from quant_assets.cleaned import CLEANED_SCHEMA, CleanResult, clean
+from quant_assets.cleaned.sessions import by_session
 from resources.calendars import sessions
 from resources.config import CleaningSettings
 from resources.errors import BarSchemaError, ConfigError
@@ -141,9 +142,25 @@ def test_one_row_for_every_slot(case):
     assert frame["known_at"].to_list() == [ts + step for ts in frame["ts"]]
     assert frame["close"].to_list() == [10.0] * (frame.height - 1) + [11.0]
     assert frame["volume"].to_list() == [1000.0] + [0.0] * (frame.height - 2) + [1001.0]
-    assert told(result) == [("missing_bar", ts) for ts in frame["ts"][1:-1]]
-    assert set(result.findings["severity"]) <= {"info"}
-    assert frame["flags"].to_list() == [[], *[["missing_bar"]] * (frame.height - 2), []]
+    slots = result.findings.filter(pl.col("rule") != "missing_session")
+    assert slots.select("rule", "ts").rows() == [("missing_bar", ts) for ts in frame["ts"][1:-1]]
+    assert set(slots["severity"]) <= {"info"}
+    # Of sessions between the first and the last none has a bar; that is told on the last slot of each.
+    lost = [frame.filter(session=session)["ts"][-1] for session, *_ in case.slots[1:-1]]
+    assert result.findings.filter(pl.col("rule") == "missing_session")["ts"].to_list() == lost
+    flags = [["missing_bar", *["missing_session"] * (ts in lost)] for ts in frame["ts"][1:-1]]
+    assert frame["flags"].to_list() == [[], *flags, []]
+
+
+def test_a_session_without_any_bar_is_told_once():
+    given = bars((OPEN, 10.0), (OPEN + timedelta(days=2), 11.0), (OPEN + timedelta(days=2, hours=2), 12.0))
+    result = cleaned(given)
+    last = at(2014, 6, 10, 19, 30)
+    lost = result.findings.filter(pl.col("rule") == "missing_session")
+    assert lost.select("ts", "field", "old", "new", "severity").rows() == [(last, "close", None, 10.0, "warning")]
+    assert sum(rule == "missing_bar" for rule, _ in told(result)) == 6 + 7 + 1
+    daily = by_session(result.bars).collect()
+    assert daily["flags"].to_list() == [["missing_bar"], ["missing_bar", "missing_session"], ["missing_bar"]]
 
 
 def test_a_bar_in_a_daily_break_stands():
@@ -212,6 +229,59 @@ def test_findings_about_stamps_say_both():
 def test_a_moved_bar_is_known_when_it_says():
     frame = cleaned(bars((minute(0), 1), (minute(1, 17), 2), timeframe="1m"), "1m").bars.collect()
     assert frame["known_at"].to_list() == [minute(1), minute(2, 17)]
+
+
+UNSAID = pl.lit(None, BAR_SCHEMA["known_at"])
+
+FIRSTS = [  # timeframe, minutes by which the first stamp is off, where it belongs
+    ("half hours, late", "30m", 8, minute(0)),
+    ("half hours, later", "30m", 10, minute(0)),
+    ("half hours, at the open", "30m", 0, minute(0)),
+    ("hours, late", "1h", 14, minute(0)),
+]
+
+
+@pytest.mark.parametrize(("timeframe", "off", "slot"), [c[1:] for c in FIRSTS], ids=[c[0] for c in FIRSTS])
+def test_one_wrong_first_stamp_does_not_move_the_grid(timeframe, off, slot):
+    step = INTRADAY[timeframe]
+    rest = [(OPEN + n * step, 2.0 + n) for n in range(1, 5)]
+    given = bars((minute(off), 1.0), *rest, timeframe=timeframe).with_columns(known_at=UNSAID)
+    result = cleaned(given, timeframe)
+    frame = result.bars.collect()
+    assert frame["ts"].to_list() == [slot, *[ts for ts, _ in rest]]
+    assert told(result) == [("clock_error", slot)] * (off > 0)
+    assert frame["known_at"].to_list() == [minute(off) + step, *[ts + step for ts, _ in rest]]
+
+
+def test_grids_of_other_quarters_stand():
+    """A first bar that is far from the clock and from the open says where its source's grid begins."""
+    given = bars((minute(15), 1.0), (minute(45), 2.0), (minute(75), 3.0), timeframe="30m")
+    assert told(cleaned(given, "30m")) == []
+    four_hours = bars((at(2014, 6, 9, 13), 1.0), (at(2014, 6, 9, 17), 2.0), timeframe="4h")
+    assert told(cleaned(four_hours, "4h")) == []
+
+
+def test_a_wrong_first_bar_before_the_open_is_left_out_alone():
+    given = bars((minute(-8), 9.0), (minute(0), 1.0), (minute(30), 2.0), timeframe="30m")
+    assert told(cleaned(given, "30m")) == [("out_of_session", minute(-8))]
+
+
+STAMPS = [  # minutes from the open at which a half hour is stamped whose slot begins at 30, and its end
+    ("on the grid", 30, 60),
+    ("late", 38, 68),
+    ("very late", 55, 85),
+    ("a little early", 29, 60),
+]
+
+
+@pytest.mark.parametrize(("stamp", "end"), [case[1:] for case in STAMPS], ids=[case[0] for case in STAMPS])
+def test_no_bar_is_known_before_a_timeframe_from_its_stamp(stamp, end):
+    given = bars((minute(0), 1.0), (minute(stamp), 2.0), timeframe="30m")
+    soonest = given.with_columns(known_at=pl.col("ts") + timedelta(minutes=1))
+    for rows in (given.with_columns(known_at=UNSAID), soonest):
+        assert cleaned(rows, "30m").bars.collect()["known_at"].to_list() == [minute(30), minute(end)]
+    early = given.with_columns(known_at=UNSAID, fetched_at=pl.Series([FETCHED, minute(end, -1)]))
+    assert "half_built" in {rule for rule, _ in told(cleaned(early, "30m"))}
 
 
 def test_the_first_bar_tells_the_grid_to_a_quarter_of_an_hour():
@@ -329,7 +399,7 @@ def test_a_split_takes_effect_on_the_first_bar_of_its_session(stamps, when, wher
     frame = result.bars.collect()
     assert frame.filter(pl.col("split") != 1)["ts"].to_list() == [where]
     assert frame["adj_close"].to_list() == pytest.approx([100.0] * frame.height)
-    assert [rule for rule, _ in told(result) if rule != "missing_bar"] == found
+    assert [rule for rule, _ in told(result) if not rule.startswith("missing_")] == found
 
 
 def test_on_a_grid_that_begins_before_the_open_an_action_is_on_the_first_slot():

@@ -21,7 +21,8 @@ from resources.market_data.timeframes import INTRADAY
 CALENDARS = {"equity": "XNYS", "index": "XNYS", "option": "XNYS", "future": "CMES", "crypto": "24/7",
              "cryptofuture": "24/7", "forex": "FX"}  # fmt: skip
 FETCHED = datetime(2026, 6, 1, tzinfo=UTC)
-PLACING = ("clock_error", "duplicate", "half_built", "missing_bar", "missing_session", "out_of_session")
+LEFT_OUT = ("clock_error", "duplicate", "half_built", "out_of_session")
+PLACING = (*LEFT_OUT, "missing_bar", "missing_session")
 INFO = ("zero_volume",)
 
 Dates = tuple[datetime, datetime]
@@ -74,7 +75,7 @@ CASES = [
     Case("fx_cfd_crypto_daily_quotes", "1d", 13_487, {"missing_session": 281, "out_of_session": 2367}, most=30,
          among=[("jump", "GBPUSD.fxcm.forex", date(2016, 6, 23))]),
     # Holidays, and four days of December 2016.
-    Case("fx_cfd_hour_quotes", "1h", 75_121, {"missing_bar": 682},
+    Case("fx_cfd_hour_quotes", "1h", 75_121, {"missing_bar": 682, "missing_session": 19},
          among=[("missing_bar", "EURUSD.oanda.forex", date(2016, 12, 13))]),
     # FXCM quotes on Sundays from three in the afternoon: two hours before the week begins.
     Case("fx_cfd_crypto_minute_quotes", "1m", 31_680, {"missing_bar": 634, "out_of_session": 177},
@@ -82,7 +83,7 @@ CASES = [
     # The source cuts days at midnight UTC: rows of Sundays. The later contracts did not trade every day.
     Case("futures_daily_trade", "1d", 282, {"missing_session": 91, "out_of_session": 12}),
     # The file has some days of each contract only.
-    Case("futures_minute_trade", "1m", 372_325, {"missing_bar": 348_377}, most=0),
+    Case("futures_minute_trade", "1m", 372_325, {"missing_bar": 348_377, "missing_session": 222}, most=0),
     Case("options_daily_trade", "1d", 2717, {"missing_session": 145}, most=5),
     # At one or two cents a tick is a jump. Trades reported after the close.
     Case("options_minute_trades", "1m", 253_995, {"missing_bar": 231_940, "out_of_session": 12}, most=20),
@@ -136,10 +137,13 @@ def test_findings_of_real_bars(case, shared_data):
     findings = result.findings
     counts = dict(findings.group_by("rule").len().rows())
     assert {rule: counts[rule] for rule in PLACING if rule in counts} == case.placing
+    lost = by_session(result.bars).filter(pl.col("flags").list.contains("missing_session"))
+    assert lost.select(pl.len()).collect().item() == counts.get("missing_session", 0)
     assert result.bars.select(pl.len()).collect().item() == case.rows
-    assert case.rows == rows.height + sum(
-        count * (1 if rule.startswith("missing") else -1) for rule, count in case.placing.items()
-    )
+    # Of intraday bars a lost session is no row: each of its slots is.
+    filled = "missing_bar" if case.timeframe in INTRADAY else "missing_session"
+    placed = {rule: count for rule, count in case.placing.items() if rule in (filled, *LEFT_OUT)}
+    assert case.rows == rows.height + sum(count * (1 if rule == filled else -1) for rule, count in placed.items())
     others = {rule: count for rule, count in counts.items() if rule not in (*PLACING, *INFO)}
     assert sum(others.values()) <= case.most, others
     flagged = result.bars.filter(pl.col("symbol").is_in([symbol for _, symbol, _ in case.among])).explode("flags")
