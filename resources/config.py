@@ -245,6 +245,11 @@ class Settings(_Settings):
             raise ValueError(f"live.strategy {self.live.strategy!r} is not one of the strategies listed")
         if self.provider.name == "sample" and self.timeframe != "1d":
             raise ValueError(f"timeframe {self.timeframe!r}: the sample has daily bars only; for example timeframe: 1d")
+        if self.provider.name == "yahoo" and self.timeframe != "1d" and self.grain != "day":
+            raise ValueError(
+                f"grain {self.grain!r}: a partition is fetched whole, and Yahoo soon has only a part of one left; "
+                "for example grain: day"
+            )
         if self.provider.name == "binance" and self.calendar != "24/7":
             raise ValueError(f"calendar {self.calendar!r}: Binance never closes; for example calendar: 24/7")
         if self.universe.symbols == "all" and self.provider.name != "files":

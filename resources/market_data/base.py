@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, date, datetime
-from typing import ClassVar, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import polars as pl
 
 from resources.calendars import UTC_MICROS, sessions
 from resources.config import ExcludedRow
 from resources.errors import BarSchemaError, ConfigError, NoDataError, NotOfferedError, UnknownSymbolError
+
+if TYPE_CHECKING:  # it builds on this module
+    from resources.market_data.continuous import Continuous
 
 BAR_SCHEMA = pl.Schema(
     {
@@ -129,6 +132,13 @@ class Provider(Protocol):
         """The futures of a root (ES) listed on a session, in INSTRUMENT_SCHEMA, sorted by expiry."""
         ...
 
+    def continuous(self, root: str, start: date, end: date, *, ahead: int = 5) -> Continuous:
+        """Daily bars of a root's contracts one after the other, back-adjusted, with the roll dates.
+
+        A contract is left `ahead` sessions before its last; ConfigError where that is not a whole number, 0 or more.
+        """
+        ...
+
 
 class Partial:
     """The methods of Provider that a source may lack: each says so by name until a provider has its own."""
@@ -148,6 +158,9 @@ class Partial:
 
     def futures(self, root: str, on: date) -> pl.DataFrame:
         raise self.not_offered("futures")
+
+    def continuous(self, root: str, start: date, end: date, *, ahead: int = 5) -> Continuous:
+        raise self.not_offered("continuous series")
 
     def not_offered(self, what: str) -> NotOfferedError:
         return NotOfferedError(f"{self.name} has no {what}; it has {self.offers}")

@@ -155,6 +155,7 @@ MISTAKES = [  # field, value, what the message says
     ("calendar", "XNYZ", "calendar: 'XNYZ' is not an exchange calendar like XNYS.*for example calendar: XNYS"),
     ("timeframe", "2h", "timeframe: Input should be '1m', .* or '1d'; for example timeframe: 1d"),
     ("timeframe", "1h", "timeframe '1h': the sample has daily bars only; for example timeframe: 1d"),
+    ("timeframe", "5m", "timeframe '5m': the sample has daily bars only"),
     ("grain", "week", "grain: Input should be 'year', 'month' or 'day'; for example grain: year"),
     ("benchmark", "spy", "benchmark: 'spy' is not a symbol"),
     ("cleaning.exclude", [{"symbol": "BF.B"}], r"cleaning\.exclude\.0\.reason: Field required; for example reason"),
@@ -268,3 +269,10 @@ def test_a_merged_key_may_be_set_anew(write: Callable[[object], Path]) -> None:
     text = yaml.safe_dump({**GOOD, "dates": None}).replace("dates: null\n", "")
     dates = "dates: {<<: &held {start: 2000-03-01, end: 2013-03-01}, end: 2012-03-01}\n"
     assert load(write(text + dates)).dates.end == date(2012, 3, 1)
+
+
+def test_intraday_bars_of_yahoo_are_kept_by_the_day(write: Callable[[object], Path]) -> None:
+    config = changed("provider", {"name": "yahoo"}) | {"timeframe": "5m"}
+    with pytest.raises(ConfigError, match=r"grain 'year': a partition is fetched whole.*for example grain: day"):
+        load(write(config))
+    assert load(write(config | {"grain": "day"})).timeframe == "5m"

@@ -6,7 +6,7 @@
 The market holds what was traded and paid. As Yahoo does, the venue works all splits into prices, volumes and dividends
 and sends prices as 32-bit floats. A price that is not a number is sent as null. Symbols of the market are Yahoo's own
 (BTC-USD, ^GSPC); of which class they are and where they trade their listing says. Intraday bars reach as far back as
-Yahoo's do, by the market's clock.
+Yahoo's do, by the market's clock, which answers are dated by as well (HTTP's Date).
 
 Names of requests for fault rules: "GET /v8/finance/chart/AAPL", "GET /v7/finance/options/AAPL".
 """
@@ -17,7 +17,9 @@ import json
 import math
 import struct
 from datetime import UTC, date, datetime, time, timedelta
+from email.utils import format_datetime
 from fractions import Fraction
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
@@ -70,6 +72,15 @@ class YahooVenue(HttpVenue):
     def asked(self) -> list[str]:
         """The symbols of the chart requests, in their order."""
         return [each.path.removeprefix(CHART) for each in self.requests if each.path.startswith(CHART)]
+
+    def _handler(self) -> type[BaseHTTPRequestHandler]:
+        venue = self
+
+        class Dated(super()._handler()):  # type: ignore[misc]
+            def date_time_string(self, timestamp: float | None = None) -> str:
+                return format_datetime(venue.market.clock.now(), usegmt=True)
+
+        return Dated
 
     def answer(self, request: Request) -> Answer:
         if request.path.startswith(CHART):

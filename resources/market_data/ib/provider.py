@@ -23,7 +23,7 @@ from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from resources.calendars import UTC_MICROS, sessions, timezone
+from resources.calendars import UTC_MICROS, session_date, sessions, timezone
 from resources.config import ExcludedRow
 from resources.errors import ConfigError, NoDataError, NotOfferedError, RateLimitedError
 from resources.market_data import ticks
@@ -55,8 +55,8 @@ class InteractiveBrokers(Partial):
     """Provider of Interactive Brokers. Safe for threads, which share one connection.
 
     `client_id`: any number that no other program gives this gateway. `timeout_seconds`: how long an answer may take;
-    `connect_seconds`: how long the gateway may take to let us in. `exclude`: daily bars to leave out. `tries`: how
-    often one request is asked before its error is raised; waits between tries outlast the gateway's nightly restart.
+    `connect_seconds`: how long the gateway may take to let us in. `exclude`: sessions whose bars to leave out. `tries`:
+    how often one request is asked before its error is raised; waits between them outlast the gateway's nightly restart.
     `bucket`: the pace of historical requests; the default stays under 60 in any 10 minutes, and under 6 in 2 seconds.
 
     Each call connects and disconnects; `with` keeps the connection for several calls:
@@ -194,8 +194,10 @@ class InteractiveBrokers(Partial):
         """Daily bars of a root's contracts one after the other, back-adjusted, as ROOT.CONT, with the roll dates.
 
         A contract is left `ahead` sessions before its last. IB holds two years of expired contracts. Raises as `bars`
-        does, and NoDataError if no contract covers a part of the range.
+        does, NoDataError if no contract covers a part of the range, and ConfigError on `ahead` out of its bounds.
         """
+        if not isinstance(ahead, int) or ahead < 0:
+            raise ConfigError(f"ahead is {ahead}; it must be a whole number of sessions, 0 or more; for example 5")
         with self._connection:
             listed = [row for row in self._futures(root) if row["expiry"] >= start]
             if not listed:
@@ -294,7 +296,10 @@ class InteractiveBrokers(Partial):
                 parts.append(translate.bar_rows(symbol, answer, window, daily=daily, midpoint=shows == "MIDPOINT"))
                 progress.done(parts[-1].height)
         rows = pl.concat(parts)
-        return self._closed(rows, calendar, start, end, now) if daily else rows
+        if not daily:
+            dated = rows.lazy().with_columns(session=session_date(pl.col("ts"), calendar))
+            return exclude_rows(dated, self._exclude).drop("session").collect()
+        return self._closed(rows, calendar, start, end, now)
 
     def _closed(self, rows: pl.DataFrame, calendar: str, start: date, end: date, now: datetime) -> pl.DataFrame:
         """Daily rows without those excluded, and without a last one that is still trading."""

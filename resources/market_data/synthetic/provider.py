@@ -69,7 +69,7 @@ _Moments = tuple[np.random.Generator, pl.Series, Floats]
 class Synthetic(Partial):
     """Provider of the synthetic market.
 
-    `ticks`: trades (and quotes) of a share in one session. `exclude`: daily bars to leave out.
+    `ticks`: trades (and quotes) of a share in one session. `exclude`: sessions whose bars to leave out.
 
     >>> from datetime import date
     >>> Synthetic(seed=7).bars(["SYN0001"], date(2020, 3, 9), date(2020, 3, 13)).collect().height
@@ -183,8 +183,9 @@ class Synthetic(Partial):
 
     def _minutely(self, symbol: str, start: date, end: date) -> pl.DataFrame:
         held, days = self._days(symbol, start, end)
+        kept = exclude_rows(days.lazy().with_columns(symbol=pl.lit(symbol)), self._exclude).collect()
         parts = [pl.DataFrame(schema=_MINUTES)]
-        for day, opens, count in _opened(days):
+        for day, opens, count in _opened(kept):
             prices, at = minutes(self._seed, symbol, day, held, count), day - held.first
             # Trading is thick after the open and before the close; whole shares, and the day's volume in all.
             crowd = 1.0 + 3.0 * (np.linspace(-1.0, 1.0, count) ** 2)

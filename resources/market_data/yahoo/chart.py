@@ -48,13 +48,17 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One answer as sent: rows in ROWS still adjusted for splits, (day, ratio), (day, amount), and Yahoo's meta."""
+    """One answer as sent: rows in ROWS still adjusted for splits, (day, ratio), (day, amount), and Yahoo's meta.
+
+    `answered` is when, by Yahoo's own clock; None where it does not say.
+    """
 
     symbol: str
     rows: pl.DataFrame
     splits: tuple[tuple[date, float], ...]
     dividends: tuple[tuple[date, float], ...]
     meta: Mapping[str, Any]
+    answered: datetime | None = None
 
     def between(self, start: datetime, end: datetime) -> Part:
         """Without the rows outside [start, end)."""
@@ -66,13 +70,15 @@ class Part:
 class Chart:
     """What was traded and paid: bars in ROWS, actions (symbol, session, kind, value), Yahoo's meta.
 
-    The `ts` of a daily bar is Yahoo's own stamp, and says less than its session.
+    The `ts` of a daily bar is Yahoo's own stamp, and says less than its session. `answered` is when the first of its
+    answers was given, by Yahoo's own clock; None where it does not say.
     """
 
     symbol: str
     bars: pl.DataFrame
     actions: pl.DataFrame
     meta: Mapping[str, Any]
+    answered: datetime | None = None
 
     def within(self, start: date, end: date) -> Chart:
         """Without what lies outside the sessions from `start` to `end`."""
@@ -129,8 +135,12 @@ def parse(symbol: str, result: Mapping[str, Any]) -> Chart:
     return join(symbol, [read(symbol, result)])
 
 
-def read(symbol: str, result: Mapping[str, Any], step: timedelta | None = None) -> Part:
+def read(
+    symbol: str, result: Mapping[str, Any], step: timedelta | None = None, answered: datetime | None = None
+) -> Part:
     """One element of `chart.result` as it is; `step` is the length of a bar, None for days.
+
+    `answered`: when Yahoo answered, by its own clock.
 
     Raises BadAnswerError if it is not laid out as Yahoo's charts are, or is another symbol's.
     """
@@ -146,7 +156,7 @@ def read(symbol: str, result: Mapping[str, Any], step: timedelta | None = None) 
         rows = _one_row_a_day(rows) if step is None else _without_live(rows, step, meta.get("regularMarketTime"))
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, PolarsError) as error:
         raise BadAnswerError(f"{symbol}: Yahoo's chart is not laid out as expected ({error!r}). Try later.") from error
-    return Part(symbol, rows, splits, paid, meta)
+    return Part(symbol, rows, splits, paid, meta, answered)
 
 
 def join(symbol: str, parts: Sequence[Part]) -> Chart:
@@ -161,7 +171,8 @@ def join(symbol: str, parts: Sequence[Part]) -> Chart:
         factor = _later(splits, day)
         value = amount if factor == 1.0 else round(amount * factor, DIVIDEND_DECIMALS)
         actions.append((symbol, day, "dividend", value))
-    return Chart(symbol, bars, pl.DataFrame(actions, schema=EVENTS, orient="row"), parts[-1].meta)
+    answered = min((part.answered for part in parts if part.answered is not None), default=None)
+    return Chart(symbol, bars, pl.DataFrame(actions, schema=EVENTS, orient="row"), parts[-1].meta, answered)
 
 
 def expiries(underlying: str, result: Mapping[str, Any]) -> dict[date, int]:

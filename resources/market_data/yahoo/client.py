@@ -12,7 +12,8 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -57,9 +58,16 @@ class Client:
         self._making = threading.Lock()
 
     def chart(
-        self, symbol: str, start: datetime, end: datetime, interval: str, read: Callable[[Mapping[str, Any]], T]
+        self,
+        symbol: str,
+        start: datetime,
+        end: datetime,
+        interval: str,
+        read: Callable[[Mapping[str, Any], datetime | None], T],
     ) -> T | None:
-        """What `read` makes of the chart's one result; None for a known symbol without rows.
+        """What `read` makes of the chart's one result and of when Yahoo answered by its own clock (None: not told).
+
+        None for a known symbol without rows.
 
         Raises UnknownSymbolError, NotOfferedError where Yahoo says that the range is too old for the interval;
         RateLimitedError, ProviderTimeoutError and BadAnswerError after the last try; ProviderError where Yahoo cannot
@@ -72,7 +80,7 @@ class Client:
 
         def once(answer: Any) -> T | None:
             result = _chart(symbol, answer)
-            return None if result is None else read(result)
+            return None if result is None else read(result, _answered(answer))
 
         return self._retried(symbol, CHART + quote(symbol), params, once)
 
@@ -166,6 +174,17 @@ def _unreached(symbol: str, error: OSError, timeout: float) -> ProviderError:
     if getattr(error, "code", 0) in HUNG_UP or "Connection aborted" in str(error):
         return BadAnswerError(f"{symbol}: Yahoo hung up without an answer. Try later.")
     return ProviderError(f"{symbol}: Yahoo cannot be reached ({error}). Check the network and its proxy settings.")
+
+
+def _answered(answer: Any) -> datetime | None:
+    """The HTTP Date of an answer, in whole seconds; None where it has none that can be read.
+
+    The chart itself tells no clock: its regularMarketTime is the last trade's, which may come well before the close.
+    """
+    try:
+        return parsedate_to_datetime(answer.headers.get("Date") or "").astimezone(UTC)
+    except ValueError:
+        return None
 
 
 def _chart(symbol: str, answer: Any) -> Mapping[str, Any] | None:

@@ -17,8 +17,10 @@ significant digits, volumes to whole shares, and dividends to 4 decimals. Where 
 one twice, the prices before it are off by its ratio; `cleaned/bars` flags such jumps.
 
 Bars are given of what is over only: a session that is still trading, an intraday bar being built and the row that
-Yahoo adds for the last trade are left out. What class an instrument is of, and so whose calendar it keeps, Yahoo
-tells with the bars: shares and indices keep the provider's `calendar`, crypto 24/7, forex 24/5, futures CMES.
+Yahoo adds for the last trade are left out. What is over is judged by our clock or by that of Yahoo's answers (their
+HTTP Date), whichever is behind: our own may run ahead of a session that still trades. What class an instrument is of,
+and so whose calendar it keeps, Yahoo tells with the bars: shares and indices keep the provider's `calendar`, crypto
+24/7, forex 24/5, futures CMES.
 """
 
 from __future__ import annotations
@@ -27,13 +29,14 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import polars as pl
 
-from resources.calendars import UTC_MICROS, sessions, timezone
+from resources.calendars import UTC_MICROS, session_date, sessions, timezone
 from resources.config import ExcludedRow
 from resources.errors import NoDataError, NotOfferedError
 from resources.market_data.base import (
@@ -108,8 +111,8 @@ class Yahoo(Partial):
         """Raw bars in BAR_SCHEMA, of sessions and intraday bars that are over; intraday those of regular hours.
 
         Raises UnknownSymbolError; NoDataError if no symbol has a row in the range; NotOfferedError for another
-        timeframe and for days that Yahoo no longer has intraday bars of; RateLimitedError, ProviderTimeoutError and
-        BadAnswerError after the last try; BarSchemaError on rows that are not market data.
+        timeframe and for a range that begins before Yahoo's intraday bars do; RateLimitedError, ProviderTimeoutError
+        and BadAnswerError after the last try; BarSchemaError on rows that are not market data.
         """
         check_timeframe(self.name, timeframe, ("1d", *REACH))
         names = asked(self.name, symbols, symbols)
@@ -117,14 +120,17 @@ class Yahoo(Partial):
         if timeframe == "1d":
             charts = self._each(f"bars {timeframe}", names, lambda name: self._daily(name, start, end, now))
         else:
-            self._check_reach(timeframe, start, now)
+            _check_reach(timeframe, start, now)
             charts = self._each(
                 f"bars {timeframe}", names, lambda name: self._intraday(name, start, end, timeframe, now)
             )
         frames = []
         for calendar, held in self._by_calendar(charts).items():
-            rows = exclude_rows(pl.concat(chart.bars for chart in held).lazy(), self._exclude)
-            frames.append(_finished(rows, calendar, start, end, timeframe, now))
+            rows = pl.concat(chart.bars for chart in held).lazy()
+            if timeframe != "1d":
+                rows = rows.with_columns(session=session_date(pl.col("ts"), calendar))
+            rows = exclude_rows(rows, self._exclude)
+            frames.append(_finished(rows, calendar, start, end, timeframe, _answered(charts, now)))
         found = pl.concat(frames).sort("symbol", "ts")
         if found.is_empty():
             raise no_rows(self.name, names, start, end)
@@ -137,7 +143,7 @@ class Yahoo(Partial):
         charts = self._each("actions", names, lambda name: self._daily(name, start, end, now))
         frames = [pl.LazyFrame(schema=ACTION_SCHEMA)]
         for calendar, held in self._by_calendar(charts).items():
-            rows = pl.concat(chart.actions for chart in held).lazy()
+            rows = exclude_rows(pl.concat(chart.actions for chart in held).lazy(), self._exclude)
             frames.append(
                 daily_actions(
                     rows, calendar=calendar, start=start, end=end, provider=self.name, fetched_at=now, source=SOURCE
@@ -182,7 +188,7 @@ class Yahoo(Partial):
     def _daily(self, symbol: str, start: date, end: date, now: datetime) -> Chart:
         """The days of one symbol from `start` to `end`."""
         since = _midnight(start) - timedelta(days=1)  # east of UTC the session opens a day earlier
-        part = self._client.chart(symbol, since, now, "1d", lambda result: read(symbol, result))
+        part = self._client.chart(symbol, since, now, "1d", lambda result, told: read(symbol, result, None, told))
         return join(symbol, [part] if part else []).within(start, end)
 
     def _intraday(self, symbol: str, start: date, end: date, timeframe: str, now: datetime) -> Chart:
@@ -192,7 +198,7 @@ class Yahoo(Partial):
         while since < now:
             until = min(now, since + SPAN.get(timeframe, now - since))
             part = self._client.chart(
-                symbol, since, until, timeframe, lambda result: read(symbol, result, INTRADAY[timeframe])
+                symbol, since, until, timeframe, lambda result, told: read(symbol, result, INTRADAY[timeframe], told)
             )
             if part:
                 parts.append(part.between(since, until))
@@ -201,17 +207,7 @@ class Yahoo(Partial):
         hours = sessions(chart.calendar(self._calendar), start, end)
         inside = pl.col("ts").is_between(hours["open"].min(), hours["close"].max(), closed="left")
         bars = chart.bars.filter(inside) if hours.height else chart.bars.clear()
-        return Chart(symbol, bars, chart.actions, chart.meta)
-
-    def _check_reach(self, timeframe: str, start: date, now: datetime) -> None:
-        """Raises NotOfferedError if the first session may have opened before Yahoo's bars of the timeframe begin."""
-        first = (now - timedelta(days=REACH[timeframe]) + EARLIEST_OPEN).date() + timedelta(days=1)
-        if start < first:
-            longer = [each for each in REACH if REACH[each] > REACH[timeframe]]
-            raise NotOfferedError(
-                f"yahoo has bars of {timeframe} of the last {REACH[timeframe]} days only: from {first} on, not from "
-                f"{start}. Ask from {first} on, or for {' or '.join([*longer, '1d'])}."
-            )
+        return replace(chart, bars=bars)
 
     def _by_calendar(self, charts: Sequence[Chart]) -> Mapping[str, list[Chart]]:
         held: dict[str, list[Chart]] = {}
@@ -238,6 +234,26 @@ class Yahoo(Partial):
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)  # also when the user interrupts
         return [future.result() for future in running]  # started in order: whoever is before a failure has an answer
+
+
+def _check_reach(timeframe: str, start: date, now: datetime) -> None:
+    """Raise NotOfferedError for a range that begins before Yahoo's bars do.
+
+    A part of the range would be worth having, but whoever keeps a partition as it was fetched would lose the rest.
+    """
+    first = (now - timedelta(days=REACH[timeframe]) + EARLIEST_OPEN).date() + timedelta(days=1)
+    if start >= first:
+        return
+    longer = [each for each in REACH if REACH[each] > REACH[timeframe]]
+    raise NotOfferedError(
+        f"yahoo has bars of {timeframe} of the last {REACH[timeframe]} days only: from {first} on, not from {start}. "
+        f"Ask from {first} on, or for {' or '.join([*longer, '1d'])}."
+    )
+
+
+def _answered(charts: Sequence[Chart], now: datetime) -> datetime:
+    """Our clock, or Yahoo's where ours is ahead: else what still trades would look finished."""
+    return min([now, *(chart.answered for chart in charts if chart.answered is not None)])
 
 
 def _finished(rows: pl.LazyFrame, calendar: str, start: date, end: date, timeframe: str, now: datetime) -> pl.DataFrame:

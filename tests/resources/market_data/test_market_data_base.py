@@ -3,22 +3,30 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from inspect import signature
 from typing import Any
 
 import polars as pl
 import pytest
 
 from resources.config import ExcludedRow
-from resources.errors import BarSchemaError, ConfigError
+from resources.errors import BarSchemaError, ConfigError, NotOfferedError
 from resources.market_data.base import (
     BAR_SCHEMA,
     INSTRUMENT_SCHEMA,
+    Partial,
+    Provider,
     check_bars,
     check_calendars,
     daily_actions,
     exclude_rows,
     stamp_sessions,
 )
+from resources.market_data.binance import Binance
+from resources.market_data.ib import InteractiveBrokers
+from resources.market_data.sample import Sample
+from resources.market_data.synthetic import Synthetic
+from resources.market_data.yahoo import Yahoo
 
 DAYS = [date(2014, 6, 9), date(2014, 6, 10)]
 NAN, INF = float("nan"), float("inf")
@@ -159,3 +167,14 @@ def test_instruments_of_another_venue_with_the_same_days_pass() -> None:
 def test_an_instrument_that_trades_on_other_days_is_refused_by_name(own: str, configured: str) -> None:
     with pytest.raises(ConfigError, match=f"calendar: ODD trades by {own}, this configuration by {configured}.*{own}$"):
         check_calendars(instruments(SAME=configured, ODD=own), configured)
+
+
+@pytest.mark.parametrize("provider", [Sample(), Synthetic(), Yahoo(), Binance()], ids=lambda each: each.name)
+def test_a_provider_without_continuous_series_says_so_by_name(provider: Provider) -> None:
+    with pytest.raises(NotOfferedError, match=f"{provider.name} has no continuous series; it has "):
+        provider.continuous("ES", date(2024, 3, 4), date(2024, 3, 20))
+
+
+def test_continuous_series_are_asked_for_alike_of_every_provider() -> None:
+    asked_for = [signature(each.continuous) for each in (Provider, Partial, InteractiveBrokers)]
+    assert asked_for == asked_for[:1] * 3

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from resources.config import ExcludedRow
-from resources.errors import ConfigError, NotOfferedError
+from resources.errors import BarSchemaError, ConfigError, NotOfferedError
 from resources.market_data.base import BAR_SCHEMA
 from resources.market_data.ib import translate as ib_translate
 from tests.resources.market_data.ib.ib_desk import (
@@ -63,6 +63,24 @@ def test_a_bar_being_built_is_left_out_though_our_clock_runs_ahead(desk: Callabl
     at_desk = desk()
     ib = at_desk.ib(instant(2024, 3, 12, 14, 0, 30), clock=lambda: instant(2024, 3, 12, 14, 30))
     assert ib.bars(["AAPL"], MONDAY, TUESDAY, "1m").collect()["ts"].max() == instant(2024, 3, 12, 13, 59)
+
+
+def test_an_excluded_session_has_no_minutes_and_a_bad_one_of_it_stops_nothing(desk: Callable[..., Desk]) -> None:
+    at_desk = desk()
+    bars = at_desk.market.bars["AAPL", "1m"]
+    at = next(n for n, bar in enumerate(bars) if bar.ts >= OPENS[1])
+    bars[at] = bars[at]._replace(high=bars[at].low - 1)
+    with pytest.raises(BarSchemaError, match="AAPL 2024-03-11: high is"):
+        at_desk.minutes()
+    exclude = (ExcludedRow(symbol="AAPL", session=MONDAY, reason="a test"),)
+    frame = at_desk.minutes(at_desk.ib(exclude=exclude))
+    assert bars_of(frame) == [bar for bar in the_minutes(at_desk) if bar.ts >= OPENS[2]]
+
+
+def test_an_excluded_session_begins_on_the_evening_before_where_the_venues_does(desk: Callable[..., Desk]) -> None:
+    exclude = (ExcludedRow(symbol="EUR.USD", session=MONDAY, reason="a test"),)
+    frame = desk().ib(exclude=exclude).bars(["EUR.USD"], date(2024, 3, 10), WEDNESDAY, "1h").collect()
+    assert frame["ts"][0] == instant(2024, 3, 11, 21)  # 17:00 in New York
 
 
 def test_forex_is_the_midpoint_around_the_clock_without_volume(desk: Callable[..., Desk]) -> None:

@@ -113,6 +113,12 @@ def test_the_factors_of_later_rolls_multiply() -> None:
     assert series.rolls["factor"].to_list() == [2.0, 3.0]
 
 
+@pytest.mark.parametrize("ahead", [-1, 2.5])
+def test_a_roll_is_a_whole_number_of_sessions_ahead(desk: Callable[..., Desk], ahead: int) -> None:
+    with pytest.raises(ConfigError, match=rf"ahead is {ahead}; it must be a whole number of sessions, 0 or more"):
+        desk().ib().continuous("ES", date(2024, 3, 4), date(2024, 3, 20), ahead=ahead)
+
+
 def test_a_continuous_series_that_no_contract_covers_is_no_data(desk: Callable[..., Desk]) -> None:
     at_desk = desk()
     ib = at_desk.ib(instant(2024, 3, 14))

@@ -123,10 +123,12 @@ def test_what_is_still_trading_is_not_there_yet() -> None:
     assert during.bars(["SYN0001"], FIRST, LAST).collect()["ts"].max() == datetime(2020, 3, 30, 13, 30, tzinfo=UTC)
 
 
-def test_excluded_bars_are_left_out() -> None:
+@pytest.mark.parametrize("timeframe", ["1d", "1h", "1m"])
+def test_excluded_bars_are_left_out(timeframe: str) -> None:
     left_out = ExcludedRow(symbol="SYN0001", session=date(2020, 3, 9), reason="a test")
-    without = Synthetic(7, exclude=[left_out], clock=lambda: NOW).bars(["SYN0001"], FIRST, LAST).collect()
-    assert_frame_equal(without, prices("SYN0001").filter(pl.col("ts").dt.date() != date(2020, 3, 9)))
+    without = Synthetic(7, exclude=[left_out], clock=lambda: NOW).bars(["SYN0001"], FIRST, LAST, timeframe)
+    held = prices("SYN0001", timeframe=timeframe)
+    assert_frame_equal(without.collect(), held.filter(pl.col("ts").dt.date() != date(2020, 3, 9)))
 
 
 def test_instruments_say_when_a_share_was_listed() -> None:

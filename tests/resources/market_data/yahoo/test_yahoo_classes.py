@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from resources.calendars import sessions
 from resources.config import ExcludedRow
-from resources.errors import BadAnswerError, NoDataError, NotOfferedError, UnknownSymbolError
+from resources.errors import BadAnswerError, BarSchemaError, NoDataError, NotOfferedError, UnknownSymbolError
 from resources.market_data.base import BAR_SCHEMA, INSTRUMENT_SCHEMA
+from resources.market_data.yahoo import client
 from resources.market_data.yahoo.provider import REACH
 from tests.resources.market_data.yahoo.yahoo_desk import Desk, bars_of, desks
 from tests.venues.market import Action, Bar, Fault, Listing, every, instant, seeded_bars
@@ -178,13 +180,29 @@ def test_bars_of_each_timeframe_as_far_back_as_yahoo_has_them(desk: Callable[...
     assert bars_of(frame) == bars
     assert (frame["known_at"] - frame["ts"]).unique().to_list() == [STEPS[timeframe]]
     with pytest.raises(NotOfferedError, match=rf"{timeframe} of the last {REACH[timeframe]} days only: from {first}"):
-        at_desk.yahoo().bars(["FB"], first - DAY, WEDNESDAY, timeframe)
+        at_desk.yahoo().bars(["FB"], first - DAY, first - DAY, timeframe)
+
+
+@pytest.mark.parametrize(
+    ("timeframe", "start", "first"),
+    [("1m", date(2024, 2, 13), date(2024, 2, 14)), ("5m", date(2024, 1, 1), date(2024, 1, 15))],
+)
+def test_a_range_that_begins_too_early_is_refused_whole_and_says_from_where_on_it_would_not_be(
+    desk: Callable[..., Desk], timeframe: str, start: date, first: date
+) -> None:
+    at_desk = worldly(desk())  # the venue refuses to give older ones
+    bars = shown(8, hours("XNYS", start, WEDNESDAY, STEPS[timeframe]))
+    at_desk.market.set_bars("FB", timeframe, bars)
+    with pytest.raises(NotOfferedError, match=f"from {first} on, not from {start}"):
+        at_desk.yahoo().bars(["FB"], start, WEDNESDAY, timeframe)
+    frame = at_desk.yahoo().bars(["FB"], first, WEDNESDAY, timeframe)
+    assert bars_of(frame) == [bar for bar in bars if bar.ts.date() >= first]
 
 
 def test_older_days_are_refused_before_anything_is_asked_and_say_what_to_do(desk: Callable[..., Desk]) -> None:
     at_desk = worldly(desk())
     with pytest.raises(NotOfferedError, match=r"from 2024-02-14 on, not from 2024-01-02\. .*or 5m or 15m.*or 1d"):
-        at_desk.yahoo().bars(["FB"], date(2024, 1, 2), WEDNESDAY, "1m")
+        at_desk.yahoo().bars(["FB"], date(2024, 1, 2), date(2024, 1, 31), "1m")
     assert at_desk.venue.asked == []
     with pytest.raises(NotOfferedError, match="yahoo has no bars of '4h'; it has 1d, 1m, 5m, 15m, 30m, 1h"):
         at_desk.yahoo().bars(["FB"], MONDAY, WEDNESDAY, "4h")
@@ -210,6 +228,38 @@ def test_what_is_not_over_is_no_bar(desk: Callable[..., Desk]) -> None:
     at_desk.market.set_bars("FB", "5m", shown(8, hours("XNYS", MONDAY, WEDNESDAY, STEPS["5m"])))
     frame = at_desk.yahoo(NOW).bars(["FB"], MONDAY, WEDNESDAY, "5m")
     assert bars_of(frame)[-1].ts == instant(2024, 3, 13, 19, 55)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), timedelta(minutes=40), 2 * DAY], ids=str)
+def test_what_still_trades_by_yahoos_clock_is_no_bar_though_ours_runs_ahead(
+    desk: Callable[..., Desk], ahead: timedelta
+) -> None:
+    now = instant(2024, 3, 13, 19, 32)  # New York closes at 20:00
+    at_desk = worldly(desk())
+    built = [bar for bar in shown(8, hours("XNYS", MONDAY, WEDNESDAY, STEPS["5m"])) if bar.ts < now]
+    at_desk.market.set_bars("FB", "5m", built)
+    yahoo = at_desk.yahoo(now, clock=lambda: now + ahead)
+    days = yahoo.bars(["^GSPC"], MONDAY, WEDNESDAY).collect()
+    assert days["ts"].dt.day().to_list() == [11, 12]
+    minutes = yahoo.bars(["FB"], MONDAY, WEDNESDAY, "5m").collect()
+    assert bars_of(minutes) == built[:-1]  # the one of 19:30 is being built
+    assert {days["fetched_at"].max(), minutes["fetched_at"].max()} == {now}
+
+
+@pytest.mark.parametrize("ahead", [timedelta(hours=-3), timedelta(0)], ids=str)
+def test_our_own_clock_counts_where_it_is_behind(desk: Callable[..., Desk], ahead: timedelta) -> None:
+    yahoo = worldly(desk()).yahoo(clock=lambda: NOW + ahead)
+    last = yahoo.bars(["^GSPC"], MONDAY, WEDNESDAY).collect()["ts"].max()
+    assert last == instant(2024, 3, 13 if not ahead else 12, 13, 30)
+
+
+@pytest.mark.parametrize(
+    ("told", "answered"),
+    [("Wed, 13 Mar 2024 19:30:00 GMT", instant(2024, 3, 13, 19, 30)), ("soon", None), (None, None)],
+)
+def test_when_yahoo_answered_its_date_tells_or_nothing(told: str | None, answered: datetime | None) -> None:
+    headers = {} if told is None else {"Date": told}
+    assert client._answered(SimpleNamespace(headers=headers)) == answered
 
 
 def test_only_the_sessions_asked_for_are_given_also_those_that_open_the_evening_before(
@@ -243,6 +293,25 @@ def test_crypto_minutes_around_the_clock_and_an_excluded_day(desk: Callable[...,
     sunday = ExcludedRow(symbol="BTC-USD", session=date(2024, 3, 10), reason="a test")
     frame = at_desk.yahoo(exclude=[sunday]).bars(["BTC-USD"], date(2024, 3, 8), date(2024, 3, 11), "1m")
     assert bars_of(frame) == [bar for bar in bars if bar.ts.day in (8, 9, 11)]
+
+
+def test_an_excluded_session_begins_on_the_evening_before_where_the_venues_does(desk: Callable[..., Desk]) -> None:
+    at_desk = worldly(desk())
+    at_desk.market.set_bars("ES=F", "1h", shown(9, hours("CMES", date(2024, 3, 8), WEDNESDAY, HOUR), price=5100))
+    monday = ExcludedRow(symbol="ES=F", session=MONDAY, reason="a test")
+    frame = at_desk.yahoo(exclude=[monday]).bars(["ES=F"], date(2024, 3, 8), date(2024, 3, 12), "1h").collect()
+    assert not frame["ts"].is_between(instant(2024, 3, 8, 23), instant(2024, 3, 11, 21)).any()
+    assert frame["ts"].dt.date().unique().to_list() == [date(2024, 3, 7), date(2024, 3, 8), MONDAY, date(2024, 3, 12)]
+
+
+def test_an_action_on_a_day_without_a_session_is_refused_and_left_out_once_excluded(desk: Callable[..., Desk]) -> None:
+    at_desk, saturday = desk(), date(2014, 6, 7)
+    at_desk.market.set_actions("AAPL", Action(saturday, "dividend", 0.24), Action(date(2014, 6, 9), "split", 7.0))
+    with pytest.raises(BarSchemaError, match="AAPL 2014-06-07: date is not a session"):
+        at_desk.yahoo().corporate_actions(["AAPL"], date(2014, 6, 5), date(2014, 6, 9)).collect()
+    left_out = ExcludedRow(symbol="AAPL", session=saturday, reason="a test")
+    frame = at_desk.yahoo(exclude=[left_out]).corporate_actions(["AAPL"], date(2014, 6, 5), date(2014, 6, 9))
+    assert frame.collect().select("kind", "value").rows() == [("split", 7.0)]
 
 
 def test_what_two_requests_bring_alike_is_there_once(desk: Callable[..., Desk]) -> None:
