@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -34,6 +35,9 @@ from resources.market_data.pacing import TokenBucket, retried
 from resources.market_data.progress import Progress
 
 T = TypeVar("T")
+
+PATIENCE_SECONDS = 120.0
+"""A longer Retry-After is not waited for: it is a matter for the user."""
 
 JOB_ROWS = 200_000
 """Rows that one chain of pages may have, by count of its days."""
@@ -86,12 +90,13 @@ class Connection:
     def documents(self, client: str, path: str, params: dict[str, Any], key: str) -> Iterator[dict[str, Any]]:
         """The pages of a request whose answers are small: objects that have `key`."""
         token: str | None = None
+        seen: set[int] = set()
         asks = {"limit": self._page_rows} | params
         while True:
             asks |= {"page_token": token} if token else {}
             content = self._retried(client, path, asks, lambda body: translate.document(body, key))
             yield content
-            token = _next(token, content.get("next_page_token"), path)
+            token = _next(seen, content.get("next_page_token"), path)
             if token is None:
                 return
 
@@ -136,17 +141,40 @@ class Connection:
         """The pages of a request, until `stop`; each is asked for again by its own token where it fails."""
         client, path = ("crypto", f"/crypto/us/{kind}") if crypto else ("stocks", f"/stocks/{kind}")
         token: str | None = None
+        seen: set[int] = set()
+        before: pl.DataFrame | None = None
         while not stop.is_set():
             asks = params | {"limit": self._page_rows} | ({"page_token": token} if token else {})
             page = self._retried(client, path, asks, lambda body: translate.page(body, kind, names))
+            if before is not None and page.rows.height and page.rows.equals(before):
+                raise BadAnswerError(f"{path}: Alpaca gave the same rows twice. Try later.")
+            before = page.rows
             yield page.rows
-            token = _next(token, page.token, path)
+            token = _next(seen, page.token, path)
             if token is None:
                 return
 
     def _retried(self, client: str, path: str, params: dict[str, Any], read: Callable[[str], T]) -> T:
         """What `read` makes of the answer. A read may be repeated, so what may pass is asked for again."""
-        return retried(lambda: read(self._ask(client, path, params)), sleep=self._sleep)
+        what = str(params.get("symbols") or path)[:80]
+
+        def once() -> T | RateLimitedError:
+            try:
+                body = self._ask(client, path, params)
+            except RateLimitedError as error:
+                if error.retry_after > PATIENCE_SECONDS:
+                    return error  # past `retried`, which would wait for it
+                raise
+            try:
+                return read(body)
+            except BadAnswerError as error:
+                told = str(error)
+                raise BadAnswerError(told if told.startswith(what) else f"{what}: {told}") from None
+
+        answer = retried(once, sleep=self._sleep)
+        if isinstance(answer, RateLimitedError):
+            raise answer
+        return answer
 
     def _ask(self, client: str, path: str, params: dict[str, Any]) -> str:
         """The text of an answer, or the error that says what came instead. None of them shows the keys."""
@@ -163,7 +191,7 @@ class Connection:
                 raise NotFoundError(f"alpaca has no {path}") from None
             headers = getattr(error.response, "headers", {})
             problem = translate.refusal(what, error.status_code, self._hide(str(error)), headers, self._clock())
-            if isinstance(problem, RateLimitedError):
+            if isinstance(problem, RateLimitedError) and problem.retry_after <= PATIENCE_SECONDS:
                 self._bucket.drain(problem.retry_after)
             raise problem from None  # alpaca-py's error carries the request, and with it the keys
         except requests.Timeout:
@@ -180,6 +208,8 @@ class Connection:
     def _hide(self, text: str) -> str:
         for key in self._keys:
             text = text.replace(key, "***")
+            if "\\" in text:  # JSON may write any character escaped; pages of rows have none
+                text = re.sub("".join(_escaped(letter) for letter in key), "***", text)
         return text
 
     def _client(self, which: str) -> Any:
@@ -235,6 +265,11 @@ def _connection_error(what: str, error: Exception, reason: str) -> ProviderError
     return BadAnswerError(f"{what}: Alpaca's answer broke off ({reason[:120]}). Try later.")
 
 
+def _escaped(letter: str) -> str:
+    """The pattern of a character as JSON may write it."""
+    return rf"(?:\\?{re.escape(letter)}|\\u(?i:{ord(letter):04x}))"
+
+
 def _keys() -> tuple[str, str]:
     held = tuple(os.environ.get(name, "").strip() for name in ("ALPACA_API_KEY", "ALPACA_SECRET_KEY"))
     if not all(held):
@@ -261,7 +296,9 @@ def jobs(names: Sequence[str], start: datetime, end: datetime, rows_a_day: int) 
     return [(chunk, first, last) for chunk in chunks(names, group) for first, last in itertools.pairwise(cuts)]
 
 
-def _next(last: str | None, token: str | None, path: str) -> str | None:
-    if token is not None and token == last:
+def _next(seen: set[int], token: str | None, path: str) -> str | None:
+    """The token of the next page, None after the last; `seen` holds the hashes of those that came before."""
+    if token and hash(token) in seen:
         raise BadAnswerError(f"{path}: Alpaca gave the same page twice. Try later.")
+    seen.add(hash(token))
     return token or None

@@ -159,8 +159,8 @@ class Alpaca(Partial):
                 found += translate.actions(content["corporate_actions"] or {})
         self._refuse_unknown(names, pl.DataFrame({"symbol": [row[1] for row in found]}, schema={"symbol": pl.String}))
         return daily_actions(
-            translate.action_rows(found, start, end).lazy(), calendar=self._calendars[False], start=start, end=end,
-            provider=self.name, fetched_at=now, source="Alpaca",
+            exclude_rows(translate.action_rows(found, start, end).lazy(), self._exclude),
+            calendar=self._calendars[False], start=start, end=end, provider=self.name, fetched_at=now, source="Alpaca",
         )  # fmt: skip
 
     def instruments(self, symbols: Sequence[str]) -> pl.DataFrame:
@@ -282,7 +282,7 @@ class Alpaca(Partial):
         from alpaca.data.enums import DataFeed
         from alpaca.data.requests import BaseTimeseriesDataRequest
 
-        names, now = asked(self.name, symbols, symbols), self._clock()
+        names, now = asked(self.name, symbols, symbols), self._now(end.date())
         found = []
         for crypto, group in _by_class(names).items():
 

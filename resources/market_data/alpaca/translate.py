@@ -71,7 +71,7 @@ def page(body: str, kind: str, symbols: Sequence[str]) -> Page:
     try:
         answer = pl.Series([body]).str.json_decode(layout)
         held = answer.struct.field(kind)
-        if held.null_count() and kind not in json.loads(body):
+        if (held.null_count() and kind not in json.loads(body)) or '"next_page_token"' not in body:
             raise not_a_page(body)
         lists = [(symbol, held.struct.field(symbol)) for symbol in symbols]
         frames = [_rows(kind, symbol, rows.explode()) for symbol, rows in lists if rows.list.len()[0]]

@@ -154,3 +154,16 @@ def test_the_same_page_for_ever_is_refused(desk: Desk, monkeypatch: pytest.Monke
     monkeypatch.setattr(desk.venue, "answer", lambda request: stuck)
     with pytest.raises(BadAnswerError, match="same page twice"):
         desk.alpaca().bars(["AAPL"], FRIDAY, FRIDAY)
+
+
+def test_tokens_that_go_in_a_circle_are_refused(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = [Answer(200, b'{"bars": {}, "next_page_token": "%s"}' % token) for token in (b"A", b"B") * 9]
+    monkeypatch.setattr(desk.venue, "answer", lambda request: pages.pop())
+    with pytest.raises(BadAnswerError, match="same page twice"):
+        desk.alpaca().bars(["AAPL"], FRIDAY, FRIDAY)
+
+
+def test_a_page_that_does_not_say_whether_it_is_the_last_is_refused(desk: Desk) -> None:
+    desk.market.faults.add("/bars", Fault("status", status=200, body='{"bars": {}}'), times=None)
+    with pytest.raises(BadAnswerError, match="something else than its data"):
+        desk.alpaca().bars(["AAPL"], FRIDAY, FRIDAY)

@@ -8,6 +8,7 @@ from datetime import date
 import pytest
 
 from resources.calendars import sessions
+from resources.config import ExcludedRow
 from resources.errors import BarSchemaError, NoDataError, NotOfferedError
 from resources.market_data.base import ACTION_SCHEMA, INSTRUMENT_SCHEMA
 from tests.resources.market_data.alpaca.alpaca_desk import FRIDAY, MONDAY, OPENS, Desk, desks
@@ -54,6 +55,13 @@ def test_an_ex_date_that_is_no_session_is_refused(desk: Desk) -> None:
     desk.market.set_actions("AAPL", Action(date(2024, 3, 9), "dividend", 0.24))
     with pytest.raises(BarSchemaError, match="AAPL 2024-03-09: date is not a session"):
         desk.alpaca().corporate_actions(["AAPL"], FRIDAY, MONDAY)
+
+
+def test_an_excluded_action_is_left_out(desk: Desk) -> None:
+    wrong = {date(2024, 3, 9): 0.24, FRIDAY: 0.0}  # no session, and no dividend
+    desk.market.set_actions("AAPL", *(Action(day, "dividend", value) for day, value in wrong.items()))
+    exclude = tuple(ExcludedRow(symbol="AAPL", session=day, reason="wrong") for day in wrong)
+    assert desk.alpaca(exclude=exclude).corporate_actions(["AAPL"], FRIDAY, MONDAY).collect().is_empty()
 
 
 def test_instruments_carry_the_exchanges_filters(desk: Desk) -> None:

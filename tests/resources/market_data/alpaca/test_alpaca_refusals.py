@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from collections.abc import Iterator
 from datetime import date, timedelta
@@ -10,16 +11,19 @@ import pytest
 
 from resources.errors import (
     AccessDeniedError,
+    BadAnswerError,
     ConfigError,
     MissingSecretError,
     NoDataError,
     QuantError,
+    RateLimitedError,
     UnknownSymbolError,
 )
 from resources.market_data.alpaca.provider import FEW, Alpaca
-from tests.resources.market_data.alpaca.alpaca_desk import FRIDAY, MINUTE, MONDAY, OPENS, Desk, desks, rows
+from tests.resources.market_data.alpaca.alpaca_desk import FRIDAY, MINUTE, MONDAY, OPENS, SHARES, Desk, desks, rows
 from tests.venues.alpaca import KEY, SECRET, AlpacaVenue
 from tests.venues.market import Fault, instant, seeded_bars
+from tests.venues.server import Answer, Request, as_json
 
 
 @pytest.fixture
@@ -75,6 +79,10 @@ def test_a_bar_that_is_over_but_not_yet_within_the_delay_is_left_out(desk: Desk)
         Fault("status", status=status, body=f'{{"message": "key {KEY} {SECRET}"}}')
         for status in (200, 400, 401, 403, 500)
     ]
+    + [
+        Fault("status", status=403, body='{"message": "%s"}' % SECRET.replace("/", escaped))  # noqa: UP031
+        for escaped in ("\\/", "\\u002F")
+    ]
     + [Fault("status", status=404, body=f"<html>{SECRET}</html>"), Fault("drop"), Fault("cut off"), Fault("slow")],
 )
 def test_no_error_shows_the_keys(desk: Desk, fault: Fault) -> None:
@@ -124,3 +132,35 @@ def test_no_settled_session_is_no_data(desk: Desk) -> None:
     with pytest.raises(NoDataError):
         desk.alpaca().bars(["AAPL"], date(2024, 3, 9), date(2024, 3, 10))
     assert desk.asked("/bars") == []
+
+
+def test_a_wait_of_hours_is_not_waited_for(desk: Desk) -> None:
+    fault = Fault("status", status=429, retry_after=86_400.0)
+    desk.market.faults.add("GET /v2/stocks/bars", fault, times=None)
+    with pytest.raises(RateLimitedError):
+        desk.alpaca().bars(["AAPL"], FRIDAY, FRIDAY)
+    assert len(desk.asked("/bars")) == 1
+    assert desk.pauses == []
+
+
+@pytest.mark.parametrize("kind", ["html", "truncated"])
+def test_an_answer_that_is_none_says_of_what(desk: Desk, kind: str) -> None:
+    desk.market.faults.add("GET /v2/stocks/bars", Fault(kind), times=None)
+    with pytest.raises(BadAnswerError, match=r"^AAPL,BRK\.B,MSFT: "):
+        desk.alpaca().bars(SHARES, FRIDAY, FRIDAY, "1m")
+
+
+@pytest.mark.parametrize("kind", ["trades", "quotes"])
+def test_a_page_that_comes_twice_under_another_token_is_refused(desk: Desk, kind: str) -> None:
+    tokens = iter(f"token {number}" for number in range(100))
+    honest = desk.venue.answer
+
+    def again(request: Request) -> Answer:
+        first = Request(request.method, request.path, {**request.query, "page_token": ""}, request.headers)
+        first.query.pop("page_token")
+        page = json.loads(honest(first).body)
+        return as_json({**page, "next_page_token": next(tokens)})
+
+    desk.venue.answer = again  # type: ignore[method-assign]
+    with pytest.raises(BadAnswerError, match="the same rows twice"):
+        getattr(desk.alpaca(page_rows=5), kind)(["AAPL"], OPENS[FRIDAY], OPENS[MONDAY])
