@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import ClassVar, Protocol
 
 import polars as pl
 
 from resources.calendars import UTC_MICROS, sessions
 from resources.config import ExcludedRow
 from resources.errors import BarSchemaError, ConfigError, NoDataError, NotOfferedError, UnknownSymbolError
-
-if TYPE_CHECKING:  # it builds on this module
-    from resources.market_data.continuous import Continuous
 
 BAR_SCHEMA = pl.Schema(
     {
@@ -83,6 +81,17 @@ ASSET_CLASSES = ("equity", "option", "future", "crypto", "forex", "index")
 
 PRICES = ("open", "high", "low", "close")
 MEND = "Fix the source, or exclude the row in the configuration (cleaning.exclude)."
+
+ROLLS = pl.Schema({"session": pl.Date, "old": pl.String, "new": pl.String, "factor": pl.Float64})
+
+
+@dataclass(frozen=True, slots=True)
+class Continuous:
+    """`bars` in BAR_SCHEMA, and `rolls`: the last session in the old contract, old, new, factor of earlier prices."""
+
+    bars: pl.LazyFrame
+    rolls: pl.DataFrame
+
 
 Clock = Callable[[], datetime]
 

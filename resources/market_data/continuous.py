@@ -17,10 +17,7 @@ from typing import Any
 import polars as pl
 
 from resources.errors import NoDataError
-from resources.market_data.base import PRICES
-
-ROLLS = pl.Schema({"session": pl.Date, "old": pl.String, "new": pl.String, "factor": pl.Float64})
-
+from resources.market_data.base import PRICES, ROLLS, Continuous
 
 @dataclass(frozen=True, slots=True)
 class Held:
@@ -29,14 +26,6 @@ class Held:
     symbol: str
     first: date
     last: date
-
-
-@dataclass(frozen=True, slots=True)
-class Continuous:
-    """`bars` in BAR_SCHEMA, and `rolls`: the last session in the old contract, old, new, factor of earlier prices."""
-
-    bars: pl.LazyFrame
-    rolls: pl.DataFrame
 
 
 def held(contracts: Sequence[tuple[str, date]], days: Sequence[date], start: date, end: date, ahead: int) -> list[Held]:

@@ -30,13 +30,14 @@ from resources.market_data import ticks
 from resources.market_data.base import (
     INSTRUMENT_SCHEMA,
     Clock,
+    Continuous,
     Partial,
     daily_bars,
     exclude_rows,
     no_rows,
     utc_now,
 )
-from resources.market_data.continuous import Continuous, back_adjusted, held
+from resources.market_data.continuous import back_adjusted, held
 from resources.market_data.ib import translate
 from resources.market_data.ib.connection import Connection, library
 from resources.market_data.ib.translate import PAGE, STEPS, Window
