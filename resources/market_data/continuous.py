@@ -19,6 +19,7 @@ import polars as pl
 from resources.errors import NoDataError
 from resources.market_data.base import PRICES, ROLLS, Continuous
 
+
 @dataclass(frozen=True, slots=True)
 class Held:
     """A contract and the sessions, both included, that the series takes from it."""
