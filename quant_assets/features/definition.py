@@ -1,4 +1,4 @@
-"""What a feature is: a named, documented expression over one symbol's cleaned bars, with its look-back stated."""
+"""What a feature is: a named, documented function of bars known so far, with its look-back stated."""
 
 from __future__ import annotations
 
@@ -8,73 +8,120 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import CodeType
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 
+from quant_assets.features.derived import DERIVED
+from quant_assets.features.kernels import Kernel
+from quant_assets.features.talib import TaLib
 from quant_assets.versions import code_version
 from resources.errors import ConfigError
 
-KEYS = ("symbol", "ts", "session", "known_at")
-
 UNBOUNDED = (-math.inf, math.inf)
 
-ROUNDING = 1e-9
-"""How far beyond a bound, relative to it, arithmetic may put a value that lies on the bound."""
+
+@dataclass(frozen=True)
+class Across:
+    """A feature of all symbols of an instant: an expression over the columns of other features and of the bars.
+
+    `function(**parameters)` gives the expression; it sees every symbol's rows and says `.over("ts")` itself. `of` are
+    the features whose columns it reads, `inputs` the columns of the bars.
+    """
+
+    function: Callable[..., pl.Expr]
+    of: tuple[Feature, ...] = ()
+    inputs: tuple[str, ...] = ()
+
+
+Build = Callable[..., pl.Expr] | Kernel | TaLib | Across
 
 
 @dataclass(frozen=True, slots=True)
 class Feature:
-    """One column of the feature table.
+    """One column of the feature table. It may look at the current bar of its symbol and at earlier ones.
 
-    `build(**parameters)` gives an expression over the bars of ONE symbol, in order; it may look at the current bar
-    and earlier ones. Where it is not a finite number, the feature is null.
+    `build` is one of
 
-    Example: `Feature("return_5", "returns", "Return over 5 sessions", simple_return, {"window": 5}, lookback=5)`
+    - a function: `build(**parameters)` gives a polars expression over the bars of ONE symbol, in order;
+    - a `Kernel`: a compiled loop over the bars of one symbol (quant_assets.features.kernels);
+    - a `TaLib` function;
+    - an `Across`: an expression over all symbols of an instant.
+
+    Where it is not a finite number, and before there are `lookback` bars, the feature is null.
+
+    Example: `Feature("return_5", "returns", "Return over 5 bars", simple_return, {"window": 5}, lookback=5)`
     """
 
     name: str
-    group: str
+    family: str
     description: str
-    build: Callable[..., pl.Expr]
+    build: Build
     parameters: Mapping[str, int | float] = field(default_factory=dict)
     lookback: int = field(kw_only=True)
     """Bars BEFORE the current one that its value needs; null until there are as many. With more, nothing changes."""
     bounds: tuple[float, float] = field(default=UNBOUNDED, kw_only=True)
     """The smallest and largest value possible."""
+    output: str = field(default="value", kw_only=True)
+    """Which of a kernel's outputs it is."""
+    still: int = field(default=0, kw_only=True)
+    """Null where no price moved within this many bars (0: never): all that is left there is rounding."""
     source: str = field(default="", kw_only=True)
     """Where the formula comes from."""
 
     def __post_init__(self) -> None:
+        if isinstance(self.build, Kernel | TaLib | Across):
+            return
         if not inspect.isfunction(self.build) or self.build.__name__ == "<lambda>":
             raise TypeError(f"feature {self.name}: build must be a function with a name; its code is what is versioned")
 
     @property
     def inputs(self) -> tuple[str, ...]:
-        """Columns of the cleaned bars that it reads."""
-        return tuple(sorted(set(self.build(**self.parameters).meta.root_names())))
+        """Columns of the bars that it reads, in a fixed order."""
+        if isinstance(self.build, Kernel):
+            found = {*self.build.inputs}
+        elif isinstance(self.build, TaLib):
+            found = {*self.build.reads}
+        elif isinstance(self.build, Across):
+            found = {*self.build.inputs, *(name for feature in self.build.of for name in feature.inputs)}
+        else:
+            found = set(self.build(**self.parameters).meta.root_names())
+        return tuple(sorted(found | ({"adj_high", "adj_low", "adj_close"} if self.still else set())))
 
     @property
-    def raw(self) -> pl.Expr:
-        """What the builder says, over the bars of one symbol."""
-        return self.build(**self.parameters).cast(pl.Float64).alias(self.name)
+    def scope(self) -> Literal["symbol", "universe"]:
+        """Whether its value depends on the other symbols present."""
+        across = isinstance(self.build, Across) or any(
+            DERIVED[name].universe for name in self.inputs if name in DERIVED
+        )
+        return "universe" if across else "symbol"
 
     @property
-    def finished(self) -> pl.Expr:
-        """The column made of the raw one of the same name: null during warm-up, never NaN or infinite.
-
-        What is beyond a bound by rounding is put on it; what is further beyond is a mistake, and stays to be seen.
-        """
-        value, (lower, upper) = pl.col(self.name), self.bounds
-        near = value.is_between(lower - ROUNDING * max(1.0, -lower), upper + ROUNDING * max(1.0, upper))
-        known = (pl.int_range(pl.len()) >= self.lookback) & value.is_finite()
-        return pl.when(known & near).then(value.clip(lower, upper)).when(known).then(value)
+    def streaming(self) -> str:
+        """How a stream computes it, or "none: " and why it cannot."""
+        if self.scope == "universe":
+            return "none: it needs every symbol's bar of the instant"
+        derived = [name for name in self.inputs if name in DERIVED and not DERIVED[name].streams]
+        if derived:
+            return f"none: {derived[0]} is worked out of whole frames"
+        return "compiled" if isinstance(self.build, Kernel | TaLib) else "expression"
 
     @property
     def code_version(self) -> str:
         """Changes with the parameters, the look-back and the code of the builder and what it calls; not with prose."""
-        what = (self.name, sorted(self.parameters.items()), self.lookback, self.bounds)
-        return code_version(*what, *_sources(self.build))
+        what = (self.name, sorted(self.parameters.items()), self.lookback, self.bounds, self.output, self.still)
+        made = [version for name in self.inputs if name in DERIVED for version in sources(DERIVED[name].make)]
+        return code_version(*what, *_built(self.build), *made)
+
+
+def _built(build: Build) -> list[Any]:
+    if isinstance(build, Kernel):
+        return [build.inputs, build.parameters, build.outputs, *sources(build.function)]
+    if isinstance(build, TaLib):
+        return [build, *sources(TaLib.values)]
+    if isinstance(build, Across):
+        return [build.inputs, *(feature.code_version for feature in build.of), *sources(build.function)]
+    return sources(build)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,13 +149,13 @@ class FeatureSet:
 
     @property
     def lookback(self) -> int:
-        """Sessions before the first wanted one that the bars must reach back."""
-        return max(feature.lookback for feature in self.features)
+        """Bars before the first wanted one that the bars must reach back."""
+        return max((feature.lookback for feature in self.features), default=0)
 
     @property
     def code_version(self) -> str:
         """Changes when a feature is added, removed or defined differently."""
-        return code_version(*sorted(feature.code_version for feature in self), *_sources(evaluate), Feature)
+        return code_version(*sorted(feature.code_version for feature in self))
 
     def pick(self, names: Iterable[str]) -> FeatureSet:
         """The named features, in the order asked for.
@@ -125,44 +172,19 @@ class FeatureSet:
         return FeatureSet(self.name, tuple(known[name] for name in wanted))
 
 
-def evaluate(features: FeatureSet, bars: pl.LazyFrame) -> pl.LazyFrame:
-    """symbol, ts, session, known_at and a Float64 column a feature, for every row of the cleaned bars.
-
-    One pass over contiguous slices, a symbol at a time: no symbol can see another, and memory follows the largest.
-    """
-    raw, finished = [feature.raw for feature in features], [feature.finished for feature in features]
-    inputs = sorted({name for feature in features for name in feature.inputs})
-
-    def each_symbol(frame: pl.DataFrame) -> pl.DataFrame:
-        ordered = frame.sort("symbol", "ts")
-        ends = ordered["symbol"].rle().struct.field("len").cum_sum().to_list()
-        parts = [
-            ordered.slice(start, end - start).select(*KEYS, *raw).with_columns(finished)
-            for start, end in zip([0, *ends], ends, strict=False)
-        ]
-        return pl.concat(parts) if parts else pl.DataFrame(schema=schema)
-
-    wanted = bars.select(*KEYS, *inputs)
-    held = wanted.collect_schema()
-    schema = {name: held[name] for name in KEYS} | dict.fromkeys(features.names, pl.Float64())
-    # A filter on the result must not reach the bars: the rows before it are what the features look back on.
-    return wanted.map_batches(
-        each_symbol, schema=schema, predicate_pushdown=False, projection_pushdown=False, slice_pushdown=False
-    )
-
-
-def _sources(function: Callable[..., Any]) -> list[Any]:
+def sources(function: Callable[..., Any]) -> list[Any]:
     """The function, then the functions and constants of its package that it refers to, and theirs, in a fixed order."""
     package = function.__module__.split(".")[0]
     found: dict[str, Any] = {}
 
     def visit(name: str, value: Any) -> None:
+        value = getattr(value, "py_func", value)  # of what numba compiles
         if name in found:
             return
         if inspect.isfunction(value) and value.__module__.split(".")[0] == package:
             found[name] = value
-            for inner in sorted(_names(value.__code__) & value.__globals__.keys()):
-                visit(f"{value.__module__}.{inner}", value.__globals__[inner])
+            for each in sorted(_names(value.__code__) & value.__globals__.keys()):
+                visit(f"{value.__module__}.{each}", value.__globals__[each])
         elif isinstance(value, pl.Expr):
             found[name] = f"{name}={value}"
         elif isinstance(value, int | float | str | tuple):
@@ -173,5 +195,5 @@ def _sources(function: Callable[..., Any]) -> list[Any]:
 
 
 def _names(code: CodeType) -> set[str]:
-    inner = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
-    return set(code.co_names).union(*inner)
+    nested = [_names(constant) for constant in code.co_consts if isinstance(constant, CodeType)]
+    return set(code.co_names).union(*nested)

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import polars as pl
 
-from quant_assets.features.definition import KEYS
+from quant_assets.features.inputs import KEYS
 from resources.calendars import UTC_MICROS
 
 RANKED = (

@@ -1,209 +1,269 @@
 """What every feature must stand up to. A new catalogue entry is put through all of it by the tests, and anybody can
-put a feature of their own through it before it goes there:
+put features of their own through it: `python -m quant_assets.features.audit MODULE:NAME`, or
 
->>> from quant_assets.features.proofs import PROOFS, example_bars
->>> for proof in PROOFS: proof(my_feature, example_bars())  # doctest: +SKIP
+>>> from quant_assets.features.proofs import prove
+>>> prove(my_features)  # doctest: +SKIP
+
+A proof takes a set of features and bars, and yields what it refutes: the feature's name and what is wrong with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, date, datetime, time, timedelta
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import date
 
 import numpy as np
 import polars as pl
 
-from quant_assets.cleaned import CLEANED_SCHEMA
-from quant_assets.features.definition import Feature, FeatureSet, evaluate
+from quant_assets.features.context import Context
+from quant_assets.features.definition import Feature, FeatureSet
+from quant_assets.features.engine import evaluate
+from quant_assets.features.example import example_bars, example_instruments
+from quant_assets.features.plan import PRICES
+from quant_assets.features.stream import Stream
+from quant_assets.features.talib import TaLib
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-9
 """Relative to the value, or to the feature's usual size where it passes through zero."""
 
-_PLACES = 5
+ROUNDING = 1e-6
+"""The same for other units: what may be left of the last bits of prices in the difference of two of them."""
+
+PLACES = 5
 """How many places in a history a proof looks at, beside the first and the last possible."""
 
-_HALT = 80
-"""Sessions without a trade in the example: longer than most windows, for what they leave in rolling sums."""
-
-_PRICES = ("adj_open", "adj_high", "adj_low", "adj_close")
+STREAMED = 40
+"""Bars that a stream is fed before its values are compared."""
 
 
-class Refuted(AssertionError):
-    """A feature is not what its definition says."""
+@dataclass(frozen=True, slots=True)
+class Refutation:
+    """A feature that is not what its definition says."""
+
+    feature: str
+    proof: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.feature}: {self.what} ({self.proof})"
 
 
-def no_look_ahead(feature: Feature, bars: pl.DataFrame) -> None:
-    """Taking away the bars after a session, or replacing them with nonsense, leaves every value up to it bit for bit.
+Found = Iterator[tuple[str, str]]
+Proof = Callable[[FeatureSet, pl.DataFrame], Found]
 
-    Raises Refuted, naming the feature, the symbol and the session that changed.
+
+def prove(
+    features: FeatureSet | Iterable[Feature], bars: pl.DataFrame | None = None, proofs: Iterable[Proof] | None = None
+) -> list[Refutation]:
+    """Put features through the proofs; what is refuted, each feature at most once a proof. Empty where all stand.
+
+    `bars` are cleaned bars of several symbols over the same sessions, longer than the longest look-back; by default
+    `example_bars` as long as that takes.
     """
-    held = values(feature, bars)
-    for day in _cuts(feature, bars):
+    chosen = features if isinstance(features, FeatureSet) else FeatureSet("proven", tuple(features))
+    held = bars if bars is not None else example_bars(sessions=max(700, chosen.lookback + 150))
+    if held["ts"].n_unique() <= chosen.lookback + 1:
+        raise ValueError(f"{held['ts'].n_unique()} bars are too few for a look-back of {chosen.lookback}; use more")
+    found: dict[tuple[str, str], Refutation] = {}
+    for proof in PROOFS if proofs is None else proofs:
+        for name, what in proof(chosen, held):
+            found.setdefault((name, proof.__name__), Refutation(name, proof.__name__, what))
+    return list(found.values())
+
+
+def no_look_ahead(features: FeatureSet, bars: pl.DataFrame) -> Found:
+    """Without the bars after an instant, or with nonsense there, every value up to it is the same bit for bit."""
+    held = values(features, bars)
+    for day in _cuts(features, bars):
         before = held.filter(pl.col("session") <= day)
-        cut = bars.filter(pl.col("session") <= day)
-        for what, other in (("removed", cut), ("replaced", _nonsense_after(bars, day))):
-            again = values(feature, other).filter(pl.col("session") <= day)
-            changed = before.filter(~before["value"].eq_missing(again["value"]))
-            if changed.height:
-                symbol, session, value = changed.row(0)
-                raise Refuted(
-                    f"{feature.name} sees the future: {symbol} {session} is not {value} with bars after {day} {what}"
-                )
+        for what, other in (("removed", bars.filter(pl.col("session") <= day)), ("replaced", _nonsense(bars, day))):
+            again = values(features, other).filter(pl.col("session") <= day)
+            for name in features.names:
+                changed = ~before[name].eq_missing(again[name])
+                if changed.any():
+                    symbol, session, value = before.filter(changed).select("symbol", "session", name).row(0)
+                    yield name, f"sees the future: {symbol} {session} is not {value} with bars after {day} {what}"
 
 
-def honest_lookback(feature: Feature, bars: pl.DataFrame) -> None:
-    """A value from only `lookback` earlier bars is the value from the whole history, and before them it is null.
-
-    Raises Refuted, naming the feature, the symbol, the session and both values.
-    """
-    held = values(feature, bars)
-    size = usual_size(held)
-    for (symbol,), history in bars.group_by("symbol", maintain_order=True):
-        whole = held.filter(pl.col("symbol") == symbol)["value"]
-        early = whole.head(feature.lookback)
-        if early.null_count() != early.len():
-            raise Refuted(f"{feature.name}: {symbol} has a value before its look-back of {feature.lookback} bars")
-        for position in _positions(feature.lookback, history.height):
-            window = history.slice(position - feature.lookback, feature.lookback + 1)
-            short, full = values(feature, window)["value"][-1], whole[position]
-            if not _agree(short, full, size):
-                session = history["session"][position]
-                raise Refuted(
-                    f"{feature.name}: {symbol} {session} is {full}, but {short} from {feature.lookback} earlier bars"
-                )
+def honest_lookback(features: FeatureSet, bars: pl.DataFrame) -> Found:
+    """A value from only `lookback` earlier bars is the value from the whole history, and before them it is null."""
+    held = values(features, bars)
+    sizes = usual_sizes(features, held)
+    ranked = held.with_columns(place=pl.int_range(pl.len()).over("symbol"))
+    for feature in features:
+        early = ranked.filter((pl.col("place") < feature.lookback) & pl.col(feature.name).is_not_null())
+        if early.height:
+            yield feature.name, f"{early['symbol'][0]} has a value before its look-back of {feature.lookback} bars"
+    instants = bars["ts"].unique().sort()
+    for lookback in sorted({feature.lookback for feature in features}):
+        some = FeatureSet(features.name, tuple(each for each in features if each.lookback == lookback))
+        for place in _places(lookback, instants.len()):
+            first, last = instants[place - lookback], instants[place]
+            window = values(some, bars.filter(pl.col("ts").is_between(first, last))).filter(pl.col("ts") == last)
+            whole = held.join(window.select("symbol", "ts"), on=["symbol", "ts"], how="semi")
+            for name, symbol, short, full in _differences(some, window, whole, sizes, TOLERANCE):
+                yield name, f"{symbol} {last} is {full}, but {short} from {lookback} earlier bars"
 
 
-def isolated(feature: Feature, bars: pl.DataFrame) -> None:
-    """Each symbol has the same values alone as among others. Raises Refuted, naming the feature and the symbol."""
-    held = values(feature, bars)
-    for (symbol,), alone in bars.group_by("symbol", maintain_order=True):
-        among = held.filter(pl.col("symbol") == symbol)["value"]
-        if not values(feature, alone)["value"].eq_missing(among).all():
-            raise Refuted(f"{feature.name}: {symbol} depends on the other symbols")
+def isolated(features: FeatureSet, bars: pl.DataFrame) -> Found:
+    """Each symbol has the same values alone as among others, in any order; unless the scope says universe."""
+    some = FeatureSet(features.name, tuple(each for each in features if each.scope == "symbol"))
+    held = values(some, bars)
+    mixed = values(some, bars.sort("ts", pl.col("symbol").hash(), maintain_order=True))
+    alone = pl.concat(
+        [values(some, part) for part in bars.sort("symbol", "ts").partition_by("symbol", maintain_order=True)]
+    )
+    for name in some.names:
+        if not held[name].eq_missing(mixed[name]).all():
+            yield name, "depends on the order of the rows"
+        if not held[name].eq_missing(alone[name]).all():
+            yield name, "depends on the other symbols, and its scope does not say so"
 
 
-def scale_free(feature: Feature, bars: pl.DataFrame) -> None:
+def unit_free(features: FeatureSet, bars: pl.DataFrame) -> Found:
     """Prices in another currency, volume in another unit, and the last bit of each bar's prices change nothing.
 
-    (Adjustment leaves the last bit to chance, so that prices which were equal may not be any more.)
-
-    Raises Refuted, naming the first change.
+    Adjustment multiplies a symbol's past prices by a factor that changes with every later split and dividend, and
+    leaves their last bit to chance: what depends on either is another value tomorrow. TA-Lib's candlestick patterns
+    compare exactly, so that a tie may fall otherwise in another currency: they are tried with powers of two.
     """
-    held = values(feature, bars)
-    size = usual_size(held)
+    held = values(features, bars)
+    sizes = usual_sizes(features, held)
     last_bit = pl.Series(1 + np.finfo(float).eps * np.random.default_rng(0).integers(-1, 2, bars.height))
-    for price, volume in ((37.3, 1.0), (1.0, 1e-6), (0.011, 900.0)):
-        columns = [pl.col(name) * last_bit * price for name in _PRICES] + [pl.col("adj_volume") * volume]
-        again = values(feature, bars.with_columns(columns))
-        for (symbol, session, one), other in zip(held.iter_rows(), again["value"], strict=True):
-            if not _agree(other, one, size):
-                raise Refuted(
-                    f"{feature.name}: {symbol} {session} is {one}; with prices x {price}, volume x {volume} {other}"
-                )
+    patterns = {each.name for each in features if isinstance(each.build, TaLib) and each.build.function[:3] == "CDL"}
+    for price, volume in ((37.3, 1.0), (1.0, 1e-6), (0.011, 900.0), (2.0**-9, 1.0), (2.0**7, 2.0)):
+        columns = [pl.col(name) * last_bit * price for name in PRICES] + [pl.col("adj_volume") * volume]
+        tried = [each for each in features if each.name not in patterns or np.log2(price).is_integer()]
+        some = FeatureSet(features.name, tuple(tried))
+        again = values(some, bars.with_columns(columns))
+        for name, symbol, other, one in _differences(some, again, held, sizes, ROUNDING):
+            yield name, f"{symbol} is {one}; with prices x {price}, volume x {volume} {other}"
 
 
-def within_bounds(feature: Feature, bars: pl.DataFrame) -> None:
-    """Every value is null or a finite number within the stated bounds, and there are some. Raises Refuted otherwise."""
-    held = values(feature, bars)["value"]
-    known = held.drop_nulls()
+def within_bounds(features: FeatureSet, bars: pl.DataFrame) -> Found:
+    """Every value is null or a finite number within the stated bounds, and there are some."""
+    held = values(features, bars)
+    for feature in features:
+        known = held[feature.name].drop_nulls()
+        if known.len() == 0:
+            yield feature.name, "is null everywhere"
+        elif not known.is_finite().all():
+            yield feature.name, "is NaN or infinite somewhere"
+        else:
+            yield from _outside(feature, known, "the example")
+
+
+def survives_bad_weather(features: FeatureSet, bars: pl.DataFrame) -> Found:
+    """Constant prices, no volume, one row, huge and tiny prices and gaps give null or a value within the bounds.
+
+    A bar whose prices are null is a gap: null itself, and unseen by the others.
+    """
+    one = pl.lit(1.0)
+    weather = {
+        "constant prices": bars.with_columns([(one * 42.1).alias(name) for name in PRICES]),
+        "no volume": bars.with_columns(adj_volume=one * 0.0),
+        "constant prices and volume": bars.with_columns(
+            [(one * 42.1).alias(name) for name in PRICES], adj_volume=one * 100.0
+        ),
+        "one row": bars.group_by("symbol", maintain_order=True).head(1).select(bars.columns),
+        "huge prices": bars.with_columns(pl.col(name) * 1e12 for name in PRICES),
+        "tiny prices": bars.with_columns(pl.col(name) * 1e-12 for name in PRICES),
+    }
+    for what, other in weather.items():
+        found = values(features, other)
+        for feature in features:
+            known = found[feature.name].drop_nulls()
+            if known.len() and not known.is_finite().all():
+                yield feature.name, f"is NaN or infinite with {what}"
+            elif known.len():
+                yield from _outside(feature, known, what)
+    gone = pl.int_range(pl.len()).over("symbol") % 97 == 50
+    holes = bars.with_columns(pl.when(~gone).then(pl.col(name)).alias(name) for name in PRICES)
+    own = FeatureSet(features.name, tuple(each for each in features if each.scope == "symbol"))
+    found, without = values(own, holes), values(own, bars.filter(~gone))
+    there = found.join(without.select("symbol", "ts"), on=["symbol", "ts"], how="semi")
+    gaps = found.join(without.select("symbol", "ts"), on=["symbol", "ts"], how="anti")
+    for name in own.names:
+        if gaps[name].null_count() != gaps.height:
+            yield name, "has a value for a bar without prices"
+        if not there[name].eq_missing(without[name]).all():
+            yield name, "sees a bar without prices"
+
+
+def streams(features: FeatureSet, bars: pl.DataFrame) -> Found:
+    """Fed bar by bar, the values are the batch's; features without a streaming form say why."""
+    some = FeatureSet(features.name, tuple(each for each in features if not each.streaming.startswith("none")))
+    held = values(some, bars)
+    sizes = usual_sizes(some, held)
+    later = bars["ts"].unique().sort()[-STREAMED]
+    stream = Stream(some, _context(bars))
+    stream.start(bars.filter(pl.col("ts") < later))
+    rows = bars.filter(pl.col("ts") >= later).sort("ts", "symbol")
+    keys = rows.select("symbol", "ts")
+    made = pl.DataFrame(
+        [stream.update(row) for row in rows.iter_rows(named=True)], schema=dict.fromkeys(some.names, pl.Float64)
+    )
+    fed = pl.concat([keys, made], how="horizontal").sort("symbol", "ts")
+    whole = held.filter(pl.col("ts") >= later)
+    for name, symbol, live, batch in _differences(some, fed, whole, sizes, TOLERANCE):
+        yield name, f"{symbol} is {batch}, but {live} in a stream"
+
+
+PROOFS: tuple[Proof, ...] = (
+    no_look_ahead, honest_lookback, isolated, unit_free, within_bounds, survives_bad_weather, streams,
+)  # fmt: skip
+
+
+def values(features: FeatureSet, bars: pl.DataFrame) -> pl.DataFrame:
+    """symbol, ts, session and the features."""
+    return evaluate(features, bars.lazy(), _context(bars)).select("symbol", "ts", "session", *features.names).collect()
+
+
+def usual_sizes(features: FeatureSet, held: pl.DataFrame) -> dict[str, float]:
+    """Median absolute value of each: the yardstick for values near zero."""
+    return {name: float(held[name].abs().median() or 0.0) for name in features.names}  # type: ignore[arg-type]
+
+
+def _context(bars: pl.DataFrame) -> Context:
+    return Context(example_instruments(bars["symbol"].unique().sort().to_list()))
+
+
+def _differences(
+    features: FeatureSet, one: pl.DataFrame, other: pl.DataFrame, sizes: dict[str, float], tolerance: float
+) -> Iterator[tuple[str, str, float | None, float | None]]:
+    """The first row of each feature in which two frames with the same rows differ."""
+    for name in features.names:
+        a, b = one[name], other[name]
+        size = np.maximum(np.maximum(a.abs().fill_null(0).to_numpy(), b.abs().fill_null(0).to_numpy()), sizes[name])
+        close = (a - b).abs().fill_null(0).to_numpy() <= tolerance * size
+        wrong = (a.is_null() != b.is_null()).to_numpy() | ~close
+        if wrong.any():
+            at = int(np.flatnonzero(wrong)[0])
+            yield name, f"{one['symbol'][at]} {one['ts'][at]}", a[at], b[at]
+
+
+def _outside(feature: Feature, known: pl.Series, what: str) -> Found:
     lower, upper = feature.bounds
-    if known.len() == 0:
-        raise Refuted(f"{feature.name} is null everywhere")
-    if not known.is_finite().all():
-        raise Refuted(f"{feature.name} is NaN or infinite somewhere")
     least, most = float(known.min()), float(known.max())  # type: ignore[arg-type]
     if least < lower or most > upper:
-        raise Refuted(f"{feature.name} reaches from {least} to {most}, outside its bounds {lower} to {upper}")
+        yield feature.name, f"reaches from {least} to {most} with {what}, outside its bounds {lower} to {upper}"
 
 
-PROOFS: tuple[Callable[[Feature, pl.DataFrame], None], ...] = (
-    no_look_ahead,
-    honest_lookback,
-    isolated,
-    scale_free,
-    within_bounds,
-)
+def _places(first: int, end: int) -> list[int]:
+    """A few places to look, from the first possible to the last."""
+    return sorted({int(place) for place in np.linspace(first, end - 1, PLACES + 2)})
 
 
-def values(feature: Feature, bars: pl.DataFrame) -> pl.DataFrame:
-    """symbol, session, value."""
-    computed = evaluate(FeatureSet("proof", (feature,)), bars.lazy())
-    return computed.select("symbol", "session", value=feature.name).collect()
-
-
-def usual_size(held: pl.DataFrame) -> float:
-    """Median absolute value: the yardstick for values near zero."""
-    size = held["value"].abs().median()
-    return float(size) if size else 0.0  # type: ignore[arg-type]
-
-
-def example_bars(seed: int = 1, sessions: int = 700, symbols: tuple[str, ...] = ("CALM", "WILD")) -> pl.DataFrame:
-    """Random cleaned bars (CLEANED_SCHEMA) on weekdays: quiet and wild years, nights, sessions missing or untraded.
-
-    Trading is halted for 80 sessions in the middle. Prices are whole cents, so that ties are as common as on an
-    exchange. The first symbol is calm and cheap, each next one wilder and dearer. Factors are 1.0.
-    """
-    random = np.random.default_rng(seed)
-    parts = [_example(random, name, sessions, daily=0.01 * 2**i, price=20.0 * 10**i) for i, name in enumerate(symbols)]
-    return pl.concat(parts)
-
-
-def _example(random: np.random.Generator, symbol: str, count: int, daily: float, price: float) -> pl.DataFrame:
-    swing = daily * np.exp(0.6 * np.sin(np.arange(count) / 90) + random.normal(0, 0.2, count))
-    night, day = random.normal(0, 0.4 * swing), random.normal(0.0002, swing)
-    missing = (random.random(count) < 0.01) & (np.arange(count) > 0)
-    halted = (np.arange(count) >= count // 2) & (np.arange(count) < count // 2 + _HALT)
-    still = missing | halted
-    night[still] = day[still] = swing[still] = 0.0
-    exact = price * np.exp(np.cumsum(night + day))
-    close, opened = np.round(exact, 2), np.round(exact / np.exp(day), 2)
-    high = np.round(np.maximum(opened, close) * np.exp(np.abs(random.normal(0, 0.5 * swing))), 2)
-    low = np.round(np.minimum(opened, close) * np.exp(-np.abs(random.normal(0, 0.5 * swing))), 2)
-    untraded = still | (random.random(count) < 0.01)
-    volume = np.where(untraded, 0.0, np.round(random.lognormal(13, 0.5, count)))
-    days = _weekdays(count)
-    bars = {"open": opened, "high": high, "low": low, "close": close}
-    return pl.DataFrame(
-        {
-            "symbol": [symbol] * count,
-            "ts": [datetime.combine(day, time(14, 30), UTC) for day in days],
-            "session": days,
-            "known_at": [datetime.combine(day, time(21), UTC) for day in days],
-            **bars,
-            "volume": volume,
-            "split": np.ones(count),
-            "dividend": np.zeros(count),
-            "split_factor": np.ones(count),
-            "dividend_factor": np.ones(count),
-            **{f"adj_{name}": prices for name, prices in bars.items()},
-            "adj_volume": volume,
-            "flags": [["missing_session"] if gone else [] for gone in missing],
-        },
-        schema=CLEANED_SCHEMA,
-    )
-
-
-def _weekdays(count: int) -> list[date]:
-    monday = date(2010, 1, 4)
-    return [monday + timedelta(days=7 * (i // 5) + i % 5) for i in range(count)]
-
-
-def _positions(first: int, end: int) -> list[int]:
-    """A few places to look, from the first possible to the last. Raises ValueError where there is none."""
-    if end <= first:
-        raise ValueError(f"{end} bars are too few for a look-back of {first}; use example_bars(sessions={first + 100})")
-    return sorted({int(place) for place in np.linspace(first, end - 1, _PLACES + 2)})
-
-
-def _cuts(feature: Feature, bars: pl.DataFrame) -> list[date]:
+def _cuts(features: FeatureSet, bars: pl.DataFrame) -> list[date]:
     """Sessions after which to cut: spread over the history, and some without trading, where a leak may hide."""
     sessions = bars["session"].unique().sort()
-    spread = [sessions[place] for place in _positions(feature.lookback, sessions.len() - 1)]
+    spread = [sessions[place] for place in _places(min(features.lookback, sessions.len() - 2), sessions.len() - 1)]
     unusual = bars.filter((pl.col("adj_volume") == 0) & pl.col("session").is_between(spread[0], spread[-1]))
-    return sorted({*spread, *unusual["session"].unique().sort().tail(_PLACES)})
+    return sorted({*spread, *unusual["session"].unique().sort().tail(PLACES)})
 
 
-def _nonsense_after(bars: pl.DataFrame, day: date) -> pl.DataFrame:
+def _nonsense(bars: pl.DataFrame, day: date) -> pl.DataFrame:
     later = pl.col("session") > day
     random = np.random.default_rng(bars.height)
     level = pl.Series(random.lognormal(3, 2, bars.height))
@@ -212,9 +272,3 @@ def _nonsense_after(bars: pl.DataFrame, day: date) -> pl.DataFrame:
         *[pl.when(later).then(prices).otherwise(pl.col(name)).alias(name) for name, prices in wild.items()],
         adj_volume=pl.when(later).then(pl.lit(0.0)).otherwise("adj_volume"),
     )
-
-
-def _agree(one: float | None, other: float | None, size: float) -> bool:
-    if one is None or other is None:
-        return one is other
-    return abs(one - other) <= TOLERANCE * max(abs(one), abs(other), size)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from quant_assets.features import TECHNICAL
+from quant_assets.features.technical import TECHNICAL
 
 CLOSE_TO_SMA = "sma_ratio_{}"
 """close / mean of the last n closes - 1."""

@@ -377,7 +377,7 @@ def test_every_shipped_suite_is_readable(path: Path) -> None:
 
 
 def test_the_real_catalogue_bounds_every_feature() -> None:
-    from quant_assets.features import TECHNICAL
+    from quant_assets.features.technical import TECHNICAL
 
     between = "expect_column_values_to_be_between"
     bounded = {rule.label: rule.kwargs for rule in load_suite("features").rules() if rule.expectation == between}

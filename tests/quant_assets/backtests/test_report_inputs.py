@@ -12,9 +12,10 @@ from quant_assets.backtests import assets
 from quant_assets.backtests.engine import run
 from quant_assets.backtests.tables import EQUITY_SCHEMA
 from quant_assets.cleaned import clean
-from quant_assets.features import TECHNICAL, compute
+from quant_assets.features import compute
 from quant_assets.features.labels import LABEL_SCHEMA, forward_returns
 from quant_assets.features.panel import panel, panel_schema
+from quant_assets.features.technical import TECHNICAL
 from resources.errors import ConfigError
 from resources.lake import Lake
 from resources.lake_io import Table

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from quant_assets.features import TECHNICAL, Feature, FeatureSet, catalog, compute
-from quant_assets.features.indicators import CLOSE
+from quant_assets.features.expressions import CLOSE
 from quant_assets.features.proofs import example_bars
 from resources.errors import ConfigError
 

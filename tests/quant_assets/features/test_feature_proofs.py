@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from quant_assets.features import TECHNICAL, Feature
-from quant_assets.features.indicators import CLOSE, VOLUME, talib
+from quant_assets.features.expressions import CLOSE, VOLUME, talib
 from quant_assets.features.proofs import (
     PROOFS,
     Refuted,

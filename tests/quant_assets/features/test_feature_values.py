@@ -10,8 +10,9 @@ import pytest
 import talib
 from scipy import stats
 
-from quant_assets.features import TECHNICAL, compute
+from quant_assets.features import compute
 from quant_assets.features.proofs import example_bars
+from quant_assets.features.technical import TECHNICAL
 
 BARS = example_bars(seed=5, sessions=500, symbols=("ONE",))
 OPEN, H, L, C, V = (BARS[f"adj_{name}"].to_numpy() for name in ("open", "high", "low", "close", "volume"))

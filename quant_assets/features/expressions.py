@@ -13,7 +13,7 @@ VOLUME = pl.col("adj_volume")
 NOTHING = 1e-9
 """A denominator below this fraction of its natural size is rounding, not information."""
 
-PRECISION = 1e-8
+PRECISION = 1e-12
 """What may be left of the bars before the look-back in a recursive average, as a fraction of the price."""
 
 

@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, VOLUME, log_return, ratio, varies
+from quant_assets.features.expressions import CLOSE, HIGH, LOW, NOTHING, VOLUME, log_return, ratio, varies
 
 
 def volume_zscore(window: int) -> pl.Expr:

@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.indicators import CLOSE, HIGH, LOW, OPEN, log_return, settle, talib, varies
+from quant_assets.features.expressions import CLOSE, HIGH, LOW, OPEN, log_return, varies
 
 
 def close_to_close(window: int) -> pl.Expr:
@@ -39,16 +39,6 @@ def yang_zhang(window: int) -> pl.Expr:
     weight = 0.34 / (1.34 + (window + 1) / (window - 1))
     variance = night.rolling_var(window) + weight * day.rolling_var(window) + (1 - weight) * rogers_satchell
     return variance.sqrt()
-
-
-def atr_fraction(window: int) -> pl.Expr:
-    """Wilder's average true range as a fraction of the close."""
-    return talib("ATR", [HIGH, LOW, CLOSE], timeperiod=window) / CLOSE
-
-
-def natr(window: int) -> pl.Expr:
-    """Wilder's average true range in percent of the close."""
-    return talib("NATR", [HIGH, LOW, CLOSE], timeperiod=window)
 
 
 def skewness(window: int) -> pl.Expr:
@@ -123,26 +113,6 @@ VOLATILITY = (
         lookback=21,
         bounds=_POSITIVE,
         source="Yang and Zhang (2000), Drift-Independent Volatility Estimation; Rogers and Satchell (1991)",
-    ),
-    Feature(
-        "atr_14_pct",
-        "volatility",
-        "Average true range of 14 sessions as a fraction of the close",
-        atr_fraction,
-        {"window": 14},
-        lookback=14 + settle(1 / 14),
-        bounds=_POSITIVE,
-        source="Wilder (1978), New Concepts in Technical Trading Systems; TA-Lib ATR",
-    ),
-    Feature(
-        "natr_5",
-        "volatility",
-        "Average true range of 5 sessions in percent of the close",
-        natr,
-        {"window": 5},
-        lookback=5 + settle(1 / 5),
-        bounds=_POSITIVE,
-        source="Forman (2006); TA-Lib NATR",
     ),
     Feature(
         "skewness_63",

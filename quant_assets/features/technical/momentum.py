@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, VOLUME, moved, ratio, settle, talib, varies
+from quant_assets.features.expressions import CLOSE, HIGH, LOW, NOTHING, VOLUME, moved, ratio, settle, talib, varies
 
 
 def rsi(window: int) -> pl.Expr:

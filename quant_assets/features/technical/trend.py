@@ -7,7 +7,7 @@ import math
 import polars as pl
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.indicators import CLOSE, HIGH, LOW, NOTHING, OPEN, moved, ratio, settle, talib, wilder
+from quant_assets.features.expressions import CLOSE, HIGH, LOW, NOTHING, OPEN, moved, ratio, settle, talib, wilder
 
 
 def simple_return(window: int) -> pl.Expr:

@@ -1,0 +1,11 @@
+"""Every column that features may read beside those of the bars."""
+
+from __future__ import annotations
+
+from quant_assets.features.context import Derived, Extra
+
+DERIVED: dict[str, Derived] = {}
+"""Columns that are worked out of the bars, by name."""
+
+OPTIONAL: dict[str, Extra] = {}
+"""Columns of the bars that may be missing: then they are null, and features do without them."""

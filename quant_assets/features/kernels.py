@@ -1,0 +1,89 @@
+"""Kernels: features as compiled loops over one symbol's bars. Importing this module loads numba.
+
+All kernels have one signature, so that the batch calls them on a whole history and the stream on the last few bars, a
+set of them in a single step:
+
+    kernel(x, p, out)
+        x    float64[inputs, bars]    the inputs in the order the kernel names them; NaN where there is none
+        p    float64[parameters]      the parameters in the order the kernel names them
+        out  float64[outputs, bars]   filled with NaN beforehand; a kernel writes what it knows
+
+A kernel may look at the bar it writes and at earlier ones, and nothing else. It must not add up from bar to bar what
+it could add up anew in each window: a running sum keeps the rounding of bars long gone, so that a value would depend on
+where the history begins.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+from numba import types
+
+from resources.errors import ConfigError
+
+Function = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
+
+_MATRIX, _VECTOR = types.Array(types.float64, 2, "C"), types.Array(types.float64, 1, "C")
+SIGNATURE = types.void(_MATRIX, _VECTOR, _MATRIX)
+
+inner = numba.njit(error_model="numpy")
+"""Decorator of functions that kernels call: compiled with the kernel, division by zero gives infinity or NaN."""
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """A kernel's function, the columns it reads, the names of its parameters, and those of what it writes."""
+
+    function: Function
+    inputs: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+    outputs: tuple[str, ...] = ("value",)
+
+    @cached_property
+    def compiled(self) -> Any:
+        """The machine code, kept beside the source (or in the user's cache) from the first use on."""
+        dispatcher: Any = numba.njit(cache=True, nogil=True, error_model="numpy")(self.function)
+        # numba looks for changes in the function's own file only; it calls functions of this package's other files.
+        kept = dispatcher._cache._cache_file
+        kept._source_stamp = (*kept._source_stamp, _sources())
+        dispatcher.compile(SIGNATURE)
+        return dispatcher
+
+    def vector(self, parameters: Mapping[str, float]) -> np.ndarray:
+        """The parameters as the function reads them. Raises ConfigError unless they are the ones it names."""
+        if set(parameters) != set(self.parameters):
+            name = self.function.__name__
+            raise ConfigError(f"{name} takes the parameters {list(self.parameters)}, not {list(parameters)}")
+        return np.array([float(parameters[name]) for name in self.parameters])
+
+
+def kernel(
+    inputs: Sequence[str], parameters: Sequence[str] = (), outputs: Sequence[str] = ("value",)
+) -> Callable[[Function], Kernel]:
+    """Make a kernel of a function.
+
+    Example::
+
+        @kernel(inputs=["adj_close"], parameters=["window"])
+        def distance(x, p, out):
+            close, window = x[0], int(p[0])
+            for i in range(window - 1, close.size):
+                out[0, i] = close[i] / close[i - window + 1 : i + 1].mean() - 1.0
+    """
+    return lambda function: Kernel(function, tuple(inputs), tuple(parameters), tuple(outputs))
+
+
+@cache
+def _sources() -> str:
+    """Changes with the source of any module of this package."""
+    digest = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.rglob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()

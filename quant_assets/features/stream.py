@@ -1,0 +1,232 @@
+"""Features bar by bar: the live trader's source, by the same code as the batch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numba
+import numpy as np
+import polars as pl
+from numba import types
+from numba.typed import List
+
+from quant_assets.features.context import Context
+from quant_assets.features.definition import FeatureSet
+from quant_assets.features.derived import DERIVED, OPTIONAL
+from quant_assets.features.inputs import PLAIN, needed, prepared
+from quant_assets.features.kernels import SIGNATURE
+from quant_assets.features.plan import PRICES, Plan, finish, hold_still, significant
+from quant_assets.features.talib import DIGITS
+from resources.errors import BarSchemaError, ConfigError
+
+_POINTERS = types.FunctionType(SIGNATURE)
+
+
+class Stream:
+    """Features of each new bar, equal to the batch's value for that bar.
+
+    It keeps as many bars a symbol as the longest look-back asks for and computes each feature from its own look-back:
+    the look-back is proven to be enough, so the value is the batch's (to 1e-9), and nothing drifts or grows.
+    """
+
+    def __init__(self, features: FeatureSet, context: Context | None = None) -> None:
+        self.features = features
+        self.context = context or Context()
+        for feature in features:
+            if feature.streaming.startswith("none"):
+                raise ConfigError(f"feature {feature.name} has no streaming form, {feature.streaming}; take it out")
+        self._inputs = sorted({name for feature in features for name in feature.inputs} | {"adj_close"})
+        self._numbers = [name for name in self._inputs if name not in ("session", "symbol", "ts", "known_at")]
+        self._plan = _Compiled(features, self._numbers)
+        self._symbols: dict[str, _Window] = {}
+        names = [name for name in needed(self._inputs) if name not in ("symbol", "ts")]
+        self._needed = [(name, PLAIN.get(name, name)) for name in names]
+
+    def start(self, history: pl.DataFrame | pl.LazyFrame) -> None:
+        """Take the bars before the first update. Raises BarSchemaError as `compute` does."""
+        frame = prepared(history.lazy(), self._inputs, self.context)
+        for (symbol,), bars in frame.group_by("symbol", maintain_order=True):
+            window = self._symbols[str(symbol)] = _Window(len(self._numbers), self.features.lookback + 1)
+            rows = np.stack([bars[name].cast(pl.Float64).to_numpy() for name in self._numbers])
+            real = _real(rows, self._numbers)
+            window.extend(rows[:, real], bars["ts"][-1])
+
+    def update(self, bar: Mapping[str, Any]) -> dict[str, float | None]:
+        """The features of the bar, by name; None where there is no value yet.
+
+        `bar` maps symbol, ts and the columns the features read to their values. Raises BarSchemaError where one is
+        missing and on a bar that is not later than the symbol's last one.
+        """
+        try:
+            symbol, ts = bar["symbol"], bar["ts"]
+        except KeyError as missing:
+            raise BarSchemaError(f"bar has no {missing}; each needs symbol and ts") from None
+        window = self._symbols.get(symbol)
+        if window is None:
+            window = self._symbols[symbol] = _Window(len(self._numbers), self.features.lookback + 1)
+        if window.last is not None and ts <= window.last:
+            raise BarSchemaError(f"{symbol} {ts}: bar is not later than the last one, {window.last}; sort by ts")
+        row = self._row(bar)
+        window.last = ts
+        if not self._plan.real(row):
+            return dict.fromkeys(self.features.names)
+        window.add(row)
+        values = self._plan.last(window)
+        return {
+            name: None if math.isnan(value) else value
+            for name, value in zip(self.features.names, values.tolist(), strict=True)
+        }
+
+    def _row(self, bar: Mapping[str, Any]) -> np.ndarray:
+        derived = [name for name in self._inputs if name in DERIVED]
+        if derived:
+            frame = prepared(pl.DataFrame([dict(bar)]).lazy(), self._inputs, self.context)
+            return np.array([float(frame[name].cast(pl.Float64)[0] or np.nan) for name in self._numbers])
+        row = np.empty(len(self._numbers))
+        for at, (name, plain) in enumerate(self._needed):
+            value = bar.get(name)
+            if value is None:
+                value = bar.get(plain)
+            if value is None:
+                if name not in bar and plain not in bar and name not in OPTIONAL:
+                    raise BarSchemaError(f"{bar['symbol']} {bar['ts']}: bar has no {plain}")
+                value = np.nan
+            row[at] = value
+        return row
+
+
+def _real(rows: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    prices = [at for at, name in enumerate(names) if name in PRICES]
+    return np.isfinite(rows[prices]).all(axis=0)
+
+
+class _Window:
+    """The last `size` bars of one symbol, always in one piece: twice as long, and moved back when it is full."""
+
+    def __init__(self, inputs: int, size: int) -> None:
+        self.size = size
+        self.values = np.empty((inputs, 2 * size + 2))
+        self.end = 0
+        self.count = 0
+        self.last: datetime | None = None
+
+    def extend(self, rows: np.ndarray, last: datetime) -> None:
+        kept = rows[:, -self.size :]
+        self.values[:, : kept.shape[1]] = kept
+        self.end = kept.shape[1]
+        self.count = rows.shape[1]
+        self.last = last
+
+    def add(self, row: np.ndarray) -> None:
+        if self.end == self.values.shape[1]:
+            self.values[:, : self.size] = self.values[:, self.end - self.size : self.end]
+            self.end = self.size
+        self.values[:, self.end] = row
+        self.end += 1
+        self.count += 1
+
+
+class _Compiled:
+    """A plan laid out for one call of machine code a bar."""
+
+    def __init__(self, features: FeatureSet, names: Sequence[str]) -> None:
+        self.names = list(names)
+        self.prices = [at for at, name in enumerate(names) if name in PRICES]
+        self.plan = Plan(list(features))
+        self.functions = List.empty_list(_POINTERS)
+        place = {name: at for at, name in enumerate(names)}
+        inputs, parameters, shape, wanted = [], [], [], []
+        for at, (built, vector, outputs) in enumerate(self.plan.kernels.values()):
+            self.functions.append(built.compiled)
+            depth = max(self.plan.features[spot].lookback for _, spot in outputs) + 1
+            shape.append((len(built.inputs), len(built.outputs), vector.size, depth))
+            inputs.append([place[name] for name in built.inputs])
+            parameters.append(vector)
+            wanted += [(at, row, spot) for row, spot in outputs]
+        self.shape = np.array(shape, dtype=np.int64).reshape(len(shape), 4)
+        self.inputs, self.parameters = _padded(inputs, np.int64), _padded(parameters, np.float64)
+        self.wanted = np.array(wanted, dtype=np.int64).reshape(len(wanted), 3)
+        widest = max((depth * (ins + outs) for ins, outs, _, depth in shape), default=1)
+        self.scratch = np.empty(widest)
+        self.lookbacks = np.array([feature.lookback for feature in features], dtype=np.int64)
+        self.bounds = np.array([feature.bounds for feature in features], dtype=np.float64).reshape(-1, 2)
+        self.still = [
+            (at, feature.still, *(place[f"adj_{name}"] for name in ("high", "low", "close")))
+            for at, feature in enumerate(features)
+            if feature.still
+        ]
+        self.indicators = [
+            (spot, built, parameters_, {name: place[name] for name in built.reads}, self.plan.features[spot].lookback)
+            for spot, built, parameters_ in self.plan.indicators
+        ]
+
+    def real(self, row: np.ndarray) -> bool:
+        return all(np.isfinite(row[at]) for at in self.prices)
+
+    def last(self, window: _Window) -> np.ndarray:
+        """The value of each feature on the window's last bar."""
+        out = np.full(self.lookbacks.size, np.nan)
+        held = min(window.count, window.size)
+        if self.shape.size:
+            _run(self.functions, window.values, window.end, held, self.shape, self.inputs, self.parameters,
+                 self.wanted, self.scratch, out)  # fmt: skip
+        for spot, built, parameters, places, lookback in self.indicators:
+            first = window.end - min(held, lookback + 1)
+            columns = {name: significant(window.values[at, first : window.end], DIGITS) for name, at in places.items()}
+            out[spot] = built.values(columns, parameters)[-1]
+        if self.plan.expressions:
+            self._expressions(window, held, out)
+        for spot, still, high, low, close_at in self.still:
+            first = window.end - min(held, still)
+            rows = window.values[:, first : window.end]
+            values = np.full(rows.shape[1], out[spot])
+            hold_still(values, rows[high], rows[low], rows[close_at], still)
+            out[spot] = values[-1]
+        _finish_all(out, self.lookbacks, self.bounds, window.count)
+        return out
+
+    def _expressions(self, window: _Window, held: int, out: np.ndarray) -> None:
+        rows = window.values[:, window.end - held : window.end]
+        frame = pl.DataFrame(
+            [pl.Series(name, row, nan_to_null=True) for name, row in zip(self.names, rows, strict=True)]
+        )
+        for spot, expression in self.plan.expressions:
+            depth = self.plan.features[spot].lookback + 1
+            found = frame.tail(depth).select(expression).to_series()[-1]
+            out[spot] = np.nan if found is None else found
+
+
+@numba.njit(nogil=True, cache=True)
+def _run(functions, values, end, held, shape, inputs, parameters, wanted, scratch, out):  # type: ignore[no-untyped-def]
+    at = 0
+    for k in range(len(functions)):
+        ins, outs, count, depth = shape[k]
+        bars = min(depth, held)
+        x = scratch[: ins * bars].reshape(ins, bars)
+        for i in range(ins):
+            x[i] = values[inputs[k, i], end - bars : end]
+        result = scratch[ins * bars : (ins + outs) * bars].reshape(outs, bars)
+        result[:, bars - 1] = np.nan
+        functions[k](x, parameters[k, :count], result)
+        while at < wanted.shape[0] and wanted[at, 0] == k:
+            out[wanted[at, 2]] = result[wanted[at, 1], bars - 1]
+            at += 1
+
+
+@numba.njit(nogil=True, cache=True)
+def _finish_all(out, lookbacks, bounds, count):  # type: ignore[no-untyped-def]
+    for k in range(out.size):
+        if count <= lookbacks[k]:
+            out[k] = np.nan
+        finish(out[k : k + 1], 0, bounds[k, 0], bounds[k, 1])
+
+
+def _padded(rows: Sequence[Any], dtype: Any) -> np.ndarray:
+    width = max((len(row) for row in rows), default=1)
+    table = np.zeros((len(rows), max(width, 1)), dtype=dtype)
+    for at, row in enumerate(rows):
+        table[at, : len(row)] = row
+    return table
