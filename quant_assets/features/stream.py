@@ -63,7 +63,7 @@ class Stream:
         try:
             symbol, ts = bar["symbol"], bar["ts"]
         except KeyError as missing:
-            raise BarSchemaError(f"bar has no {missing}; each needs symbol and ts") from None
+            raise BarSchemaError(f"bar has no {missing.args[0]}; each needs symbol and ts") from None
         window = self._symbols.get(symbol)
         if window is None:
             window = self._symbols[symbol] = _Window(len(self._numbers), self.features.lookback + 1)

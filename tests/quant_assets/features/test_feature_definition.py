@@ -7,10 +7,10 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from quant_assets.features import TECHNICAL, Feature, FeatureSet, catalog, compute
+from quant_assets.features import ALL, GROUPS, Feature, FeatureSet, catalog, compute
+from quant_assets.features.example import example_bars
 from quant_assets.features.expressions import CLOSE
-from quant_assets.features.proofs import example_bars
-from resources.errors import ConfigError
+from resources.errors import BarSchemaError, ConfigError
 
 BARS = example_bars(sessions=400)
 
@@ -123,15 +123,26 @@ def test_look_back_of_a_set_is_its_longest():
 
 def test_catalogue_lists_everything_once():
     listed = catalog()
-    assert listed["name"].to_list() == list(TECHNICAL.names)
-    assert listed.height >= 30
-    assert listed["lookback"].max() == TECHNICAL.lookback
+    assert listed["name"].to_list() == list(ALL.names)
+    assert listed["name"].is_unique().all()
+    assert listed["group"].unique(maintain_order=True).to_list() == [
+        name for name, group in GROUPS.items() if len(group)
+    ]
     row = listed.row(by_predicate=pl.col("name") == "adx_14", named=True)
     assert row["inputs"] == ["adj_close", "adj_high", "adj_low"]
-    assert row["parameters"] == '{"window": 14}'
+    assert (row["group"], row["family"]) == ("technical", "trend")
+    assert "14" in row["parameters"]
     assert (row["lower"], row["upper"]) == (0.0, 100.0)
-    raw_inputs = listed.filter(pl.col("inputs").list.eval(~pl.element().str.starts_with("adj_")).list.any())
-    assert raw_inputs.is_empty()
+
+
+@pytest.mark.parametrize("feature", list(ALL), ids=lambda feature: feature.name)
+def test_every_entry_says_what_it_is(feature):
+    assert feature.description[:1].isupper()
+    assert feature.family
+    assert feature.inputs
+    assert feature.lookback >= 0
+    assert feature.bounds[0] < feature.bounds[1]
+    assert feature.streaming in {"compiled", "expression"} or feature.streaming.startswith("none: ")
 
 
 def test_unknown_name_names_its_neighbours():
@@ -146,7 +157,7 @@ def test_compute_gives_the_asked_columns_for_every_row():
     assert result.collect_schema() == result.collect().schema
     frame = result.collect()
     assert frame.columns == ["symbol", "ts", "session", "known_at", "rsi_14", "return_1"]
-    assert frame.select("symbol", "ts").equals(BARS.select("symbol", "ts"))
+    assert frame.select("symbol", "ts").equals(BARS.select("symbol", "ts").sort("symbol", "ts"))
 
 
 def test_a_filter_on_the_result_does_not_cut_the_history():
@@ -157,9 +168,58 @@ def test_a_filter_on_the_result_does_not_cut_the_history():
     assert lazy["return_252"].null_count() == 0
 
 
-def test_order_of_the_bars_does_not_matter():
-    shuffled = BARS.sample(fraction=1.0, shuffle=True, seed=1)
-    assert compute(shuffled.lazy(), ["rsi_2"]).collect().equals(compute(BARS.lazy(), ["rsi_2"]).collect())
+def test_order_of_the_symbols_does_not_matter():
+    by_time = BARS.sort("ts", pl.col("symbol").hash())
+    assert compute(by_time, ["rsi_2"]).collect().equals(compute(BARS, ["rsi_2"]).collect())
+
+
+PLAIN = BARS.select("symbol", "ts", "open", "high", "low", "close", "volume")
+
+
+def test_plain_bars_count_as_adjusted():
+    plain = compute(PLAIN, ["rsi_14", "volume_zscore_63"]).collect()
+    assert plain.columns == ["symbol", "ts", "rsi_14", "volume_zscore_63"]
+    whole = compute(BARS, ["rsi_14", "volume_zscore_63"]).collect()
+    assert plain.equals(whole.select(plain.columns))
+
+
+REFUSED = {
+    "missing column": (lambda bars: bars.drop("close"), "bars have no column close; they have symbol, ts"),
+    "no symbol column": (lambda bars: bars.drop("symbol"), "bars have no column symbol"),
+    "duplicate key": (lambda bars: pl.concat([bars, bars.head(1)]), "CALM 2010-01-04 .* more than one row"),
+    "duplicate beside": (lambda bars: pl.concat([bars.head(1), bars]), "CALM 2010-01-04 .* more than one row"),
+    "back in time": (lambda bars: pl.concat([bars[1:2], bars[:1], bars[2:]]), "CALM 2010-01-04 .* out of order"),
+    "reversed": (lambda bars: bars.reverse(), "out of order; sort by ts"),
+    "no instant": (lambda bars: bars.with_columns(ts=pl.when(pl.int_range(pl.len()) != 5).then("ts")), "no ts"),
+}
+
+
+@pytest.mark.parametrize(("spoil", "message"), REFUSED.values(), ids=list(REFUSED))
+def test_bars_that_cannot_be_read_are_refused(spoil, message):
+    with pytest.raises(BarSchemaError, match=message):
+        compute(spoil(PLAIN), ["rsi_14"]).collect()
+
+
+def test_only_what_is_asked_for_is_computed():
+    calls = []
+
+    def counted(window: int) -> pl.Expr:
+        return pl.map_batches([CLOSE], lambda columns: calls.append(1) or columns[0], return_dtype=pl.Float64)
+
+    features = FeatureSet("test", (replace(FEATURE, name="other"), replace(FEATURE, name="counted", build=counted)))
+    assert compute(BARS, features).select("other").collect().height == BARS.height
+    assert calls == []
+    assert compute(BARS, features).select("counted").collect().height == BARS.height
+    assert calls
+
+
+def test_head_takes_no_more_rows_than_asked():
+    assert compute(BARS, ["rsi_2"]).head(7).collect().equals(compute(BARS, ["rsi_2"]).collect().head(7))
+
+
+def test_streaming_and_memory_engines_agree():
+    lazy = compute(BARS, ["rsi_2", "adx_14"])
+    assert lazy.collect(engine="streaming").sort("symbol", "ts").equals(lazy.collect())
 
 
 def no_number(value: float) -> pl.Expr:
@@ -184,7 +244,9 @@ def test_rounding_is_put_on_the_bound_and_mistakes_are_not_hidden(value, kept):
     assert compute(BARS.head(3).lazy(), FeatureSet("test", (feature,))).collect()["share"].to_list() == [kept] * 3
 
 
-def test_no_bars_and_one_bar_give_no_values():
-    assert compute(BARS.clear().lazy()).collect().shape == (0, 4 + len(TECHNICAL))
-    one = compute(BARS.head(1).lazy()).collect().select(TECHNICAL.names).row(0, named=True)
-    assert [name for name, value in one.items() if value is not None] == ["intraday_return"]
+def test_no_bars_give_no_rows_and_one_bar_gives_what_it_alone_knows():
+    assert compute(BARS.clear()).collect().shape == (0, 4 + len(ALL))
+    one = compute(BARS.head(1)).collect().select(ALL.names).row(0, named=True)
+    known = [name for name, value in one.items() if value is not None]
+    assert "intraday_return" in known
+    assert all(feature.lookback == 0 for feature in ALL if feature.name in known)
