@@ -10,8 +10,9 @@ those that failed before and pass now. Failures are logged last, because Dagster
 state of the check, and that must not be better than the whole.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from typing import Any
 
 import dagster as dg
@@ -22,6 +23,7 @@ from dagster._core.storage.asset_check_execution_record import AssetCheckExecuti
 from quant_assets.expectation_runs import Severity, SuiteResult
 from quant_assets.expectations import load_suite, run
 from quant_assets.quality import Verdict
+from resources.errors import ConfigError
 from resources.lake_io import partition_of
 
 INDIVIDUALLY = 200
@@ -78,23 +80,30 @@ def suite_check(
     partitions_def: dg.PartitionsDefinition | None = None,
     partition: pl.Expr | None = None,
     required_resource_keys: Iterable[str] = (),
+    asset: Sequence[str] | None = None,
+    catalogue: Callable[[], pl.DataFrame] | None = None,
 ) -> dg.AssetChecksDefinition:
     """The check that runs configs/expectations/<suite>.yaml on the suite's asset.
 
     `load` gives the rows of the run's partitions (all rows in a run without); `run_partitions` tells it which they
     are. `partition` gives a row's partition key as text; without it, only the whole is judged. `blocking` overrides
-    the suite's own word.
+    the suite's own word. A suite of several assets (features/*) needs to be told which `asset`, and `catalogue` says
+    which features it holds.
 
-    Raises ConfigError on a suite that is not one.
+    Raises ConfigError on a suite that is not one, or not of that asset.
     """
     loaded = load_suite(suite)
+    named = loaded.asset if asset is None else "/".join(asset)
+    if "*" in named or not fnmatchcase(named, loaded.asset):
+        raise ConfigError(f"{suite}.yaml: asset is {loaded.asset}, which {named} is not")
 
     def evaluate(context: dg.AssetCheckExecutionContext) -> Outcome:
         keyed = partition if run_partitions(context, partitions_def) else None
-        return _of_suite(run(loaded, load(context), partition=keyed))
+        known = None if catalogue is None else catalogue()
+        return _of_suite(run(loaded, load(context), partition=keyed, catalogue=known))
 
     return _check(
-        loaded.asset.split("/"),
+        named.split("/"),
         f"{suite}_expectations",
         evaluate,
         description=loaded.description,
@@ -138,6 +147,53 @@ def pure_check(
         required_resource_keys=set(required_resource_keys),
         additional_deps=[dg.AssetKey(list(key)) for key in additional_deps],
     )
+
+
+@dataclass(frozen=True)
+class Question:
+    """One of several checks that a single look at an asset answers."""
+
+    name: str
+    description: str
+    severity: Severity = Severity.ERROR
+    blocking: bool = False
+
+
+def pure_checks(
+    asset: Sequence[str],
+    questions: Sequence[Question],
+    evaluate: Callable[[dg.AssetCheckExecutionContext], Mapping[str, Verdict]],
+    *,
+    required_resource_keys: Iterable[str] = (),
+    additional_deps: Iterable[Sequence[str]] = (),
+) -> dg.AssetChecksDefinition:
+    """Checks of one asset that read it once: `evaluate` gives the verdict on each question, by its name.
+
+    Of the whole run only, without a word about each partition.
+    """
+    key = dg.AssetKey(list(asset))
+    asked = {question.name: question for question in questions}
+    deps = [dg.AssetKey(list(other)) for other in additional_deps]
+    specs = [
+        dg.AssetCheckSpec(name, asset=key, description=of.description, blocking=of.blocking, additional_deps=deps)
+        for name, of in asked.items()
+    ]
+
+    @dg.multi_asset_check(
+        name=f"{'__'.join(asset)}_health", specs=specs, required_resource_keys=set(required_resource_keys)
+    )
+    def check(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+        for name, verdict in evaluate(context).items():
+            outcome = _of_verdict(verdict, asked[name].severity, None)
+            yield dg.AssetCheckResult(
+                check_name=name,
+                asset_key=key,
+                passed=outcome.whole is None,
+                severity=_SEVERITY[asked[name].severity],
+                metadata=dict(outcome.metadata),
+            )
+
+    return check
 
 
 def run_rows(asset: Sequence[str], partitions_def: dg.PartitionsDefinition | None) -> Rows:

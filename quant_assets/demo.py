@@ -103,8 +103,12 @@ def print_checks() -> None:
     for key, record in failed.items():
         evaluation = record.evaluation
         told = {name: entry.value for name, entry in evaluation.metadata.items()} if evaluation else {}
-        figures = ", ".join(f"{name} {value}" for name, value in told.items() if isinstance(value, int | float | str))
+        figures = ", ".join(f"{name} {value}" for name, value in told.items() if _is_figure(value))
         print(f"  {key.to_user_string()}: {figures[:300]}")
+
+
+def _is_figure(value: object) -> bool:
+    return isinstance(value, int | float | str) and not str(value).startswith("![")  # which is a picture
 
 
 def print_signals() -> None:

@@ -156,8 +156,8 @@ class Expectation(_Model):
 class FromCatalogue(_Model):
     """Expectations read off the feature catalogue instead of being written by hand.
 
-    `bounds`: every feature of the catalogue lies within its documented range, and is a finite number where the
-    catalogue gives none. A null (warm-up) passes; a NaN does not.
+    `bounds`: every column of the catalogue (the features of the asset, or the panel's ranks) lies within its documented
+    range, and is a finite number where the catalogue gives none. A null (warm-up) passes; a NaN does not.
     """
 
     from_catalogue: Literal["bounds"] = Field(examples=["bounds"])
@@ -190,10 +190,13 @@ _Entry = Annotated[
 
 
 class Suite(_Model):
-    """A named list of expectations of one asset. A suite is one check: it blocks, or it does not."""
+    """A named list of expectations of one asset, or (features/*) of each asset of a folder.
+
+    A suite is one check of an asset: it blocks, or it does not.
+    """
 
     name: str = Field(pattern=r"^[a-z][a-z0-9_]*$", examples=["bars"])
-    asset: str = Field(pattern=r"^[a-z0-9_]+(/[a-z0-9_]+)*$", examples=["market_data/bars"])
+    asset: str = Field(pattern=r"^[a-z0-9_]+(/[a-z0-9_]+)*(/\*)?$", examples=["market_data/bars"])
     description: str = Field(min_length=10, examples=["Bars as the provider gave them are market data."])
     severity: Severity = Field(default=Severity.ERROR, examples=["error"])
     blocking: bool = Field(default=True, examples=["true"])

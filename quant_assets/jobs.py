@@ -1,19 +1,35 @@
 """The runs that people, schedules and sensors start: one job for each tier of the graph.
 
-A run covers assets that are partitioned alike; the tiers follow one another (sensors/pipeline.py, launch.py).
+A run covers assets that are partitioned alike; the tiers follow one another (sensors/pipeline.py, launch.py). Features
+that no configured set asks for (configs/features) are in tiers of their own, which run on demand.
 """
 
 from __future__ import annotations
 
 import dagster as dg
 
+from quant_assets.features.sets import configured
+from quant_assets.features.stored import ACROSS, STORED
+from quant_assets.partitions import SETTINGS
+
+_SETS = configured(SETTINGS)
+_ACROSS_ALONE = [ACROSS] if ACROSS in STORED and not _SETS.across else []
+_OTHERS = [name for name in STORED if name not in (*_SETS.assets, ACROSS)]
+
+
+def _features(*names: str) -> dg.AssetSelection:
+    return dg.AssetSelection.assets(*(dg.AssetKey(["features", name]) for name in names))
+
+
 INSTRUMENTS = dg.AssetSelection.assets("market_data/instruments")
 HISTORY_TIER = dg.AssetSelection.assets(
-    "market_data/bars", "market_data/corporate_actions", "cleaned/bars", "cleaned/findings", "features/technical"
-)
+    "market_data/bars", "market_data/corporate_actions", "cleaned/bars", "cleaned/findings"
+) | _features(*_SETS.assets)
+OTHER_FEATURES = _features(*_OTHERS)
 TICK_TIER = dg.AssetSelection.assets("market_data/quotes", "market_data/trades", "cleaned/tick_bars")
 QUALITY = dg.AssetSelection.assets("cleaned/quality")
-PANEL_TIER = dg.AssetSelection.assets("features/panel", "features/labels")
+ACROSS_TIER = _features(*_ACROSS_ALONE)
+PANEL_TIER = _features("panel", "labels", *([ACROSS] if _SETS.across else []))
 MODEL_TIER = dg.AssetSelection.assets("models/lightgbm", "models/champion")
 SIGNAL_TIER = dg.AssetSelection.assets("models/predictions", "signals/daily")
 REPORT_TIER = dg.AssetSelection.assets("backtests/report")
@@ -29,6 +45,12 @@ ticks = dg.define_asset_job(
     "ticks", TICK_TIER, description="Quotes and trades, and bars made of trades; on demand, for a few symbols and days."
 )
 quality = dg.define_asset_job("quality", QUALITY, description="The page of coverage and findings, of all that is held.")
+features = dg.define_asset_job(
+    "features", OTHER_FEATURES, description="Groups of features that no configured set asks for, date x symbol."
+)
+cross_section = dg.define_asset_job(
+    ACROSS, ACROSS_TIER, description="Features across symbols, by session, where no configured set asks for them."
+)
 panel = dg.define_asset_job("panel", PANEL_TIER, description="All symbols of a session side by side, and labels.")
 models = dg.define_asset_job("models", MODEL_TIER, description="Fit a training cut-off and name the champion.")
 signals = dg.define_asset_job("signals", SIGNAL_TIER, description="Score sessions and say what each strategy wants.")
@@ -37,4 +59,7 @@ session = dg.define_asset_job(
 )
 reports = dg.define_asset_job("reports", REPORT_TIER, description="Backtest a strategy as of a month.")
 
-ALL = [instruments, history, ticks, quality, panel, models, signals, session, reports]
+# A job without assets is none: what the sets ask for decides which features are left for these two.
+_ON_DEMAND = [*([features] if _OTHERS else []), *([cross_section] if _ACROSS_ALONE else [])]
+
+ALL = [instruments, history, ticks, quality, *_ON_DEMAND, panel, models, signals, session, reports]

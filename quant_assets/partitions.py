@@ -6,7 +6,6 @@ QUANT_CONFIG names, which every assets.py uses. Reasons and measurements: docs/a
 
 from __future__ import annotations
 
-import math
 import warnings
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
@@ -122,9 +121,14 @@ class HistoryOfSessions(dg.PartitionMapping):
 
     _inferred = dg.MultiToSingleDimensionPartitionMapping(partition_dimension_name="date")
 
+    def __init__(self, before: int = 0) -> None:
+        """`before`: windows of the history that are read before the one of the session."""
+        self.before = before
+
     @property
     def description(self) -> str:
-        return "Reads every symbol's history partition that holds the session."
+        further = f", and the {self.before} before it" if self.before else ""
+        return f"Reads every symbol's history partition that holds the session{further}."
 
     def validate_partition_mapping(
         self,
@@ -133,8 +137,28 @@ class HistoryOfSessions(dg.PartitionMapping):
     ) -> None:
         self._inferred.validate_partition_mapping(upstream_partitions_def, downstream_partitions_def)
 
-    def get_downstream_partitions_for_partitions(self, *args: Any, **kwargs: Any) -> PartitionsSubset:
-        return self._inferred.get_downstream_partitions_for_partitions(*args, **kwargs)
+    def get_downstream_partitions_for_partitions(
+        self,
+        upstream_partitions_subset: PartitionsSubset,
+        upstream_partitions_def: dg.PartitionsDefinition,
+        *args: Any,
+        **kwargs: Any,
+    ) -> PartitionsSubset:
+        if self.before:
+            assert isinstance(upstream_partitions_def, dg.MultiPartitionsDefinition)
+            dates = upstream_partitions_def.get_partitions_def_for_dimension("date").get_partition_keys()
+            read = {
+                dg.MultiPartitionKey({**key.keys_by_dimension, "date": later})
+                for key in map(
+                    upstream_partitions_def.get_partition_key_from_str, upstream_partitions_subset.get_partition_keys()
+                )
+                for place in [dates.index(key.keys_by_dimension["date"])]
+                for later in dates[place : place + self.before + 1]
+            }
+            upstream_partitions_subset = upstream_partitions_def.empty_subset().with_partition_keys(read)
+        return self._inferred.get_downstream_partitions_for_partitions(
+            upstream_partitions_subset, upstream_partitions_def, *args, **kwargs
+        )
 
     def get_upstream_mapped_partitions_result_for_partitions(
         self,
@@ -152,6 +176,10 @@ class HistoryOfSessions(dg.PartitionMapping):
             symbols = upstream_partitions_def.get_partitions_def_for_dimension("symbol").get_partition_keys()
             sessions_asked = downstream_partitions_subset.get_partition_keys()
             keys = sorted({date.fromisoformat(session).strftime(dates.fmt) for session in sessions_asked})
+            if self.before:
+                every = dates.get_partition_keys()
+                places = {every.index(key) - back for key in keys for back in range(self.before + 1)}
+                keys = [every[place] for place in sorted(places) if place >= 0]
             mapped = upstream_partitions_def.empty_subset().with_partition_keys(
                 [dg.MultiPartitionKey({"date": key, "symbol": symbol}) for key in keys for symbol in symbols]
             )
@@ -219,9 +247,31 @@ def since_start() -> dg.MultiPartitionMapping:
     return earlier((end - SETTINGS.dates.start).days // _GRAINS[SETTINGS.grain][2] + 1)
 
 
+def windows_before(count: int) -> int:
+    """How many history windows in a row surely hold `count` sessions, wherever in the history they lie."""
+    # A year of this venue may have fewer sessions than usual (New York: 248 in 2001), a month of holidays far fewer.
+    return next(
+        (windows for windows in range(len(_HELD) + 1) if _fewest(windows) >= count),
+        len(_HELD) + 1,  # more than there is: all of the history
+    )
+
+
+def _fewest(windows: int) -> int:
+    """The fewest sessions in so many whole windows in a row."""
+    return min((sum(_HELD[at : at + windows]) for at in range(len(_HELD) - windows + 1)), default=0)
+
+
+def _whole_windows() -> list[int]:
+    """The sessions in each window of the history, in order, but for the first and the last, which may be cut short."""
+    first, last = SETTINGS.dates.start, SETTINGS.dates.end or date.today()
+    days = sessions(SETTINGS.calendar, first, last)["session"]
+    counts = days.dt.strftime(PARTITIONS.grain_format).rle().struct.field("len").to_list()
+    return counts[1:-1]
+
+
 def lookback(count: int) -> dg.MultiPartitionMapping:
     """History partitions that surely hold `count` sessions before the first one of this partition."""
-    return earlier(math.ceil(count / _SESSIONS_IN_WINDOW[SETTINGS.grain]))
+    return earlier(windows_before(count))
 
 
 _SEPARATOR = "|"
@@ -289,11 +339,11 @@ def _last_day(first: date, grain: str) -> date:
     return (first.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1) if grain == "month" else first
 
 
-_SESSIONS_IN_WINDOW = {"year": 250, "month": 18, "day": 1}
-
 SETTINGS = load()
 PARTITIONS = build(SETTINGS)
 HISTORY, SESSIONS, CUTOFFS, REPORTS = PARTITIONS.history, PARTITIONS.sessions, PARTITIONS.cutoffs, PARTITIONS.reports
+
+_HELD = _whole_windows()
 
 HISTORY_KEY = pl.concat_str(date_key(PARTITIONS.grain_format, SETTINGS.calendar), "symbol", separator="|")
 """A row's history partition as Dagster writes it, for example 2012|AAPL."""

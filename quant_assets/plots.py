@@ -7,6 +7,7 @@ several runs in one process share no state.
 from __future__ import annotations
 
 import io
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,14 +27,19 @@ COLOURS = 96
 
 
 def canvas(
-    heights: tuple[float, ...] = (1.0,), height: float = HEIGHT, share_x: bool = True
+    heights: tuple[float, ...] = (1.0,), height: float = HEIGHT, share_x: bool = True, columns: int = 1
 ) -> tuple[Figure, list[Axes]]:
-    """An empty figure with one axis for each relative height, top to bottom; `height` in inches of 100 pixels."""
+    """An empty figure with one axis for each relative height, top to bottom; `height` in inches of 100 pixels.
+
+    With `columns`, so many axes beside one another in each row, each with a scale of its own.
+    """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), dpi=DPI, facecolor="white", layout="constrained")
-    grid = figure.subplots(len(heights), 1, sharex=share_x, squeeze=False, height_ratios=list(heights))
-    axes = [row[0] for row in grid]
+    grid = figure.subplots(
+        len(heights), columns, sharex=share_x and columns == 1, squeeze=False, height_ratios=list(heights)
+    )
+    axes = [axis for row in grid for axis in row]
     for axis in axes:
         axis.grid(True, axis="y", color=GRID, linewidth=0.8)
         axis.set_axisbelow(True)
@@ -153,6 +159,50 @@ def feature_picture(frame: pl.LazyFrame | pl.DataFrame) -> bytes:
     )
     title(axis, "Spread of each feature, in interquartile ranges", f"{row['rows'][0]:,} rows")
     return png(figure)
+
+
+def health_picture(found: pl.DataFrame, shown: int = 12) -> bytes:
+    """The features with most nulls after their warm-up, and beside them those that moved most.
+
+    Takes feature, null_share, psi and by_chance (null where they are not known). The mark on a feature's drift (its
+    population stability index) is where it would have become another: 0.25 more than chance alone may make of it.
+    An index beyond 3 is cut there, and written out.
+    """
+    nulls = found.drop_nulls("null_share").sort("null_share", "feature", descending=[True, False]).head(shown)
+    beyond = pl.col("psi") - pl.col("by_chance")
+    moved = found.drop_nulls("psi").sort(beyond, "feature", descending=[True, False]).head(shown)
+    if nulls.is_empty() and moved.is_empty():
+        return empty_picture("No rows with their look-back behind them")
+    figure, axes = canvas((1.0,), height=max(HEIGHT, 0.2 * max(nulls.height, moved.height) + 0.8), columns=2)
+    _ranking(axes[0], nulls["feature"].to_list(), nulls["null_share"].to_list(), [0.05] * nulls.height, "{:.1%}")
+    title(axes[0], "Nulls after the warm-up")
+    bounds = (moved["by_chance"] + 0.25).to_list()
+    _ranking(axes[1], moved["feature"].to_list(), moved["psi"].to_list(), bounds, "{:.2f}", most=3.0)
+    if moved.is_empty():
+        axes[1].text(0.5, 0.5, "no trailing year here", ha="center", color=QUIET, transform=axes[1].transAxes)
+    title(axes[1], "Drift", "mark: another distribution")
+    return png(figure)
+
+
+def _ranking(
+    axis: Axes, names: list[str], values: list[float], bounds: list[float], form: str, most: float = math.inf
+) -> None:
+    """A bar and its value for each name, the first at the top, with a mark at its bound; red from there on."""
+    cut = [min(value, most) for value in values]
+    colours = [RED if value >= bound else BLUE for value, bound in zip(values, bounds, strict=True)]
+    axis.barh(range(len(cut)), cut, height=0.65, color=colours)
+    marks = [min(bound, most) for bound in bounds]
+    axis.vlines(marks, [place - 0.4 for place in range(len(marks))], [place + 0.4 for place in range(len(marks))], INK)
+    for place, value in enumerate(values):
+        axis.annotate(
+            form.format(value), (cut[place], place), xytext=(4, 0), textcoords="offset points", fontsize=7,
+            color=QUIET, va="center",
+        )  # fmt: skip
+    axis.set_yticks(range(len(names)), names, fontsize=7, color=INK)
+    axis.set_xlim(0, max([0.01, *cut, *marks]) * 1.2)
+    axis.invert_yaxis()
+    axis.grid(False, axis="y")
+    axis.grid(True, axis="x", color=GRID, linewidth=0.8)
 
 
 def ic_picture(scores: pl.LazyFrame | pl.DataFrame) -> bytes:

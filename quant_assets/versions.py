@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import inspect
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -26,13 +27,15 @@ def _text(part: Any) -> str:
     if isinstance(part, BaseModel):
         return part.model_dump_json()
     if isinstance(part, ModuleType) or inspect.isroutine(part) or inspect.isclass(part):
-        tree = ast.parse(
-            inspect.cleandoc("\n" + inspect.getsource(part))
-            if not isinstance(part, ModuleType)
-            else inspect.getsource(part)
-        )
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
-                node.body = node.body[1:] or [ast.Pass()]
-        return ast.dump(tree)
+        return _tree(part)  # type: ignore[arg-type]  # all of these can be hashed
     return repr(part)
+
+
+@cache  # many features share a function, and reading its source takes a millisecond
+def _tree(part: Any) -> str:
+    source = inspect.getsource(part)
+    tree = ast.parse(source if isinstance(part, ModuleType) else inspect.cleandoc("\n" + source))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return ast.dump(tree)

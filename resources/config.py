@@ -114,6 +114,12 @@ class CleaningSettings(_Settings):
 class ModelSettings(_Settings):
     """The LightGBM model on a walk-forward."""
 
+    features: str = Field(
+        default="core",
+        pattern=r"^[a-z][a-z0-9_]*$",
+        description="feature set that it is trained on: configs/features/<name>.yaml",
+        examples=["core"],
+    )
     start: date = Field(description="first training cut-off", examples=["2005-01-01"])
     retrain_months: Literal[1, 2, 3, 4, 6, 12] = Field(default=12, examples=[12])
     train_years: int = Field(default=5, ge=1, le=50, description="length of the training window", examples=[5])
@@ -214,6 +220,17 @@ class Settings(_Settings):
         default=None, description="symbol compared against; the equal-weighted universe by default", examples=["SPY"]
     )
     cleaning: CleaningSettings = Field(default_factory=CleaningSettings)
+    features: tuple[str, ...] = Field(
+        default=("core",),
+        description="feature sets (configs/features) that the panel holds beside the model's, for strategies",
+        examples=[["core"]],
+    )
+    store: Literal["asked", "all"] = Field(
+        default="asked",
+        description="what the assets of feature groups hold: of a group that the sets ask for only what they ask for, "
+        "or all of it (a column of 500 symbols and 20 years is 20 MB)",
+        examples=["asked"],
+    )
     model: ModelSettings = Field(examples=["{start: 2005-01-01}"])
     strategies: list[StrategySettings] = Field(min_length=1, examples=["[{name: model_score}]"])
     backtest: BacktestSettings = Field(default_factory=BacktestSettings)

@@ -68,6 +68,9 @@ def compute(
     calendars and expiries; `calendar` is that of symbols whose instrument names none; `benchmark` the symbol whose
     return is the market's (the equal-weighted mean by default).
 
+    A name may ask for coarser bars: `rsi_14@1h` on 1-minute bars, `sma_ratio_20@1w` on daily ones. Only coarse bars
+    that have closed count.
+
     Lazy: only the columns asked for are computed, when the frame is collected, and on the streaming engine
     (`collect(engine="streaming")`, `sink_parquet`) in bounded memory.
 

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import pairwise
 
 import numpy as np
 import polars as pl
 from polars.io.plugins import register_io_source
 
 from quant_assets.features.context import Context
-from quant_assets.features.definition import Across, Feature, FeatureSet
+from quant_assets.features.definition import Across, Coarse, Feature, FeatureSet
 from quant_assets.features.inputs import KEYS, check_columns, needed, prepared
 from quant_assets.features.plan import Plan
+from quant_assets.features.timeframes import columns
 
-BATCH_ROWS = 50_000
-"""Rows that are handed on at once, at least; memory follows this and the longest history, not the market."""
+BATCH = 32_000_000
+"""Bytes of values that are handed on at once, or one symbol's; memory follows this, not the market."""
+
+AHEAD = 256_000_000
+"""Bytes of values that may wait, computed or under way."""
+
+LEAST = 10_000
+"""Rows that are worth a thread of their own."""
 
 
 def evaluate(features: FeatureSet, bars: pl.LazyFrame, context: Context | None = None) -> pl.LazyFrame:
@@ -57,62 +64,101 @@ def batches(features: FeatureSet, bars: pl.LazyFrame, context: Context) -> Itera
     """The keys and the features, some symbols at a time; all at once where a feature looks across symbols."""
     alone = [feature for feature in features if not isinstance(feature.build, Across)]
     across = [feature for feature in features if isinstance(feature.build, Across)]
-    inputs = sorted({name for feature in features for name in feature.inputs})
-    frame = prepared(bars, inputs, context)
-    if not across:
-        yield from _joined(_by_symbol(alone, frame))
-        return
     bases = {base.name: base for feature in across for base in feature.build.of}  # type: ignore[union-attr]
     every = {**{feature.name: feature for feature in alone}, **bases}
+    inputs = sorted({name for feature in features for name in feature.inputs})
+    frame = prepared(bars, inputs, context)
+    frame = frame.hstack(_coarse([*every.values()], frame, context, "session" in bars.collect_schema()))
+    if not across:
+        yield from _by_symbol(alone, frame)
+        return
     table = (
         pl.concat([*_by_symbol(list(every.values()), frame)]) if frame.height else _nothing(list(every.values()), frame)
     )
     extra = [name for name in frame.columns if name not in table.columns]
     wide = pl.concat([table, frame.select(extra)], how="horizontal") if extra else table
     keys = [name for name in KEYS if name in frame.columns]
-    made = wide.with_columns(_finished(feature) for feature in across)
+    # In two steps: an expression that is named twice is computed twice.
+    raw = wide.with_columns(_raw(feature) for feature in across)
+    made = raw.with_columns(_finished(feature) for feature in across)
     yield made.select(*keys, *features.names)
 
 
-def _finished(feature: Feature) -> pl.Expr:
+def _coarse(features: Sequence[Feature], frame: pl.DataFrame, context: Context, dated: bool) -> list[pl.Series]:
+    """A column for each feature of coarser bars."""
+    builds = [feature.build for feature in features if isinstance(feature.build, Coarse)]
+    bases = {build.feature.name: build.feature for build in builds}
+
+    def compute(names: Sequence[str], bars: pl.DataFrame) -> pl.DataFrame:
+        some = FeatureSet("coarse", tuple(bases[name] for name in names))
+        return pl.concat(batches(some, bars.lazy(), context))
+
+    asked = [(each.feature.name, each.timeframe, each.reads, each.feature.scope == "universe") for each in builds]
+    return columns(frame, asked, context, dated, compute)
+
+
+def _raw(feature: Feature) -> pl.Expr:
     build = feature.build
     assert isinstance(build, Across)
-    value = build.function(**feature.parameters).cast(pl.Float64)
+    return build.function(**feature.parameters).cast(pl.Float64).alias(feature.name)
+
+
+def _finished(feature: Feature) -> pl.Expr:
+    value = pl.col(feature.name)
     return pl.when(value.is_finite()).then(value.clip(*feature.bounds)).alias(feature.name)
 
 
 def _by_symbol(features: Sequence[Feature], frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    plan = Plan(features)
+    """The keys and the features, a piece of the market after the other, each computed in a thread.
+
+    A symbol's history is one piece at least. Where its values are so many that there is no memory for a piece a thread,
+    or where there are fewer pieces than threads, the threads share the passes over one history instead.
+    """
     if not frame.height:
         yield _nothing(features, frame)
         return
     keys = frame.select([name for name in KEYS if name in frame.columns])
-    ends = [0, *frame["symbol"].rle().struct.field("len").cum_sum().to_list()]
-    workers = os.cpu_count() or 1
+    if not features:
+        yield keys
+        return
+    plan, workers = Plan(features), os.cpu_count() or 1
+    pieces = _pieces(frame, BATCH // (8 * len(features)), workers)
+    step = max(1, 2 * BATCH // (8 * len(features)))
+    largest = max(ends[-1] - start for start, ends in pieces) * len(features) * 8
+    ahead = max(1, min(workers + 1, AHEAD // largest))
+    shared = min(ahead, len(pieces)) < workers
 
-    def one(start: int, end: int) -> pl.DataFrame:
-        table = plan.table(frame.slice(start, end - start))
-        return keys.slice(start, end - start).hstack(table)
+    def one(start: int, ends: Sequence[int]) -> Iterator[pl.DataFrame]:
+        rows, own = frame.slice(start, ends[-1] - start), keys.slice(start, ends[-1] - start)
+        values = plan.values(rows, [end - start for end in ends], passes.map if shared else map)
+        starts = range(0, rows.height, step)
+        made = (own.slice(at, step).hstack(plan.table(values[:, at : at + step])) for at in starts)
+        # A long history is handed on in parts, each copied when its turn comes.
+        return made if rows.height > step else iter(list(made))
 
-    with ThreadPoolExecutor(workers, thread_name_prefix="features") as pool:
-        waiting: list[Future[pl.DataFrame]] = []
-        for start, end in pairwise(ends):
-            waiting.append(pool.submit(one, start, end))
-            if len(waiting) > 2 * workers:
-                yield waiting.pop(0).result()
-        for future in waiting:
-            yield future.result()
+    with (
+        ThreadPoolExecutor(workers, thread_name_prefix="features") as pool,
+        ThreadPoolExecutor(workers, thread_name_prefix="passes") as passes,
+    ):
+        waiting: deque[Future[Iterator[pl.DataFrame]]] = deque()
+        for start, ends in pieces:
+            waiting.append(pool.submit(one, start, ends))
+            if len(waiting) >= ahead:
+                yield from waiting.popleft().result()
+        while waiting:
+            yield from waiting.popleft().result()
 
 
-def _joined(frames: Iterator[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-    held: list[pl.DataFrame] = []
-    for frame in frames:
-        held.append(frame)
-        if sum(each.height for each in held) >= BATCH_ROWS:
-            yield pl.concat(held)
-            held = []
-    if held:
-        yield pl.concat(held)
+def _pieces(frame: pl.DataFrame, rows: int, workers: int) -> list[tuple[int, list[int]]]:
+    """Where each piece starts, and where its symbols end: so many as fill a batch, but some pieces a thread."""
+    wanted = min(rows, max(LEAST, frame.height // (4 * workers)))
+    pieces: list[tuple[int, list[int]]] = []
+    for end in frame["symbol"].rle().struct.field("len").cum_sum():
+        if pieces and pieces[-1][1][-1] - pieces[-1][0] < wanted:
+            pieces[-1][1].append(end)
+        else:
+            pieces.append((pieces[-1][1][-1] if pieces else 0, [end]))
+    return pieces
 
 
 def _nothing(features: Sequence[Feature], frame: pl.DataFrame) -> pl.DataFrame:

@@ -38,10 +38,16 @@ def example_bars(seed: int = 1, sessions: int = 700, symbols: Sequence[str] = SY
 
 
 def example_instruments(symbols: Sequence[str] = SYMBOLS) -> pl.DataFrame:
-    """INSTRUMENT_SCHEMA of equities in two sectors."""
+    """INSTRUMENT_SCHEMA of equities in two sectors, those of one with an expiry; whoever else is there."""
     rows = [
-        {"symbol": name, "asset_class": "equity", "calendar": "XNYS", "sector": ("Tools", "Toys")[i % 2]}
-        for i, name in enumerate(symbols)
+        {
+            "symbol": name,
+            "asset_class": "equity",
+            "calendar": "XNYS",
+            "sector": ("Tools", "Toys")[ord(name[0]) % 2],
+            "expiry": date(2012, 6, 15) if ord(name[0]) % 2 else None,
+        }
+        for name in symbols
     ]
     return pl.DataFrame(rows, schema_overrides=INSTRUMENT_SCHEMA).select(
         pl.col(name) if name in rows[0] else pl.lit(None, dtype=dtype).alias(name)
@@ -50,7 +56,10 @@ def example_instruments(symbols: Sequence[str] = SYMBOLS) -> pl.DataFrame:
 
 
 def _extra(random: np.random.Generator, lower: float, upper: float, count: int) -> pl.Series:
-    drawn = lower + random.lognormal(0, 0.5, count) if np.isinf(upper) else random.uniform(lower, upper, count)
+    if np.isinf(lower):
+        drawn = random.normal(0, 1, count)
+    else:
+        drawn = lower + random.lognormal(0, 0.5, count) if np.isinf(upper) else random.uniform(lower, upper, count)
     missing = (np.arange(count) // 50) % 4 == 3
     return pl.Series(np.where(missing, np.nan, drawn), nan_to_null=True)
 

@@ -63,7 +63,8 @@ def _column(name: str, held: pl.Schema) -> pl.Expr:
     plain = name if name in held else PLAIN.get(name, name)
     if plain not in held:
         return pl.lit(None, dtype=pl.Float64).alias(name)
-    return (pl.col(plain).cast(pl.Float64) if held[plain].is_numeric() else pl.col(plain)).alias(name)
+    number = held[plain].is_numeric() or held[plain] == pl.Null
+    return (pl.col(plain).cast(pl.Float64) if number else pl.col(plain)).alias(name)
 
 
 def _in_order(frame: pl.DataFrame) -> pl.DataFrame:

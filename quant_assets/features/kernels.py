@@ -33,6 +33,10 @@ Function = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 _MATRIX, _VECTOR = types.Array(types.float64, 2, "C"), types.Array(types.float64, 1, "C")
 SIGNATURE = types.void(_MATRIX, _VECTOR, _MATRIX)
 
+FIRST = "first_wanted"
+"""A parameter of this name is no feature's: it is the first bar whose value is wanted, 0 in the batch, the last bar in
+a stream. A kernel of many outputs may spare itself the bars before."""
+
 inner = numba.njit(error_model="numpy")
 """Decorator of functions that kernels call: compiled with the kernel, division by zero gives infinity or NaN."""
 
@@ -49,12 +53,12 @@ class Kernel:
     @cached_property
     def compiled(self) -> Any:
         """The machine code, kept beside the source (or in the user's cache) from the first use on."""
-        dispatcher: Any = numba.njit(cache=True, nogil=True, error_model="numpy")(self.function)
-        # numba looks for changes in the function's own file only; it calls functions of this package's other files.
-        kept = dispatcher._cache._cache_file
-        kept._source_stamp = (*kept._source_stamp, _sources())
-        dispatcher.compile(SIGNATURE)
-        return dispatcher
+        return _compiled(self.function)
+
+    @property
+    def pointer(self) -> Any:
+        """The machine code as a value that compiled functions take, without compiling anything for it."""
+        return _Pointer(self.compiled)
 
     def vector(self, parameters: Mapping[str, float]) -> np.ndarray:
         """The parameters as the function reads them. Raises ConfigError unless they are the ones it names."""
@@ -62,6 +66,20 @@ class Kernel:
             name = self.function.__name__
             raise ConfigError(f"{name} takes the parameters {list(self.parameters)}, not {list(parameters)}")
         return np.array([float(parameters[name]) for name in self.parameters])
+
+
+class _Pointer(types.WrapperAddressProtocol):
+    """A function as numba's first-class type: of plain functions it would compile the list's `append` for each."""
+
+    def __init__(self, dispatcher: Any) -> None:
+        self._compiled = dispatcher.get_compile_result(SIGNATURE)
+
+    def __wrapper_address__(self) -> int:
+        address: int = self._compiled.library.get_pointer_to_function(self._compiled.fndesc.llvm_cfunc_wrapper_name)
+        return address
+
+    def signature(self) -> Any:
+        return SIGNATURE
 
 
 def kernel(
@@ -78,6 +96,17 @@ def kernel(
                 out[0, i] = close[i] / close[i - window + 1 : i + 1].mean() - 1.0
     """
     return lambda function: Kernel(function, tuple(inputs), tuple(parameters), tuple(outputs))
+
+
+@cache
+def _compiled(function: Function) -> Any:
+    """One dispatcher a function, whatever columns it reads: each one more costs a stream half a second to begin."""
+    dispatcher: Any = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    # numba looks for changes in the function's own file only; it calls functions of this package's other files.
+    kept = dispatcher._cache._cache_file
+    kept._source_stamp = (*kept._source_stamp, _sources())
+    dispatcher.compile(SIGNATURE)
+    return dispatcher
 
 
 @cache

@@ -12,6 +12,7 @@ LABEL_SCHEMA = pl.Schema(
         "session": pl.Date(),
         "known_session": pl.Date(),
         "known_at": UTC_MICROS,
+        "decided_at": UTC_MICROS,
         "forward_return": pl.Float64(),
     }
 )
@@ -21,6 +22,7 @@ def forward_returns(bars: pl.LazyFrame, horizon: int) -> pl.LazyFrame:
     """Return of buying at the next session's open and selling at the close `horizon` sessions ahead.
 
     Columns: symbol, session (t, when the features are known), known_session (t + horizon) and known_at (its close),
+    decided_at (the close of t, by which the features must be known),
     forward_return = adj_close[t + horizon] / adj_open[t + 1] - 1. Sessions are counted on the cleaned bars, which
     have a row for each; sorted by symbol and session.
 
@@ -40,6 +42,7 @@ def forward_returns(bars: pl.LazyFrame, horizon: int) -> pl.LazyFrame:
             session=pl.col("session").shift(horizon).over("symbol"),
             known_session="session",
             known_at="known_at",
+            decided_at=pl.col("known_at").shift(horizon).over("symbol"),
             forward_return=pl.col("adj_close") / pl.col("adj_open").shift(entry).over("symbol") - 1,
             tradable=real & real.shift(entry).over("symbol"),
         )

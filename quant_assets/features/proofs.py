@@ -17,7 +17,7 @@ import numpy as np
 import polars as pl
 
 from quant_assets.features.context import Context
-from quant_assets.features.definition import Feature, FeatureSet
+from quant_assets.features.definition import Coarse, Feature, FeatureSet
 from quant_assets.features.engine import evaluate
 from quant_assets.features.example import example_bars, example_instruments
 from quant_assets.features.plan import PRICES
@@ -87,13 +87,16 @@ def no_look_ahead(features: FeatureSet, bars: pl.DataFrame) -> Found:
 
 
 def honest_lookback(features: FeatureSet, bars: pl.DataFrame) -> Found:
-    """A value from only `lookback` earlier bars is the value from the whole history, and before them it is null."""
+    """A value from only `lookback` earlier bars is the value from the whole history, and before them it is null.
+
+    A feature of coarser bars may be known sooner, where fewer bars hold the coarse ones: then it is the same value.
+    """
     held = values(features, bars)
     sizes = usual_sizes(features, held)
     ranked = held.with_columns(place=pl.int_range(pl.len()).over("symbol"))
     for feature in features:
         early = ranked.filter((pl.col("place") < feature.lookback) & pl.col(feature.name).is_not_null())
-        if early.height:
+        if early.height and not isinstance(feature.build, Coarse):
             yield feature.name, f"{early['symbol'][0]} has a value before its look-back of {feature.lookback} bars"
     instants = bars["ts"].unique().sort()
     for lookback in sorted({feature.lookback for feature in features}):
@@ -124,9 +127,9 @@ def isolated(features: FeatureSet, bars: pl.DataFrame) -> Found:
 def unit_free(features: FeatureSet, bars: pl.DataFrame) -> Found:
     """Prices in another currency, volume in another unit, and the last bit of each bar's prices change nothing.
 
-    Adjustment multiplies a symbol's past prices by a factor that changes with every later split and dividend, and
-    leaves their last bit to chance: what depends on either is another value tomorrow. TA-Lib's candlestick patterns
-    compare exactly, so that a tie may fall otherwise in another currency: they are tried with powers of two.
+    Adjusted prices carry the factor of all splits and dividends since the history began, and leave the last bit of a
+    price to chance: what depends on either is another value where the history begins elsewhere. TA-Lib's candlestick
+    patterns compare exactly, so that a tie may fall otherwise in another currency: they are tried with powers of two.
     """
     held = values(features, bars)
     sizes = usual_sizes(features, held)

@@ -13,13 +13,14 @@ import polars as pl
 from numba import types
 from numba.typed import List
 
+from quant_assets.features.columns.calendar import BarCalendar
 from quant_assets.features.context import Context
-from quant_assets.features.definition import FeatureSet
+from quant_assets.features.definition import Coarse, FeatureSet
 from quant_assets.features.derived import DERIVED, OPTIONAL
-from quant_assets.features.inputs import PLAIN, needed, prepared
-from quant_assets.features.kernels import SIGNATURE
-from quant_assets.features.plan import PRICES, Plan, finish, hold_still, significant
-from quant_assets.features.talib import DIGITS
+from quant_assets.features.forming import forming
+from quant_assets.features.inputs import PLAIN, prepared
+from quant_assets.features.kernels import FIRST, SIGNATURE
+from quant_assets.features.plan import PRICES, Plan, finish, significant, unmoved
 from resources.errors import BarSchemaError, ConfigError
 
 _POINTERS = types.FunctionType(SIGNATURE)
@@ -40,16 +41,25 @@ class Stream:
                 raise ConfigError(f"feature {feature.name} has no streaming form, {feature.streaming}; take it out")
         self._inputs = sorted({name for feature in features for name in feature.inputs} | {"adj_close"})
         self._numbers = [name for name in self._inputs if name not in ("session", "symbol", "ts", "known_at")]
-        self._plan = _Compiled(features, self._numbers)
+        own = FeatureSet(features.name, tuple(each for each in features if not isinstance(each.build, Coarse)))
+        self._own = own
+        self._plan = _Compiled(own, self._numbers)
+        self._names = self._own.names
+        self._forming = forming(features, lambda bases: Stream(bases, self.context), self._numbers, self.context)
         self._symbols: dict[str, _Window] = {}
-        names = [name for name in needed(self._inputs) if name not in ("symbol", "ts")]
-        self._needed = [(name, PLAIN.get(name, name)) for name in names]
+        self._derived = [name for name in self._numbers if name in DERIVED]
+        self._derived_at = [self._numbers.index(name) for name in self._derived]
+        self._calendar = BarCalendar(self.context)
+        given = [(at, name) for at, name in enumerate(self._numbers) if name not in DERIVED]
+        self._given = [(at, name, PLAIN.get(name, name)) for at, name in given]
 
     def start(self, history: pl.DataFrame | pl.LazyFrame) -> None:
         """Take the bars before the first update. Raises BarSchemaError as `compute` does."""
         frame = prepared(history.lazy(), self._inputs, self.context)
+        for each in self._forming:
+            each.start(frame, "session" in history.collect_schema())
         for (symbol,), bars in frame.group_by("symbol", maintain_order=True):
-            window = self._symbols[str(symbol)] = _Window(len(self._numbers), self.features.lookback + 1)
+            window = self._opened(str(symbol))
             rows = np.stack([bars[name].cast(pl.Float64).to_numpy() for name in self._numbers])
             real = _real(rows, self._numbers)
             window.extend(rows[:, real], bars["ts"][-1])
@@ -66,7 +76,7 @@ class Stream:
             raise BarSchemaError(f"bar has no {missing.args[0]}; each needs symbol and ts") from None
         window = self._symbols.get(symbol)
         if window is None:
-            window = self._symbols[symbol] = _Window(len(self._numbers), self.features.lookback + 1)
+            window = self._opened(symbol)
         if window.last is not None and ts <= window.last:
             raise BarSchemaError(f"{symbol} {ts}: bar is not later than the last one, {window.last}; sort by ts")
         row = self._row(bar)
@@ -75,18 +85,24 @@ class Stream:
             return dict.fromkeys(self.features.names)
         window.add(row)
         values = self._plan.last(window)
-        return {
-            name: None if math.isnan(value) else value
-            for name, value in zip(self.features.names, values.tolist(), strict=True)
+        found = {
+            name: None if math.isnan(value) else value for name, value in zip(self._names, values.tolist(), strict=True)
         }
+        if not self._forming:
+            return found
+        for each in self._forming:
+            found |= each.update(bar, row)
+        return {name: found[name] for name in self.features.names}
+
+    def _opened(self, symbol: str) -> _Window:
+        window = self._symbols[symbol] = _Window(len(self._numbers), self._own.lookback + 1, self._plan.rounded)
+        return window
 
     def _row(self, bar: Mapping[str, Any]) -> np.ndarray:
-        derived = [name for name in self._inputs if name in DERIVED]
-        if derived:
-            frame = prepared(pl.DataFrame([dict(bar)]).lazy(), self._inputs, self.context)
-            return np.array([float(frame[name].cast(pl.Float64)[0] or np.nan) for name in self._numbers])
         row = np.empty(len(self._numbers))
-        for at, (name, plain) in enumerate(self._needed):
+        if self._derived:
+            row[self._derived_at] = self._calendar.values(bar, self._derived)
+        for at, name, plain in self._given:
             value = bar.get(name)
             if value is None:
                 value = bar.get(plain)
@@ -104,18 +120,24 @@ def _real(rows: np.ndarray, names: Sequence[str]) -> np.ndarray:
 
 
 class _Window:
-    """The last `size` bars of one symbol, always in one piece: twice as long, and moved back when it is full."""
+    """The last `size` bars of one symbol, always in one piece: twice as long, and moved back when it is full.
 
-    def __init__(self, inputs: int, size: int) -> None:
+    Below the inputs stand those that TA-Lib reads once more, rounded as it is given them.
+    """
+
+    def __init__(self, inputs: int, size: int, rounded: np.ndarray) -> None:
         self.size = size
-        self.values = np.empty((inputs, 2 * size + 2))
+        self.rounded = rounded
+        self.values = np.empty((inputs + rounded.size, 2 * size + 2))
         self.end = 0
         self.count = 0
         self.last: datetime | None = None
 
     def extend(self, rows: np.ndarray, last: datetime) -> None:
         kept = rows[:, -self.size :]
-        self.values[:, : kept.shape[1]] = kept
+        self.values[: len(kept), : kept.shape[1]] = kept
+        for at, source in enumerate(self.rounded, len(kept)):
+            self.values[at, : kept.shape[1]] = significant(kept[source])
         self.end = kept.shape[1]
         self.count = rows.shape[1]
         self.last = last
@@ -124,7 +146,9 @@ class _Window:
         if self.end == self.values.shape[1]:
             self.values[:, : self.size] = self.values[:, self.end - self.size : self.end]
             self.end = self.size
-        self.values[:, self.end] = row
+        self.values[: row.size, self.end] = row
+        if self.rounded.size:
+            self.values[row.size :, self.end] = significant(row[self.rounded])
         self.end += 1
         self.count += 1
 
@@ -140,31 +164,44 @@ class _Compiled:
         place = {name: at for at, name in enumerate(names)}
         inputs, parameters, shape, wanted = [], [], [], []
         for at, (built, vector, outputs) in enumerate(self.plan.kernels.values()):
-            self.functions.append(built.compiled)
+            self.functions.append(built.pointer)
             depth = max(self.plan.features[spot].lookback for _, spot in outputs) + 1
-            shape.append((len(built.inputs), len(built.outputs), vector.size, depth))
+            first = built.parameters.index(FIRST) if FIRST in built.parameters else -1
+            shape.append((len(built.inputs), len(built.outputs), vector.size, depth, first))
             inputs.append([place[name] for name in built.inputs])
             parameters.append(vector)
             wanted += [(at, row, spot) for row, spot in outputs]
-        self.shape = np.array(shape, dtype=np.int64).reshape(len(shape), 4)
+        self.shape = np.array(shape, dtype=np.int64).reshape(len(shape), 5)
         self.inputs, self.parameters = _padded(inputs, np.int64), _padded(parameters, np.float64)
         self.wanted = np.array(wanted, dtype=np.int64).reshape(len(wanted), 3)
-        widest = max((depth * (ins + outs) for ins, outs, _, depth in shape), default=1)
+        widest = max((depth * (ins + outs) for ins, outs, _, depth, _ in shape), default=1)
         self.scratch = np.empty(widest)
         self.lookbacks = np.array([feature.lookback for feature in features], dtype=np.int64)
         self.bounds = np.array([feature.bounds for feature in features], dtype=np.float64).reshape(-1, 2)
-        self.still = [
-            (at, feature.still, *(place[f"adj_{name}"] for name in ("high", "low", "close")))
-            for at, feature in enumerate(features)
-            if feature.still
-        ]
+        # By the prices that are looked at: the longest window, and each feature with its own.
+        self.still: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for at, feature in enumerate(features):
+            if feature.still:
+                high, low = (place[name] for name in feature.span)
+                self.still.setdefault((high, low), []).append((at, feature.still))
+        self.last_close = place["adj_close"]
+        called = {name for call in self.plan.indicators.values() for built, _ in call[1] for name in built.reads}
+        self.rounded = np.array([place[name] for name in sorted(called)], dtype=np.int64)
+        rounded = {name: len(self.names) + at for at, name in enumerate(sorted(called))}
+        self.close = rounded.get("adj_close", 0)
         self.indicators = [
-            (spot, built, parameters_, {name: place[name] for name in built.reads}, self.plan.features[spot].lookback)
-            for spot, built, parameters_ in self.plan.indicators
+            (
+                wanted[0][0],
+                call,
+                [(name, rounded[name]) for name in wanted[0][0].inputs],
+                max(self.plan.features[spot].lookback for _, spot in wanted) + 1,
+                wanted,
+            )
+            for call, wanted in self.plan.indicators.values()
         ]
 
     def real(self, row: np.ndarray) -> bool:
-        return all(np.isfinite(row[at]) for at in self.prices)
+        return all(math.isfinite(row[at]) for at in self.prices)
 
     def last(self, window: _Window) -> np.ndarray:
         """The value of each feature on the window's last bar."""
@@ -173,23 +210,30 @@ class _Compiled:
         if self.shape.size:
             _run(self.functions, window.values, window.end, held, self.shape, self.inputs, self.parameters,
                  self.wanted, self.scratch, out)  # fmt: skip
-        for spot, built, parameters, places, lookback in self.indicators:
-            first = window.end - min(held, lookback + 1)
-            columns = {name: significant(window.values[at, first : window.end], DIGITS) for name, at in places.items()}
-            out[spot] = built.values(columns, parameters)[-1]
+        self._talib(window, held, out)
         if self.plan.expressions:
             self._expressions(window, held, out)
-        for spot, still, high, low, close_at in self.still:
-            first = window.end - min(held, still)
-            rows = window.values[:, first : window.end]
-            values = np.full(rows.shape[1], out[spot])
-            hold_still(values, rows[high], rows[low], rows[close_at], still)
-            out[spot] = values[-1]
+        for span, features in self.still.items():
+            high, low, close = (window.values[at, window.end - held : window.end] for at in (*span, self.last_close))
+            quiet = unmoved(high, low, close, held - 1, max(still for _, still in features))
+            for spot, still in features:
+                if quiet >= min(still, held):
+                    out[spot] = np.nan
         _finish_all(out, self.lookbacks, self.bounds, window.count)
         return out
 
+    def _talib(self, window: _Window, held: int, out: np.ndarray) -> None:
+        values, end = window.values, window.end
+        now = {"adj_close": values[self.close, end - 1 : end]}
+        for function, parameters, inputs, depth, wanted in self.indicators:
+            first = end - min(held, depth)
+            results = function.call({name: values[at, first:end] for name, at in inputs}, parameters)
+            last = [each[-1:] for each in results]
+            for built, spot in wanted:
+                out[spot] = built.values(last, now)[0]
+
     def _expressions(self, window: _Window, held: int, out: np.ndarray) -> None:
-        rows = window.values[:, window.end - held : window.end]
+        rows = window.values[: len(self.names), window.end - held : window.end]
         frame = pl.DataFrame(
             [pl.Series(name, row, nan_to_null=True) for name, row in zip(self.names, rows, strict=True)]
         )
@@ -203,13 +247,15 @@ class _Compiled:
 def _run(functions, values, end, held, shape, inputs, parameters, wanted, scratch, out):  # type: ignore[no-untyped-def]
     at = 0
     for k in range(len(functions)):
-        ins, outs, count, depth = shape[k]
+        ins, outs, count, depth, first = shape[k]
         bars = min(depth, held)
         x = scratch[: ins * bars].reshape(ins, bars)
         for i in range(ins):
             x[i] = values[inputs[k, i], end - bars : end]
         result = scratch[ins * bars : (ins + outs) * bars].reshape(outs, bars)
         result[:, bars - 1] = np.nan
+        if first >= 0:
+            parameters[k, first] = bars - 1
         functions[k](x, parameters[k, :count], result)
         while at < wanted.shape[0] and wanted[at, 0] == k:
             out[wanted[at, 2]] = result[wanted[at, 1], bars - 1]

@@ -7,12 +7,13 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from quant_assets.features.technical import TECHNICAL
+from quant_assets.features import training
+from quant_assets.features.sets import configured
 from quant_assets.metadata import columns, picture, preview, show, watched
 from quant_assets.models import champion, contributions, fitted, gradient_boosting, splits
 from quant_assets.models.champion import CHAMPIONS, champions
-from quant_assets.models.fitted import FOLD_SCORES, PREDICTIONS, FittedModel
-from quant_assets.models.gradient_boosting import fit, predict
+from quant_assets.models.fitted import FOLD_SCORES, PREDICTIONS, FeatureSetRecord, FittedModel
+from quant_assets.models.gradient_boosting import check_features, fit, predict
 from quant_assets.partitions import CUTOFFS, SESSIONS, SETTINGS, date_keys, in_partitions
 from quant_assets.plots import ic_picture
 from quant_assets.versions import code_version
@@ -20,6 +21,9 @@ from resources.lake_io import PARTITION_COLUMN, Frames, Table
 from resources.tracking import Tracking, TrackingError
 
 MODEL = "lightgbm"
+
+_SET = configured(SETTINGS).model
+_RECORD = FeatureSetRecord(_SET.name, _SET.version)
 
 _COMMON: dict[str, Any] = {"key_prefix": "models", "group_name": "models", "owners": ["team:research"]}
 _TRAINING = dg.TimeWindowPartitionMapping(
@@ -43,7 +47,7 @@ _SO_FAR = dg.TimeWindowPartitionMapping(
         "panel": dg.AssetIn(["features", "panel"], partition_mapping=_TRAINING),
         "labels": dg.AssetIn(["features", "labels"], partition_mapping=_TRAINING),
     },
-    code_version=code_version(gradient_boosting, splits, fitted, SETTINGS.model, TECHNICAL.names),
+    code_version=code_version(gradient_boosting, splits, fitted, training, SETTINGS.model, _RECORD),
     metadata={PARTITION_COLUMN: "cutoff", **columns(FOLD_SCORES)},
 )
 def lightgbm_asset(
@@ -54,12 +58,22 @@ def lightgbm_asset(
     for key in date_keys(context):
         cutoff = date.fromisoformat(key)
         oldest = f"{cutoff.year - SETTINGS.model.train_years}{key[4:]}"
-        model = fit(_window(panel, oldest, key), _window(labels, oldest, key), SETTINGS.model, cutoff, TECHNICAL.names)
+        rows, known = _window(panel, oldest, key), _window(labels, oldest, key)
+        model = fit(rows, known, SETTINGS.model, cutoff, _SET.names, feature_set=_RECORD)
         _record(context, tracking, model)
         scores.append(model.fold_scores())
         context.log.info(f"cut-off {cutoff}: {model.rows} rows, IC on held-out folds {model.mean_ic:+.4f}")
     frame = pl.concat(scores)
-    show(context, {"IC on held-out folds": picture(ic_picture(frame), "IC by fold"), "preview": preview(frame)})
+    show(
+        context,
+        {
+            "feature set": _RECORD.name,
+            "feature set version": _RECORD.version,
+            "features": len(_SET.names),
+            "IC on held-out folds": picture(ic_picture(frame), "IC by fold"),
+            "preview": preview(frame),
+        },
+    )
     return frame
 
 
@@ -113,7 +127,10 @@ def champion_asset(
 def predictions_asset(
     context: dg.AssetExecutionContext, panel: Table, champions: Table, tracking: dg.ResourceParam[Tracking]
 ) -> Frames:
-    """Scores of the model that was champion on each session: strictly out of sample, with reasons."""
+    """Scores of the model that was champion on each session: strictly out of sample, with reasons.
+
+    A model that was trained on another feature set, or another version of it, is refused.
+    """
     serving = _serving(champions)
 
     def parts() -> Iterator[pl.LazyFrame]:
@@ -124,7 +141,9 @@ def predictions_asset(
             window = [key for key in keys if since <= key < until]
             if window:
                 stored = tracking.load(MODEL, _version(tracking, model_cutoff))
-                yield predict(FittedModel.restore(stored.booster_text, stored.details), panel.scan(dates=window))
+                model = FittedModel.restore(stored.booster_text, stored.details)
+                check_features(model, _RECORD)
+                yield predict(model, panel.scan(dates=window))
                 context.log.info(f"{window[0]} to {window[-1]} scored by the model of {model_cutoff}")
 
     return watched(context, parts(), lambda last, rows: {"rows": rows, "preview": preview(last.drop("ts", "known_at"))})
@@ -160,7 +179,9 @@ def _record(context: dg.AssetExecutionContext, tracking: Tracking, model: Fitted
         data_version=model.version,
         code_version=context.assets_def.code_versions_by_key[context.asset_key],
     ) as run:
-        run.params({**SETTINGS.model.model_dump(mode="json"), "rows": model.rows, "symbols": model.symbols})
+        settings = SETTINGS.model.model_dump(mode="json", exclude={"features"})
+        used = {"feature_set": _RECORD.name, "feature_set_version": _RECORD.version, "features": len(_SET.names)}
+        run.params({**settings, **used, "rows": model.rows, "symbols": model.symbols})
         run.metrics({"mean_ic": model.mean_ic})
         for number, fold in enumerate(model.folds, 1):
             run.metrics({"ic": fold.ic, "ic_tstat": fold.ic_tstat, "hit_rate": fold.hit_rate}, step=number)

@@ -94,12 +94,23 @@ class Calibration:
         return np.asarray(self.hit_rates)[np.maximum(place, 0)]
 
 
+@dataclass(frozen=True, slots=True)
+class FeatureSetRecord:
+    """Which feature set (configs/features), with which code version."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"feature set {self.name} version {self.version}"
+
+
 @dataclass(frozen=True)
 class FittedModel:
     """A trained model and all that is needed to use, judge and store it.
 
     rows, symbols: trained on. first_session, last_session: of its features. last_known: when its last label
-    became known, always before the cut-off.
+    became known, always before the cut-off. feature_set: what feature_names are, where that is known.
     """
 
     cutoff: date
@@ -112,6 +123,7 @@ class FittedModel:
     first_session: date
     last_session: date
     last_known: date
+    feature_set: FeatureSetRecord | None = None
 
     @property
     def mean_ic(self) -> float:

@@ -21,8 +21,16 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from quant_assets.features.training import training_frame
 from quant_assets.models.contributions import Floats, contributions
-from quant_assets.models.fitted import PREDICTIONS, Calibration, FittedModel, FoldScore, load_lightgbm
+from quant_assets.models.fitted import (
+    PREDICTIONS,
+    Calibration,
+    FeatureSetRecord,
+    FittedModel,
+    FoldScore,
+    load_lightgbm,
+)
 from quant_assets.models.splits import Fold, NotEnoughDataError, walk_forward_folds
 from resources.config import ModelSettings
 from resources.errors import QuantError
@@ -38,6 +46,10 @@ class FeatureMissingError(QuantError):
     """The panel lacks a feature that the model is trained on."""
 
 
+class FeatureSetError(QuantError):
+    """A model is asked to score features that are not those it was trained on."""
+
+
 class InSampleError(QuantError):
     """A model was asked to score sessions before its training cut-off."""
 
@@ -49,14 +61,17 @@ def fit(
     cutoff: date,
     feature_names: Sequence[str],
     *,
+    feature_set: FeatureSetRecord | None = None,
     threads: int = 2,
 ) -> FittedModel:
     """Train on the labels known strictly before `cutoff`, at most `settings.train_years` old.
 
-    panel: symbol, session, tradable and the features; labels: symbol, session, known_session, forward_return.
+    panel: symbol, session, known_at, tradable and the features; labels: in LABEL_SCHEMA.
     Rows count where the symbol was tradable and its label is a finite number, on sessions with at least two
     of them. The same rows and settings give the same model, byte for byte, whatever `threads` is: so many
     boosters are grown side by side, each by one thread.
+
+    `feature_set` names the set that the features are, and its version: the model keeps it.
 
     Raises FeatureMissingError naming the features, and NotEnoughDataError naming the cut-off and the rows found.
 
@@ -79,6 +94,7 @@ def fit(
     return FittedModel(
         cutoff=cutoff,
         feature_names=names,
+        feature_set=feature_set,
         booster_text=grown[-1].model_to_string(),
         folds=tuple(score for _, score in validated),
         calibration=_calibrate(held_out),
@@ -87,6 +103,21 @@ def fit(
         first_session=sessions[0],
         last_session=sessions[-1],
         last_known=rows["known_session"].max(),  # type: ignore[arg-type]  # a Date column, not empty
+    )
+
+
+def check_features(model: FittedModel, held: FeatureSetRecord) -> None:
+    """Raise FeatureSetError, saying how to mend it, unless the model was trained on this version of this set.
+
+    A model that does not say what it was trained on (of an older installation) is refused, too.
+    """
+    if model.feature_set == held:
+        return
+    was = "an unknown set" if model.feature_set is None else str(model.feature_set)
+    raise FeatureSetError(
+        f"the model of cut-off {model.cutoff} was trained on {was}, and the panel is made with {held}: the same column "
+        f"may mean something else. Materialize models/lightgbm for {model.cutoff}, or name the set that it knows "
+        "(model.features)"
     )
 
 
@@ -132,26 +163,15 @@ def training_rows(
 ) -> pl.DataFrame:
     """What a model of this cut-off may learn from, sorted by session and symbol.
 
-    Columns: symbol, session, known_session, forward_return, excess_return (the target before it is cut), features.
+    Columns: those of `training_frame`, and excess_return (the target before it is cut).
     """
-    oldest = pl.lit(cutoff).dt.offset_by(f"-{settings.train_years}y")
-    in_window = (pl.col("session") >= oldest) & (pl.col("session") < cutoff)
-    known = labels.filter(pl.col("known_session") < cutoff, in_window, pl.col("forward_return").is_finite()).select(
-        "symbol", "session", "known_session", "forward_return"
-    )
-    features = (
-        _with_features(panel, feature_names)
-        .filter(pl.col("tradable"), in_window)
-        .select("symbol", "session", *(pl.col(name).cast(pl.Float32) for name in feature_names))
-    )
+    tradable = _with_features(panel, feature_names).filter(pl.col("tradable"))
+    oldest = pl.select(pl.lit(cutoff).dt.offset_by(f"-{settings.train_years}y")).item()
     mean = pl.col("forward_return").mean().over("session")
     return (
-        known.join(features, on=["symbol", "session"], how="inner")
+        training_frame(feature_names, [tradable], labels, cutoff, since=oldest)
         .filter(pl.len().over("session") >= 2)
         .with_columns(excess_return=pl.col("forward_return") - mean)
-        .select("symbol", "session", "known_session", "forward_return", "excess_return", *feature_names)
-        .sort("session", "symbol")
-        .collect()
     )
 
 

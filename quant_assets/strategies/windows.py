@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from quant_assets.features.technical import TECHNICAL
+from quant_assets.features.groups import ALL
 
 CLOSE_TO_SMA = "sma_ratio_{}"
 """close / mean of the last n closes - 1."""
@@ -16,7 +16,7 @@ RETURN = "return_{}"
 def check_window(feature: str, parameter: str, window: int) -> None:
     """Raise ValueError, listing the windows there are, where the catalogue lacks the feature for `window`."""
     pattern = re.compile(feature.format(r"(\d+)"))
-    offered = sorted(int(found[1]) for name in TECHNICAL.names if (found := pattern.fullmatch(name)))
+    offered = sorted(int(found[1]) for name in ALL.names if (found := pattern.fullmatch(name)))
     if window not in offered:
         raise ValueError(
             f"{parameter} {window}: the feature catalogue has no {feature.format(window)}; use one of {offered}"

@@ -133,7 +133,8 @@ def test_no_import_goes_in_a_circle() -> None:
 
 ASSETS = {
     "market_data/instruments", "market_data/bars", "market_data/corporate_actions", "cleaned/bars",
-    "features/technical", "features/panel", "features/labels", "models/lightgbm", "models/champion",
+    "features/technical", "features/alpha158", "features/statistical", "features/microstructure", "features/temporal",
+    "features/cross_section", "features/panel", "features/labels", "models/lightgbm", "models/champion",
     "models/predictions", "signals/daily", "backtests/report",
 }  # fmt: skip
 
@@ -150,11 +151,26 @@ def test_definitions_load_as_dagster_validates_them() -> None:
 def test_each_asset_is_in_exactly_one_job() -> None:
     graph = defs.resolve_asset_graph()
     tiers = [
-        *(jobs.INSTRUMENTS, jobs.HISTORY_TIER, jobs.TICK_TIER, jobs.QUALITY, jobs.PANEL_TIER),
-        *(jobs.MODEL_TIER, jobs.SIGNAL_TIER, jobs.REPORT_TIER),
+        *(jobs.INSTRUMENTS, jobs.HISTORY_TIER, jobs.OTHER_FEATURES, jobs.ACROSS_TIER, jobs.TICK_TIER, jobs.QUALITY),
+        *(jobs.PANEL_TIER, jobs.MODEL_TIER, jobs.SIGNAL_TIER, jobs.REPORT_TIER),
     ]
     held = [key.to_user_string() for tier in tiers for key in tier.resolve(graph)]
     assert sorted(held) == sorted(key.to_user_string() for key in graph.materializable_asset_keys)
+
+
+def test_the_daily_runs_compute_the_groups_that_the_configured_sets_ask_for_and_no_others() -> None:
+    graph = defs.resolve_asset_graph()
+    held = {key.path[1] for key in jobs.HISTORY_TIER.resolve(graph) if key.path[0] == "features"}
+    assert held == {"technical", "statistical"}
+    others = {key.path[1] for tier in (jobs.OTHER_FEATURES, jobs.ACROSS_TIER) for key in tier.resolve(graph)}
+    assert others == {"alpha158", "microstructure", "temporal", "cross_section"}
+    panel = graph.get(dg.AssetKey(["features", "panel"]))
+    assert {key.path[1] for key in panel.parent_keys if key.path[0] == "features"} == held
+
+
+def test_a_group_without_a_source_is_no_asset() -> None:
+    """Nothing brings alternative records yet: a table of nulls would say that there were none."""
+    assert dg.AssetKey(["features", "alternative"]) not in defs.resolve_asset_graph().materializable_asset_keys
 
 
 def test_schedules_and_sensors_run_by_default_where_they_should() -> None:
@@ -190,3 +206,14 @@ def test_every_stage_is_checked() -> None:
     graph = defs.resolve_asset_graph()
     checked = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
     assert {"market_data/bars", "cleaned/bars", "features/technical", "signals/daily"} <= checked
+
+
+def test_every_group_of_features_is_checked_alike() -> None:
+    graph = defs.resolve_asset_graph()
+    groups = {"technical", "alpha158", "statistical", "microstructure", "temporal", "cross_section"}
+    found = {
+        name: {key.name for key in graph.asset_check_keys if key.asset_key == dg.AssetKey(["features", name])}
+        for name in groups
+    }
+    assert all(names == found["technical"] for names in found.values())
+    assert len(found["technical"]) == 6

@@ -14,7 +14,10 @@ import pytest
 from quant_assets.cleaned import CLEANED_SCHEMA, clean
 from quant_assets.expectation_runs import MAX_FINDINGS, NO_PARTITION, Severity, SuiteResult
 from quant_assets.expectations import FOLDER, Suite, load_suite, run
-from quant_assets.features import compute, panel
+from quant_assets.features import catalog, compute, panel
+from quant_assets.features.panel import RANKED, rank_bounds
+from quant_assets.features.sets import load_set
+from quant_assets.features.stored import STORED
 from quant_assets.signals.daily import SIGNAL_SCHEMA
 from resources.calendars import UTC_MICROS
 from resources.market_data.base import BAR_SCHEMA
@@ -44,6 +47,9 @@ GOOD: dict[str, dict[str, Any]] = {
     "signals": {**STAMPS, "strategy": "s", **WEIGHTS, **WORDS},
 }
 CATALOGUE = pl.DataFrame({"name": ["oscillator", "ratio"], "lower": [0.0, -math.inf], "upper": [100.0, math.inf]})
+CATALOGUES = {"panel": rank_bounds(RANKED)}
+"""What the suites are told of the columns whose bounds they read; CATALOGUE where nothing else stands here."""
+
 TEXTS = ("symbol", "provider", "strategy", "order_intent", "model_version", "data_version")
 
 
@@ -161,7 +167,7 @@ def judged() -> Callable[[str], SuiteResult]:
     def of(suite: str) -> SuiteResult:
         if suite not in held:
             frame = frame_of(suite, [case.changes for case in CASES if case.suite == suite])
-            held[suite] = run(load_suite(suite), frame, catalogue=CATALOGUE)
+            held[suite] = run(load_suite(suite), frame, catalogue=CATALOGUES.get(suite, CATALOGUE))
         return held[suite]
 
     return of
@@ -176,7 +182,7 @@ def test_a_defect_is_found_in_its_row_and_nowhere_else(case: Case, judged: Calla
 
 @pytest.mark.parametrize("suite", GOOD)
 def test_good_rows_pass(suite: str) -> None:
-    result = run(load_suite(suite), frame_of(suite, [{}, {}]), catalogue=CATALOGUE)
+    result = run(load_suite(suite), frame_of(suite, [{}, {}]), catalogue=CATALOGUES.get(suite, CATALOGUE))
     assert broken(result) == set()
     assert (result.passed, result.severity, result.everywhere, result.rows) == (True, None, None, 2)
     assert result.findings.is_empty()
@@ -194,7 +200,7 @@ def test_good_rows_pass(suite: str) -> None:
 )
 def test_the_same_key_twice_is_found(suite: str, twice: dict[str, Any], found: set[str]) -> None:
     frame = frame_of(suite, [{"symbol": "A"}, {"symbol": "A", **twice}, {"symbol": "B"}])
-    result = run(load_suite(suite), frame, catalogue=CATALOGUE, rows_per_batch=1)
+    result = run(load_suite(suite), frame, catalogue=CATALOGUES.get(suite, CATALOGUE), rows_per_batch=1)
     assert broken(result) == found
     assert set(result.findings["symbol"]) == {"A"}
     assert result.findings.height == 2 * len(found)
@@ -214,7 +220,9 @@ def test_the_sample_passes_from_bars_to_panel() -> None:
     sample, symbols, dates = Sample(), ["IBM", "MSFT"], (date(2005, 1, 3), date(2007, 12, 31))
     raw, instruments = sample.bars(symbols, *dates), sample.instruments(symbols)
     cleaned = clean(raw, sample.corporate_actions(symbols, *dates), instruments).bars
-    technical = compute(cleaned)
+    core = load_set("core").names
+    technical = compute(cleaned, core)
+    catalogues = {**CATALOGUES, "features": catalog().filter(pl.col("name").is_in(core))}
     frames = {
         "bars": raw,
         "cleaned_bars": cleaned,
@@ -223,7 +231,8 @@ def test_the_sample_passes_from_bars_to_panel() -> None:
     }
     by_year = pl.format("{}|{}", pl.col("ts").dt.year(), "symbol")
     for suite, frame in frames.items():
-        assert broken(run(load_suite(suite), frame, partition=by_year)) == set(), suite
+        result = run(load_suite(suite), frame, partition=by_year, catalogue=catalogues.get(suite, CATALOGUE))
+        assert broken(result) == set(), suite
 
 
 def test_weights_add_up_within_strategy_and_session() -> None:
@@ -376,17 +385,17 @@ def test_every_shipped_suite_is_readable(path: Path) -> None:
     assert set(suite.derive) <= used
 
 
-def test_the_real_catalogue_bounds_every_feature() -> None:
-    from quant_assets.features.technical import TECHNICAL
-
+def test_the_real_catalogue_bounds_every_feature_of_an_asset() -> None:
     between = "expect_column_values_to_be_between"
-    bounded = {rule.label: rule.kwargs for rule in load_suite("features").rules() if rule.expectation == between}
-    assert set(bounded) == set(TECHNICAL.names)
-    assert bounded["rsi_14"]["max_value"] == pytest.approx(100.0)
+    for held in STORED.values():
+        own = catalog().filter(pl.col("name").is_in(held.names))
+        bounded = {rule.label: rule.kwargs for rule in load_suite("features").rules(own) if rule.expectation == between}
+        assert set(bounded) == set(held.names)
+        if held.name == "technical":
+            assert bounded["rsi_14"]["max_value"] == pytest.approx(100.0)
 
 
-def test_the_panel_suite_knows_every_rank() -> None:
-    from quant_assets.features.panel import RANKED
-
-    ranks = {rule.label for rule in load_suite("panel").rules() if rule.label.endswith("_rank")}
-    assert ranks == {f"{name}_rank" for name in RANKED}
+def test_the_panel_suite_knows_every_rank_that_the_panel_has() -> None:
+    for names, ranked in ((load_set("core").names, RANKED), (["rsi_14", "gap"], ["rsi_14"]), (["gap"], [])):
+        rules = load_suite("panel").rules(rank_bounds(names))
+        assert {rule.label for rule in rules if rule.label.endswith("_rank")} == {f"{name}_rank" for name in ranked}

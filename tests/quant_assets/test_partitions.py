@@ -146,6 +146,13 @@ READS = [
     ("cleaned/bars", "market_data/bars", ["2011|AAPL"], {"2010|AAPL", "2011|AAPL"}),
     ("cleaned/bars", "market_data/bars", ["2010|IBM"], {"2010|IBM"}),
     ("features/technical", "cleaned/bars", ["2012|IBM"], None),
+    ("features/alpha158", "cleaned/bars", ["2012|IBM"], {"2011|IBM", "2012|IBM"}),
+    (
+        "features/cross_section",
+        "cleaned/bars",
+        ["2011-01-03"],
+        {f"{y}|{s}" for y in (2010, 2011) for s in ("AAPL", "IBM")},
+    ),
     ("features/panel", "features/technical", ["2011-01-03"], {"2011|AAPL", "2011|IBM"}),
     ("models/lightgbm", "features/panel", ["2011-07-01"], None),
     ("signals/daily", "features/panel", ["2011-07-01"], None),
@@ -162,6 +169,39 @@ def test_nothing_reads_a_later_partition(asset: str, parent: str, keys: list[str
     assert max(key.split("|")[0] for key in found) <= day
     if asset == "models/lightgbm":
         assert max(found) < day, "a model sees sessions before its cut-off only"
+
+
+@pytest.mark.parametrize(("sessions", "windows"), [(0, 0), (1, 1), (248, 1), (249, 2), (500, 2), (501, 3), (10**6, 12)])
+def test_as_many_windows_as_surely_hold_the_look_back(
+    monkeypatch: pytest.MonkeyPatch, sessions: int, windows: int
+) -> None:
+    """New York's 2001 had 248 sessions, and 2001 and 2002 had 500; a look-back beyond the history is all of it."""
+    monkeypatch.setattr(partitions, "_HELD", [248, 252, 252, 252, 252, 251, 251, 253, 252, 252, 252])
+    assert partitions.windows_before(sessions) == windows
+
+
+def test_the_first_and_the_last_window_may_be_cut_short() -> None:
+    assert partitions._whole_windows() == [252], "of 2010-06 to 2012-03, 2011 alone is whole"
+
+
+def test_what_a_history_partition_is_read_for_across_symbols() -> None:
+    """The mapping with windows before it is the inferred one of the later windows, too."""
+    graph = defs.resolve_asset_graph()
+    bars = graph.get(dg.AssetKey(["cleaned", "bars"])).partitions_def
+    assert isinstance(bars, dg.MultiPartitionsDefinition)
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(SYMBOLS, ["AAPL", "IBM"])
+        found = {
+            before: HistoryOfSessions(before)
+            .get_downstream_partitions_for_partitions(
+                bars.empty_subset().with_partition_keys(["2011|IBM"]), bars, partitions.SESSIONS,
+                dynamic_partitions_store=instance,
+            )
+            .get_partition_keys()
+            for before in (0, 1)
+        }  # fmt: skip
+    assert set(found[0]) < set(found[1])
+    assert {key[:4] for key in set(found[1]) - set(found[0])} == {"2012"}
 
 
 class Context(SimpleNamespace):

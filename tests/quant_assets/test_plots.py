@@ -43,6 +43,15 @@ def scores(count: int, column: str = "session") -> pl.DataFrame:
     )
 
 
+NOTHING = pl.lit(None, pl.Float64)
+
+
+def health(count: int) -> pl.DataFrame:
+    noise = np.random.default_rng(4)
+    numbers = {name: noise.exponential(1.0, count) for name in ("null_share", "psi", "by_chance")}
+    return pl.DataFrame({"feature": [f"feature_{number}" for number in range(count)], **numbers})
+
+
 PICTURES: list[tuple[str, Callable[[], bytes]]] = [
     ("one symbol", lambda: plots.price_picture(bars(1))),
     ("one bar", lambda: plots.price_picture(bars(1, days=1))),
@@ -58,6 +67,10 @@ PICTURES: list[tuple[str, Callable[[], bytes]]] = [
     ("one feature", lambda: plots.feature_picture(features(1).lazy())),
     ("no features", lambda: plots.feature_picture(pl.DataFrame({"symbol": ["A"], "close": [1.0]}))),
     ("features without rows", lambda: plots.feature_picture(features(3).clear())),
+    ("health", lambda: plots.health_picture(health(40))),
+    ("health of few", lambda: plots.health_picture(health(2))),
+    ("health without a year", lambda: plots.health_picture(health(5).with_columns(psi=NOTHING, by_chance=NOTHING))),
+    ("no health", lambda: plots.health_picture(health(5).clear())),
     ("coefficients of sessions", lambda: plots.ic_picture(scores(500))),
     ("coefficients of folds", lambda: plots.ic_picture(scores(5, "cutoff"))),
     ("coefficients by the session known", lambda: plots.ic_picture(scores(70, "known_session").lazy())),

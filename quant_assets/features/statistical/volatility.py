@@ -1,144 +1,211 @@
-"""How much the price moves, per session and not annualised."""
+"""How much the price moves. Every volatility is per bar of the bars given, as a fraction, and not annualised.
+
+To annualise one, multiply it by the square root of the bars in a year: sqrt(252) for sessions.
+"""
 
 from __future__ import annotations
 
 import math
 
-import polars as pl
+import numpy as np
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.expressions import CLOSE, HIGH, LOW, OPEN, log_return, varies
+from quant_assets.features.kernels import kernel
+from quant_assets.features.statistical.windows import NEGLIGIBLE, deviation, log_returns, squares, total
+
+_GARMAN_KLASS = 2 * math.log(2) - 1
+_PARKINSON = 4 * math.log(2)
 
 
-def close_to_close(window: int) -> pl.Expr:
-    """Standard deviation of the last `window` log returns."""
-    return log_return().rolling_std(window)
+@kernel(inputs=["adj_close"], parameters=["window"])
+def close_to_close(x: np.ndarray, p: np.ndarray, out: np.ndarray) -> None:
+    """Standard deviation (n - 1) of the last `window` log returns."""
+    window, returns = int(p[0]), log_returns(x[0])
+    for i in range(window, returns.size):
+        out[0, i] = deviation(returns[i - window + 1 : i + 1])
 
 
-def volatility_ratio(fast: int, slow: int) -> pl.Expr:
-    """Volatility of `fast` sessions over that of `slow`; null where the slow one is nothing."""
-    return pl.when(varies(log_return(), slow)).then(close_to_close(fast) / close_to_close(slow))
+@kernel(inputs=["adj_close"], parameters=["fast", "slow"])
+def volatility_ratio(x: np.ndarray, p: np.ndarray, out: np.ndarray) -> None:
+    """Volatility of the last `fast` bars over that of the last `slow` ones; null where the slow one is nothing."""
+    fast, slow, returns = int(p[0]), int(p[1]), log_returns(x[0])
+    for i in range(slow, returns.size):
+        long = deviation(returns[i - slow + 1 : i + 1])
+        if long > NEGLIGIBLE:
+            out[0, i] = deviation(returns[i - fast + 1 : i + 1]) / long
 
 
-def parkinson(window: int) -> pl.Expr:
-    """Volatility from high and low."""
-    return ((HIGH / LOW).log().pow(2).rolling_mean(window) / (4 * math.log(2))).clip(lower_bound=0.0).sqrt()
+@kernel(
+    inputs=["adj_open", "adj_high", "adj_low", "adj_close"],
+    parameters=["window"],
+    outputs=["parkinson", "garman_klass", "rogers_satchell", "yang_zhang", "night_share"],
+)
+def ranges(x: np.ndarray, p: np.ndarray, out: np.ndarray) -> None:
+    """Volatility from open, high, low and close, of the last `window` bars.
+
+    With u, d, c the logs of high, low and close over the open, and g that of the open over the close before:
+    Parkinson: sqrt(mean((u - d)^2) / (4 ln 2)). Garman-Klass: sqrt(mean((u - d)^2 / 2 - (2 ln 2 - 1) c^2)).
+    Rogers-Satchell: sqrt(mean(u (u - c) + d (d - c))). Yang-Zhang: sqrt(var(g) + k var(c) + (1 - k) RS^2) with
+    k = 0.34 / (1.34 + (n + 1) / (n - 1)). The night's share: sum(g^2) / (sum(g^2) + sum(c^2)), null without moves.
+    """
+    opened, high, low, close, n = x[0], x[1], x[2], x[3], int(p[0])
+    bars = close.size
+    spans, garman, rogers = np.empty(bars), np.empty(bars), np.empty(bars)
+    nights, days = np.full(bars, np.nan), np.empty(bars)
+    for i in range(bars):
+        up, down, day = np.log(high[i] / opened[i]), np.log(low[i] / opened[i]), np.log(close[i] / opened[i])
+        spans[i] = (up - down) ** 2
+        garman[i] = 0.5 * spans[i] - _GARMAN_KLASS * day**2
+        rogers[i] = up * (up - day) + down * (down - day)
+        days[i] = day
+        if i > 0:
+            nights[i] = np.log(opened[i] / close[i - 1])
+    k = 0.34 / (1.34 + (n + 1) / (n - 1))
+    for i in range(n - 1, bars):
+        first = i - n + 1
+        out[0, i] = np.sqrt(total(spans[first : i + 1]) / n / _PARKINSON)
+        out[1, i] = np.sqrt(max(total(garman[first : i + 1]) / n, 0.0))
+        inside = max(total(rogers[first : i + 1]) / n, 0.0)
+        out[2, i] = np.sqrt(inside)
+        if i >= n:
+            night, day = deviation(nights[first : i + 1]), deviation(days[first : i + 1])
+            out[3, i] = np.sqrt(night * night + k * day * day + (1 - k) * inside)
+            between, within = squares(nights[first : i + 1], 0.0), squares(days[first : i + 1], 0.0)
+            if between + within > n * NEGLIGIBLE**2:
+                out[4, i] = between / (between + within)
 
 
-def garman_klass(window: int) -> pl.Expr:
-    """Volatility from open, high, low and close of each bar, without the nights."""
-    one = 0.5 * (HIGH / LOW).log().pow(2) - (2 * math.log(2) - 1) * (CLOSE / OPEN).log().pow(2)
-    return one.rolling_mean(window).clip(lower_bound=0.0).sqrt()
+@kernel(inputs=["adj_close"], parameters=["window"], outputs=["jump_share", "downside_share"])
+def variation(x: np.ndarray, p: np.ndarray, out: np.ndarray) -> None:
+    """What the sum of the last `window` squared log returns (realised variance) is made of.
 
-
-def yang_zhang(window: int) -> pl.Expr:
-    """Volatility from nights, opens and ranges: independent of drift, and of opening jumps."""
-    night, day = (OPEN / CLOSE.shift()).log(), (CLOSE / OPEN).log()
-    up, down = (HIGH / OPEN).log(), (LOW / OPEN).log()
-    rogers_satchell = (up * (up - day) + down * (down - day)).rolling_mean(window).clip(lower_bound=0.0)
-    weight = 0.34 / (1.34 + (window + 1) / (window - 1))
-    variance = night.rolling_var(window) + weight * day.rolling_var(window) + (1 - weight) * rogers_satchell
-    return variance.sqrt()
-
-
-def skewness(window: int) -> pl.Expr:
-    """Skewness of the last `window` log returns; null where they are all alike."""
-    returns = log_return()
-    return pl.when(varies(returns, window)).then(returns.rolling_skew(window))
-
-
-def kurtosis(window: int) -> pl.Expr:
-    """Excess kurtosis of the last `window` log returns; null where they are all alike."""
-    returns = log_return()
-    return pl.when(varies(returns, window)).then(returns.rolling_kurtosis(window))
-
-
-def autocorrelation(window: int) -> pl.Expr:
-    """Correlation of `window` log returns with those of the sessions before."""
-    returns = log_return()
-    both = varies(returns, window) & varies(returns.shift(), window)
-    return pl.when(both).then(pl.rolling_corr(returns, returns.shift(), window_size=window))
+    Jumps: 1 - BV / RV, at least 0, with the bipower variation BV = pi / 2 n / (n - 1) sum |r(i)| |r(i-1)|, which
+    jumps do not enter. Downside: the share of the returns below 0. Null where nothing moved.
+    """
+    n, returns = int(p[0]), log_returns(x[0])
+    for i in range(n, returns.size):
+        window = returns[i - n + 1 : i + 1]
+        realised = squares(window, 0.0)
+        if realised > n * NEGLIGIBLE**2:
+            bipower, downside = 0.0, 0.0
+            for j in range(n):
+                if j > 0:
+                    bipower += abs(window[j] * window[j - 1])
+                downside += min(window[j], 0.0) ** 2
+            out[0, i] = max(1.0 - np.pi / 2 * n / (n - 1) * bipower / realised, 0.0)
+            out[1, i] = downside / realised
 
 
 _POSITIVE = (0.0, math.inf)
+
+# name, outputs' own look-back beyond the window, description, source
+_RANGES = (
+    (
+        "parkinson",
+        -1,
+        "Volatility from high and low",
+        "Parkinson (1980), The Extreme Value Method for Estimating the Variance of the Rate of Return",
+    ),
+    (
+        "garman_klass",
+        -1,
+        "Volatility from open, high, low and close, without the nights",
+        "Garman and Klass (1980), On the Estimation of Security Price Volatilities from Historical Data",
+    ),
+    (
+        "rogers_satchell",
+        -1,
+        "Volatility from open, high, low and close whatever the drift, without the nights",
+        "Rogers and Satchell (1991), Estimating Variance from High, Low and Closing Prices",
+    ),
+    (
+        "yang_zhang",
+        0,
+        "Volatility from nights, opens and ranges, whatever the drift",
+        "Yang and Zhang (2000), Drift-Independent Volatility Estimation Based on High, Low, Open and Close Prices",
+    ),
+)
 
 VOLATILITY = (
     *(
         Feature(
             f"volatility_{window}",
             "volatility",
-            f"Standard deviation of {window} log returns",
+            f"Standard deviation of the last {window} log returns, per bar",
             close_to_close,
             {"window": window},
             lookback=window,
             bounds=_POSITIVE,
         )
+        for window in (5, 10, 21, 63, 126, 252)
+    ),
+    *(
+        Feature(
+            f"volatility_ratio_{fast}_{slow}",
+            "volatility",
+            f"Volatility of the last {fast} bars over that of the last {slow}",
+            volatility_ratio,
+            {"fast": fast, "slow": slow},
+            lookback=slow,
+            bounds=(0.0, math.sqrt((slow - 1) / (fast - 1))),
+        )
+        for fast, slow in ((5, 21), (21, 63), (63, 252))
+    ),
+    *(
+        Feature(
+            f"{name}_{window}",
+            "volatility",
+            f"{description}, over {window} bars, per bar",
+            ranges,
+            {"window": window},
+            lookback=window + more,
+            bounds=_POSITIVE,
+            output=name,
+            source=source,
+        )
+        for name, more, description, source in _RANGES
+        for window in (10, 21, 63)
+    ),
+    *(
+        Feature(
+            f"night_share_{window}",
+            "volatility",
+            f"Share of the squared moves of {window} bars that lies between a close and the next open",
+            ranges,
+            {"window": window},
+            lookback=window,
+            bounds=(0.0, 1.0),
+            output="night_share",
+        )
         for window in (21, 63)
     ),
-    Feature(
-        "volatility_ratio_21_63",
-        "volatility",
-        "Volatility of 21 sessions over that of 63",
-        volatility_ratio,
-        {"fast": 21, "slow": 63},
-        lookback=63,
-        bounds=(0.0, math.sqrt(62 / 20)),
+    *(
+        Feature(
+            f"jump_share_{window}",
+            "volatility",
+            f"Share of the realised variance of {window} bars that is jumps: 1 - bipower variation over it",
+            variation,
+            {"window": window},
+            lookback=window,
+            bounds=(0.0, 1.0),
+            output="jump_share",
+            source="Barndorff-Nielsen and Shephard (2004), Power and Bipower Variation with Stochastic Volatility and "
+            "Jumps",
+        )
+        for window in (21, 63)
     ),
-    Feature(
-        "parkinson_21",
-        "volatility",
-        "Range volatility of 21 sessions",
-        parkinson,
-        {"window": 21},
-        lookback=20,
-        bounds=_POSITIVE,
-        source="Parkinson (1980), The Extreme Value Method for Estimating the Variance of the Rate of Return",
-    ),
-    Feature(
-        "garman_klass_21",
-        "volatility",
-        "Bar volatility of 21 sessions",
-        garman_klass,
-        {"window": 21},
-        lookback=20,
-        bounds=_POSITIVE,
-        source="Garman and Klass (1980), On the Estimation of Security Price Volatilities from Historical Data",
-    ),
-    Feature(
-        "yang_zhang_21",
-        "volatility",
-        "Night and bar volatility of 21 sessions",
-        yang_zhang,
-        {"window": 21},
-        lookback=21,
-        bounds=_POSITIVE,
-        source="Yang and Zhang (2000), Drift-Independent Volatility Estimation; Rogers and Satchell (1991)",
-    ),
-    Feature(
-        "skewness_63",
-        "volatility",
-        "Skewness of 63 log returns",
-        skewness,
-        {"window": 63},
-        lookback=63,
-        bounds=(-math.sqrt(63), math.sqrt(63)),
-    ),
-    Feature(
-        "kurtosis_63",
-        "volatility",
-        "Excess kurtosis of 63 log returns",
-        kurtosis,
-        {"window": 63},
-        lookback=63,
-        bounds=(-2.0, 63.0),
-    ),
-    Feature(
-        "autocorrelation_63",
-        "volatility",
-        "Correlation of 63 log returns with the ones before",
-        autocorrelation,
-        {"window": 63},
-        lookback=64,
-        bounds=(-1.0, 1.0),
+    *(
+        Feature(
+            f"downside_share_{window}",
+            "volatility",
+            f"Share of the realised variance of {window} bars that is losses",
+            variation,
+            {"window": window},
+            lookback=window,
+            bounds=(0.0, 1.0),
+            output="downside_share",
+            source="Barndorff-Nielsen, Kinnebrock and Shephard (2010), Measuring Downside Risk: Realised Semivariance",
+        )
+        for window in (21, 63)
     ),
 )

@@ -15,7 +15,7 @@ from quant_assets.cleaned import clean
 from quant_assets.features import compute
 from quant_assets.features.labels import LABEL_SCHEMA, forward_returns
 from quant_assets.features.panel import panel, panel_schema
-from quant_assets.features.technical import TECHNICAL
+from quant_assets.features.sets import load_set
 from resources.errors import ConfigError
 from resources.lake import Lake
 from resources.lake_io import Table
@@ -60,8 +60,9 @@ def test_a_benchmark_without_bars_is_refused(monkeypatch: pytest.MonkeyPatch) ->
 def test_the_columns_declared_in_the_ui_are_those_written() -> None:
     sample, asked = Sample(), (["IBM", "MSFT"], date(2012, 1, 3), date(2012, 6, 29))
     cleaned = clean(sample.bars(*asked), sample.corporate_actions(*asked), sample.instruments(asked[0])).bars
-    rows = panel(compute(cleaned), cleaned)
-    assert rows.collect_schema() == panel_schema(TECHNICAL.names)
+    core = load_set("core").names
+    rows = panel(compute(cleaned, core), cleaned)
+    assert rows.collect_schema() == panel_schema(core)
     assert forward_returns(rows, 5).collect_schema() == LABEL_SCHEMA
     known = cleaned.collect()["known_at"][0]
     order = sent({"ts": known, "symbol": "IBM", "target_weight": 0.5})

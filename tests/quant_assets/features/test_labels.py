@@ -25,7 +25,7 @@ def marked(*missing: int) -> pl.DataFrame:
 def test_bought_at_the_next_open_and_sold_at_the_close(horizon):
     bars = marked()
     labels = forward_returns(bars.lazy(), horizon).collect()
-    assert labels.columns == ["symbol", "session", "known_session", "known_at", "forward_return"]
+    assert labels.columns == ["symbol", "session", "known_session", "known_at", "decided_at", "forward_return"]
     assert labels.height == 60 - horizon
     for place, label in enumerate(labels.iter_rows(named=True)):
         features, entry, end = (bars.row(place + step, named=True) for step in (0, 1, horizon))
@@ -34,6 +34,7 @@ def test_bought_at_the_next_open_and_sold_at_the_close(horizon):
             "session": features["session"],
             "known_session": end["session"],
             "known_at": end["known_at"],
+            "decided_at": features["known_at"],
             "forward_return": end["adj_close"] / entry["adj_open"] - 1,
         }
 

@@ -56,7 +56,7 @@ def test_columns():
     assert result.columns[:4] == ["symbol", "ts", "session", "known_at"]
     assert {"tradable", "close", "adj_close", *NAMES} < set(result.columns)
     assert [name for name in result.columns if name.endswith("_rank")] == ["return_21_rank", "sma_ratio_200_rank"]
-    everything = panel(compute(BARS.lazy()), BARS.lazy()).collect_schema().names()
+    everything = panel(compute(BARS.lazy(), RANKED), BARS.lazy()).collect_schema().names()
     assert [name for name in everything if name.endswith("_rank")] == [f"{name}_rank" for name in RANKED]
     assert result.select("symbol", "session", "adj_close").equals(BARS.select("symbol", "session", "adj_close"))
 

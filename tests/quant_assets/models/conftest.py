@@ -53,6 +53,7 @@ def make_market(strength: float, symbols: int = 20, count: int = 420, seed: int 
     later = dict(zip(days[:-HORIZON], days[HORIZON:], strict=True))
     labels = keys.with_columns(
         forward_return=pl.Series(forward),
+        decided_at=stamped["known_at"],
         known_session=pl.col("session").replace_strict(later, default=None, return_dtype=pl.Date),
     ).drop_nulls("known_session")
     return Market(panel, labels, days)

@@ -9,10 +9,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from quant_assets.models.fitted import FOLD_SCORES, PREDICTIONS, Calibration, FittedModel
+from quant_assets.models.fitted import FOLD_SCORES, PREDICTIONS, Calibration, FeatureSetRecord, FittedModel
 from quant_assets.models.gradient_boosting import (
     FeatureMissingError,
+    FeatureSetError,
     InSampleError,
+    check_features,
     fit,
     information_coefficients,
     newey_west_t,
@@ -276,3 +278,28 @@ def test_newey_west_is_the_double_sum_of_autocovariances(lags: int) -> None:
 )
 def test_no_t_statistic_without_evidence(values: list[float], lags: int) -> None:
     assert newey_west_t(np.array(values), lags) is None
+
+
+# Which features it knows
+
+CORE = FeatureSetRecord("core", "abc")
+
+
+def test_a_model_keeps_the_feature_set_it_was_trained_on(planted) -> None:
+    made = fit(planted.panel.lazy(), planted.labels.lazy(), SETTINGS, CUTOFF, planted.features, feature_set=CORE)
+    kept = FittedModel.restore(made.booster_text, made.details())
+    assert kept == made
+    assert kept.feature_set == CORE
+    check_features(kept, CORE)
+
+
+@pytest.mark.parametrize("held", [FeatureSetRecord("core", "abd"), FeatureSetRecord("broad", "abc")])
+def test_features_of_another_set_or_version_are_refused(planted, held: FeatureSetRecord) -> None:
+    made = fit(planted.panel.lazy(), planted.labels.lazy(), SETTINGS, CUTOFF, planted.features, feature_set=CORE)
+    with pytest.raises(FeatureSetError, match=f"2004-05-03 was trained on feature set core version abc, .* {held}"):
+        check_features(made, held)
+
+
+def test_a_model_that_does_not_say_its_set_is_refused(model: FittedModel) -> None:
+    with pytest.raises(FeatureSetError, match="trained on an unknown set"):
+        check_features(model, CORE)
