@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numba
 import numpy as np
@@ -101,12 +101,37 @@ def kernel(
 @cache
 def _compiled(function: Function) -> Any:
     """One dispatcher a function, whatever columns it reads: each one more costs a stream half a second to begin."""
-    dispatcher: Any = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
-    # numba looks for changes in the function's own file only; it calls functions of this package's other files.
-    kept = dispatcher._cache._cache_file
-    kept._source_stamp = (*kept._source_stamp, _sources())
+    dispatcher = loop(error_model="numpy")(function)
     dispatcher.compile(SIGNATURE)
     return dispatcher
+
+
+def loop(error_model: Literal["python", "numpy"] = "python") -> Callable[[Callable[..., Any]], Any]:
+    """Decorator of compiled functions that Python calls, in any thread. Machine code is kept beside the source.
+
+    It does two things more than numba's own cache. numba looks for changes in the function's own file only, and these
+    call functions of this package's other files. And it numbers the machine codes of one function as they come, so
+    that two processes that compile it at once for different arguments give both the same name: whoever reads them
+    afterwards would run the code of other arguments. Here the name follows from the arguments.
+    """
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        try:
+            dispatcher: Any = numba.njit(cache=True, nogil=True, error_model=error_model)(function)
+        except RuntimeError:  # typed in at a prompt: there is no file to keep it beside
+            return numba.njit(nogil=True, error_model=error_model)(function)
+        kept = dispatcher._cache._cache_file
+        kept._source_stamp = (*kept._source_stamp, _sources())
+
+        def save(key: Any, data: Any) -> None:
+            name = kept._data_name(int.from_bytes(hashlib.sha256(repr(key).encode()).digest()[:6], "big"))
+            kept._save_data(name, data)
+            kept._save_index({**kept._load_index(), key: name})
+
+        kept.save = save
+        return dispatcher
+
+    return compiled
 
 
 @cache

@@ -8,12 +8,11 @@ from functools import partial
 from itertools import pairwise
 from typing import Any
 
-import numba
 import numpy as np
 import polars as pl
 
 from quant_assets.features.definition import Across, Coarse, Feature
-from quant_assets.features.kernels import Kernel
+from quant_assets.features.kernels import Kernel, loop
 from quant_assets.features.talib import BITS, TaLib
 
 ROUNDING = 1e-9
@@ -160,7 +159,7 @@ def _spare(rows: int, columns: int, which: str) -> np.ndarray:
     return held[: rows * columns].reshape(rows, columns)
 
 
-@numba.njit(cache=True, nogil=True)
+@loop()
 def finish(values: np.ndarray, lookback: int, lower: float, upper: float) -> None:
     """Make NaN of what is infinite and of the warm-up.
 
@@ -175,7 +174,7 @@ def finish(values: np.ndarray, lookback: int, lower: float, upper: float) -> Non
         values[i] = value if abs(value) < np.inf else np.nan
 
 
-@numba.njit(cache=True, nogil=True)
+@loop()
 def take(
     found: np.ndarray, wanted: np.ndarray, lookbacks: np.ndarray, bounds: np.ndarray, out: np.ndarray, start: int
 ) -> None:
@@ -187,7 +186,7 @@ def take(
         finish(target, lookbacks[place], bounds[place, 0], bounds[place, 1])
 
 
-@numba.njit(cache=True, nogil=True)
+@loop()
 def hold_still(values: np.ndarray, high: np.ndarray, low: np.ndarray, close: np.ndarray, window: int) -> None:
     """Make NaN of the values of bars within whose last `window` there was one price only."""
     for i in range(values.size):
@@ -195,7 +194,7 @@ def hold_still(values: np.ndarray, high: np.ndarray, low: np.ndarray, close: np.
             values[i] = np.nan
 
 
-@numba.njit(cache=True, nogil=True)
+@loop()
 def unmoved(high: np.ndarray, low: np.ndarray, close: np.ndarray, i: int, most: int) -> int:
     """For how many bars up to bar i, and at most `most`, there was one price only."""
     top, bottom, nothing = high[i], low[i], NOTHING * abs(close[i])
@@ -207,7 +206,7 @@ def unmoved(high: np.ndarray, low: np.ndarray, close: np.ndarray, i: int, most: 
     return min(most, i + 1)
 
 
-@numba.njit(cache=True, nogil=True)
+@loop()
 def significant(values: np.ndarray) -> np.ndarray:
     """The values to BITS significant bits. Source: Veltkamp (1968), the splitting of a float in two."""
     out = np.empty_like(values)

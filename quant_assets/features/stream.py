@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-import numba
 import numpy as np
 import polars as pl
 from numba import types
@@ -19,7 +18,7 @@ from quant_assets.features.definition import Coarse, FeatureSet
 from quant_assets.features.derived import DERIVED, OPTIONAL
 from quant_assets.features.forming import forming
 from quant_assets.features.inputs import PLAIN, prepared
-from quant_assets.features.kernels import FIRST, SIGNATURE
+from quant_assets.features.kernels import FIRST, SIGNATURE, loop
 from quant_assets.features.plan import PRICES, Plan, finish, significant, unmoved
 from resources.errors import BarSchemaError, ConfigError
 
@@ -243,7 +242,7 @@ class _Compiled:
             out[spot] = np.nan if found is None else found
 
 
-@numba.njit(nogil=True, cache=True)
+@loop()
 def _run(functions, values, end, held, shape, inputs, parameters, wanted, scratch, out):  # type: ignore[no-untyped-def]
     at = 0
     for k in range(len(functions)):
@@ -262,7 +261,7 @@ def _run(functions, values, end, held, shape, inputs, parameters, wanted, scratc
             at += 1
 
 
-@numba.njit(nogil=True, cache=True)
+@loop()
 def _finish_all(out, lookbacks, bounds, count):  # type: ignore[no-untyped-def]
     for k in range(out.size):
         if count <= lookbacks[k]:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-_loop = numba.njit(cache=True, nogil=True)
+from quant_assets.features.kernels import loop
+
+_loop = loop()
 
 
 @_loop

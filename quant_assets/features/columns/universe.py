@@ -12,11 +12,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numba
 import numpy as np
 import polars as pl
 
 from quant_assets.features.context import Context, Derived
+from quant_assets.features.kernels import loop
 from resources.errors import ConfigError
 
 NOTHING = 1e-9
@@ -167,7 +167,7 @@ def breadth(bars: pl.DataFrame, context: Context) -> pl.DataFrame:
 _BREADTH = ("breadth_advancing", "breadth_above_50", "breadth_above_200", "breadth_highs_252")
 
 
-@numba.njit(cache=True, nogil=True)
+@loop()
 def _standings(close: np.ndarray, symbol: np.ndarray, out: np.ndarray) -> None:
     """Above the mean of 50 and of 200 closes (1 or 0), and at the highest (1) or lowest (-1) of 252; NaN before."""
     first = 0
@@ -213,7 +213,7 @@ def average_correlation(bars: pl.DataFrame, context: Context) -> pl.DataFrame:
     return _filled(bars, {"average_correlation_63": _to_all(found, code, universe, bars.height)})
 
 
-@numba.njit(cache=True, nogil=True)
+@loop()
 def _standardised(
     step: np.ndarray, symbol: np.ndarray, code: np.ndarray, sums: np.ndarray, members: np.ndarray
 ) -> None:

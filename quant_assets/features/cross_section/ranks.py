@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numba
 import numpy as np
 import polars as pl
 
 from quant_assets.features.definition import UNBOUNDED, Across, Feature, FeatureSet
+from quant_assets.features.kernels import loop
 from quant_assets.features.microstructure import MICROSTRUCTURE
 from quant_assets.features.statistical import STATISTICAL
 from quant_assets.features.technical import TECHNICAL
@@ -80,7 +80,7 @@ def _grouped(name: str, group: str, function: Callable[..., None]) -> pl.Expr:
     return pl.map_batches([name, group], run, return_dtype=pl.Float64)
 
 
-@numba.njit(cache=True, nogil=True)
+@loop()
 def _order(values: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The places of the values that are known, group by group and each in the rows' order; and where groups end."""
     ends = np.zeros(group.max() + 2 if group.size else 1, dtype=np.int64)
@@ -96,7 +96,7 @@ def _order(values: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return order, ends
 
 
-@numba.njit(cache=True, nogil=True)
+@loop()
 def ranks(values: np.ndarray, order: np.ndarray, ends: np.ndarray, out: np.ndarray) -> None:
     """(Place - 1) / (members - 1) in its group; ties, to DECIMALS, share their mean place; alone 0.5."""
     for g in range(ends.size - 1):
@@ -113,7 +113,7 @@ def ranks(values: np.ndarray, order: np.ndarray, ends: np.ndarray, out: np.ndarr
             first = last + 1
 
 
-@numba.njit(cache=True, nogil=True)
+@loop()
 def zscores(values: np.ndarray, order: np.ndarray, ends: np.ndarray, out: np.ndarray) -> None:
     """(Value - mean) / sample standard deviation of its group; NaN where that is nothing to DECIMALS."""
     for g in range(ends.size - 1):
@@ -127,7 +127,7 @@ def zscores(values: np.ndarray, order: np.ndarray, ends: np.ndarray, out: np.nda
                     out[members[k]] = (held[k] - mean) / deviation
 
 
-@numba.njit(cache=True, nogil=True)
+@loop()
 def less_mean(values: np.ndarray, order: np.ndarray, ends: np.ndarray, out: np.ndarray) -> None:
     """Value less the mean of its group."""
     for g in range(ends.size - 1):

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 
-import numba
 import numpy as np
 
-_loop = numba.njit(cache=True, nogil=True, error_model="numpy")
+from quant_assets.features.kernels import loop
+
+_loop = loop(error_model="numpy")
 
 
 @_loop

@@ -102,7 +102,7 @@ def _pair(symbol: str, index: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 @pytest.mark.parametrize("index", ["market", "sector"])
 def test_beside_an_index(index):
-    kinds = (f"{index}_correlation_63", f"{index}_beta_63", f"follows_{index}_63", f"leads_{index}_63",
+    kinds = (f"{index}_correlation_63", f"follows_{index}_63", f"leads_{index}_63",
              f"{index}_relative_strength_63")  # fmt: skip
     found = values(*kinds).filter(pl.col("symbol") == "S01").select(kinds).to_numpy()
     close, own, other = _pair("S01", index)
@@ -113,7 +113,6 @@ def test_beside_an_index(index):
             continue
         expected = [
             np.corrcoef(own[now], other[now])[0, 1],
-            np.polyfit(other[now], own[now], 1)[0],
             np.corrcoef(own[now], other[before])[0, 1],
             np.corrcoef(own[before], other[now])[0, 1],
             close[at] / close[at - 63] / np.prod(1 + other[now]) - 1,
@@ -121,6 +120,14 @@ def test_beside_an_index(index):
         np.testing.assert_allclose(found[at], expected, rtol=1e-7, atol=1e-12)
         checked += 1
     assert checked > 100
+
+
+def test_beta_to_the_sector_is_the_slope_of_the_regression_line():
+    found = values("sector_beta_63").filter(pl.col("symbol") == "S01")["sector_beta_63"].to_numpy()
+    _, own, other = _pair("S01", "sector")
+    for at in range(100, 110):
+        now = slice(at - 62, at + 1)
+        assert found[at] == pytest.approx(np.polyfit(other[now], own[now], 1)[0], rel=1e-7)
 
 
 @pytest.mark.parametrize("window", [21, 63])
