@@ -25,7 +25,7 @@ from quant_assets.features.health import (
 )
 from quant_assets.features.panel import members, rank_bounds
 from quant_assets.features.sets import configured
-from quant_assets.features.stored import ACROSS
+from quant_assets.features.stored import ACROSS, knows_instruments
 from quant_assets.partitions import HISTORY, HISTORY_KEY, PARTITIONS, SESSIONS, SETTINGS, windows_before
 from quant_assets.plots import health_picture
 from quant_assets.quality import Verdict, point_in_time
@@ -130,7 +130,8 @@ def _point_in_time(held: FeatureSet) -> Callable[[dg.AssetCheckExecutionContext]
 
     def evaluate(context: dg.AssetCheckExecutionContext) -> Verdict:
         lake, partitions = context.resources.lake, _asked(context, held.name)
-        instruments = lake.scan(INSTRUMENTS, [{}]).collect()
+        # Most groups are made without the table of instruments, and may be there before it is.
+        instruments = lake.scan(INSTRUMENTS, [{}]).collect() if knows_instruments(held) else None
         if across:
             dates = [part["date"] for part in partitions]
             chosen = set(dates[:: max(1, len(dates) // SAMPLE_ACROSS)])
