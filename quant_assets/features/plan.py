@@ -13,13 +13,11 @@ import polars as pl
 
 from quant_assets.features.definition import Across, Coarse, Feature
 from quant_assets.features.kernels import Kernel, loop
+from quant_assets.features.precision import NOTHING
 from quant_assets.features.talib import BITS, TaLib
 
 ROUNDING = 1e-9
 """How far beyond a bound, relative to it, arithmetic may put a value that lies on the bound."""
-
-NOTHING = 1e-9
-"""A movement below this fraction of the price is rounding."""
 
 PRICES = ("adj_open", "adj_high", "adj_low", "adj_close")
 

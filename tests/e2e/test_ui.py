@@ -29,7 +29,10 @@ FLAGS = [
 ]  # fmt: skip
 GROUPS = ("market_data", "cleaned", "features", "models", "signals", "backtests")
 
-ON_DEMAND = ("market_data/quotes", "market_data/trades", "cleaned/tick_bars")
+ON_DEMAND = (
+    *("market_data/quotes", "market_data/trades", "cleaned/tick_bars"),
+    *("features/alpha158", "features/microstructure", "features/temporal", "features/cross_section"),
+)
 """Nothing makes these but a person."""
 
 # Materialized assets have a green frame; a node or two may be grey while the newest symbol is missing from them.

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from quant_assets.features.alpha158.windows import NOTHING
 from quant_assets.features.kernels import kernel
+from quant_assets.features.precision import NOTHING
 
 CANDLE = ("kmid", "klen", "kmid2", "kup", "kup2", "klow", "klow2", "ksft", "ksft2", "open_0", "high_0", "low_0")
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from quant_assets.features.alpha158.prices import changes
-from quant_assets.features.alpha158.windows import BEFORE, NOTHING, WINDOWS, block_of, nested, padded
+from quant_assets.features.alpha158.windows import BEFORE, WINDOWS, block_of, nested, padded
 from quant_assets.features.kernels import inner
+from quant_assets.features.precision import NOTHING
 
 
 @nested(inputs=["adj_close", "adj_volume", "volume"], names=["corr"])

@@ -24,9 +24,6 @@ BLOCK = 512
 BEFORE = WINDOWS[-1]
 """NaN that kernels put before the first bar, so that every bar has one of each lag."""
 
-NOTHING = 1e-9
-"""What is below this fraction of its natural size is rounding."""
-
 
 @dataclass(frozen=True)
 class Nested(Kernel):

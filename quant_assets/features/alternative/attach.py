@@ -20,14 +20,12 @@ import polars as pl
 
 from quant_assets.features.alternative import replay
 from quant_assets.features.alternative.records import KINDS, checked
+from quant_assets.features.precision import NOTHING
 from resources.calendars import UTC_MICROS
 from resources.errors import BarSchemaError, ConfigError
 
 DAY = 86_400_000_000
 """Microseconds."""
-
-NOTHING = 1e-9
-"""Volume below this fraction of all before is rounding of none."""
 
 
 @dataclass(frozen=True, slots=True)

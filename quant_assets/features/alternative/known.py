@@ -9,9 +9,7 @@ import numpy as np
 from quant_assets.features.definition import UNBOUNDED, Feature
 from quant_assets.features.kernels import Function, Kernel, inner
 from quant_assets.features.microstructure.windows import mean_of_known
-
-NOTHING = 1e-9
-"""A deviation below this is rounding of equal values."""
+from quant_assets.features.precision import NOTHING
 
 
 def own(x: np.ndarray, p: np.ndarray, out: np.ndarray) -> None:

@@ -17,10 +17,8 @@ import polars as pl
 
 from quant_assets.features.context import Context, Derived
 from quant_assets.features.kernels import loop
+from quant_assets.features.precision import NOTHING
 from resources.errors import ConfigError
-
-NOTHING = 1e-9
-"""A movement below this fraction of the price is rounding."""
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,7 @@ import numpy as np
 
 from quant_assets.features.definition import Feature
 from quant_assets.features.kernels import Kernel
-
-NOTHING = 1e-9
-"""A deviation of returns below this is rounding."""
+from quant_assets.features.precision import NOTHING
 
 
 def together(x: np.ndarray, p: np.ndarray, out: np.ndarray) -> None:

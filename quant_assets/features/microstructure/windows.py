@@ -7,9 +7,7 @@ import math
 import numpy as np
 
 from quant_assets.features.kernels import inner
-
-NOTHING = 1e-9
-"""A return smaller than this is rounding of an unchanged price; so is a denominator, beside its natural size."""
+from quant_assets.features.precision import NOTHING
 
 
 @inner

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from quant_assets.features.expressions import NOTHING
 from quant_assets.features.kernels import inner
+from quant_assets.features.precision import NOTHING
 
 summing = numba.njit(error_model="numpy", fastmath={"reassoc", "contract"})
 """As `inner`, for sums over a window: they may be added up in lanes, in an order that its length alone decides."""

@@ -15,8 +15,8 @@ from functools import partial
 import numpy as np
 
 from quant_assets.features.definition import Feature
-from quant_assets.features.expressions import NOTHING, settle
 from quant_assets.features.kernels import Kernel, kernel
+from quant_assets.features.precision import NOTHING, settle
 from quant_assets.features.technical.library import (
     CLOSE,
     HIGH_LOW,

@@ -12,8 +12,8 @@ from functools import partial
 import numpy as np
 
 from quant_assets.features.definition import UNBOUNDED, Feature
-from quant_assets.features.expressions import settle
 from quant_assets.features.kernels import kernel
+from quant_assets.features.precision import settle
 from quant_assets.features.technical.library import (
     CLOSE,
     HIGH_LOW,

@@ -12,8 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from quant_assets.features.definition import UNBOUNDED, Feature
-from quant_assets.features.expressions import NOTHING, settle
 from quant_assets.features.kernels import Kernel, inner, kernel
+from quant_assets.features.precision import NOTHING, settle
 from quant_assets.features.technical.windows import exponential, highest, lowest, products, quotient, squares, sums
 
 BARS = ["adj_high", "adj_low", "adj_close", "adj_volume"]

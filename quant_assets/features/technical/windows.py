@@ -11,8 +11,8 @@ import math
 
 import numpy as np
 
-from quant_assets.features.expressions import NOTHING, PRECISION
 from quant_assets.features.kernels import inner
+from quant_assets.features.precision import NOTHING, PRECISION
 
 
 def memory(window: int, times: int = 1) -> int:

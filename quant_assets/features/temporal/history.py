@@ -8,9 +8,7 @@ import numpy as np
 
 from quant_assets.features.definition import Feature
 from quant_assets.features.kernels import inner, kernel
-
-NOTHING = 1e-9
-"""Values that differ by less, as a fraction of their size (returns: of 1), are ties."""
+from quant_assets.features.precision import NOTHING
 
 
 @kernel(inputs=["adj_close", "adj_volume"], parameters=["lag"], outputs=["change", "volume_change"])

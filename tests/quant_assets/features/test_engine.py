@@ -12,9 +12,10 @@ from quant_assets.features.alpha158 import ALPHA158
 from quant_assets.features.definition import Feature, FeatureSet
 from quant_assets.features.engine import evaluate
 from quant_assets.features.example import example_bars
-from quant_assets.features.expressions import CLOSE
 from quant_assets.features.plan import Plan
 from quant_assets.features.talib import TaLib
+
+CLOSE = pl.col("adj_close")
 
 
 def doubled_return() -> pl.Expr:

@@ -9,10 +9,10 @@ import pytest
 
 from quant_assets.features import ALL, GROUPS, Feature, FeatureSet, catalog, compute
 from quant_assets.features.example import example_bars
-from quant_assets.features.expressions import CLOSE
 from resources.errors import BarSchemaError, ConfigError
 
 BARS = example_bars(sessions=400)
+CLOSE = pl.col("adj_close")
 
 
 def mean_distance(window: int) -> pl.Expr:

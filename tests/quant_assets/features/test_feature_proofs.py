@@ -11,7 +11,6 @@ import pytest
 
 from quant_assets.features import ALL, GROUPS, Across, Feature, FeatureSet
 from quant_assets.features.example import example_bars
-from quant_assets.features.expressions import CLOSE, VOLUME, talib
 from quant_assets.features.kernels import kernel
 from quant_assets.features.plan import PRICES
 from quant_assets.features.proofs import (
@@ -25,6 +24,9 @@ from quant_assets.features.proofs import (
     unit_free,
     within_bounds,
 )
+
+CLOSE, VOLUME = pl.col("adj_close"), pl.col("adj_volume")
+
 
 BARS = example_bars(sessions=max(700, ALL.lookback + 150))
 HELD = [group for group in GROUPS.values() if len(group)]
@@ -88,7 +90,9 @@ def future_extreme() -> pl.Expr:
 
 
 def rsi(window: int) -> pl.Expr:
-    return talib("RSI", [CLOSE], timeperiod=window)
+    import talib
+
+    return CLOSE.map_batches(lambda close: pl.Series(talib.RSI(close.to_numpy(), window)), return_dtype=pl.Float64)
 
 
 def mean_distance(window: int) -> pl.Expr:

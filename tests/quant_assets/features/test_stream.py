@@ -10,8 +10,10 @@ import pytest
 
 from quant_assets.features import Across, Feature, FeatureSet, Stream, compute, stream
 from quant_assets.features.example import example_bars
-from quant_assets.features.expressions import CLOSE
 from resources.errors import BarSchemaError, ConfigError
+
+CLOSE = pl.col("adj_close")
+
 
 BARS = example_bars(sessions=420).sort("ts", "symbol")
 NAMES = ["rsi_14", "return_21", "volume_zscore_63", "macd_12_26_9_hist"]

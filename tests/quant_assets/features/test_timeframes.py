@@ -18,7 +18,6 @@ from quant_assets.features import compute, stream
 from quant_assets.features.context import Context
 from quant_assets.features.definition import Across, Feature, FeatureSet, coarse
 from quant_assets.features.engine import evaluate
-from quant_assets.features.expressions import CLOSE, VOLUME
 from quant_assets.features.groups import ALL
 from quant_assets.features.kernels import kernel
 from quant_assets.features.proofs import PROOFS
@@ -26,6 +25,9 @@ from quant_assets.features.stream import Stream
 from quant_assets.features.timeframes import coarsened, timeframe
 from resources.calendars import UTC_MICROS, sessions
 from resources.errors import ConfigError
+
+CLOSE, VOLUME = pl.col("adj_close"), pl.col("adj_volume")
+
 
 STEP = timedelta(minutes=30)
 NEW_YORK = ZoneInfo("America/New_York")
