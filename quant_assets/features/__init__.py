@@ -44,7 +44,7 @@ def catalog() -> pl.DataFrame:
                 "upper": feature.bounds[1],
                 "scope": feature.scope,
                 "streaming": feature.streaming,
-                "source": feature.source,
+                "source": feature.source or f"by definition: {feature.formula}",
             }
             for group in GROUPS.values()
             for feature in group

@@ -77,8 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         target = load(asked.target)
         bars = pl.read_parquet(asked.bars) if asked.bars else None
         found = audit(target, bars)
-    except (QuantError, ValueError, TypeError, OSError) as error:
+    except (QuantError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
+        return 2
+    except Exception as error:  # whatever the code that is tried may raise
+        print(f"{asked.target} cannot be tried: {type(error).__name__}: {error}", file=sys.stderr)
         return 2
     for refutation in found:
         print(f"REFUTED  {refutation}")

@@ -133,7 +133,10 @@ class Feature:
         derived = [name for name in self.inputs if name in DERIVED and not DERIVED[name].streams]
         if derived:
             return f"none: {derived[0]} is worked out of whole frames"
-        return "compiled" if isinstance(self.build, Kernel | TaLib) else "expression"
+        if isinstance(self.build, Kernel | TaLib):
+            return "compiled"
+        keys = [name for name in self.inputs if name in KEYS]
+        return f"none: it reads the bars' {keys[0]}" if keys else "expression"
 
     @property
     def formula(self) -> str:

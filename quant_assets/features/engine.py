@@ -38,8 +38,8 @@ def evaluate(features: FeatureSet, bars: pl.LazyFrame, context: Context | None =
     """
     known = context or Context()
     held = bars.collect_schema()
-    inputs = sorted({name for feature in features for name in feature.inputs})
-    check_columns(held.names(), [name for name in needed(inputs) if name not in KEYS])
+    inputs = sorted({"adj_close", *(name for feature in features for name in feature.inputs)})
+    check_columns(held, [name for name in needed(inputs) if name not in KEYS])
     keys = [name for name in KEYS if name in held]
     schema = pl.Schema({name: held[name] for name in keys} | dict.fromkeys(features.names, pl.Float64()))
 
@@ -66,7 +66,8 @@ def batches(features: FeatureSet, bars: pl.LazyFrame, context: Context) -> Itera
     across = [feature for feature in features if isinstance(feature.build, Across)]
     bases = {base.name: base for feature in across for base in feature.build.of}  # type: ignore[union-attr]
     every = {**{feature.name: feature for feature in alone}, **bases}
-    inputs = sorted({name for feature in features for name in feature.inputs})
+    # With the close, a bar without prices is a gap for what reads volume alone, too.
+    inputs = sorted({"adj_close", *(name for feature in features for name in feature.inputs)})
     frame = prepared(bars, inputs, context)
     frame = frame.hstack(_coarse([*every.values()], frame, context, "session" in bars.collect_schema()))
     if not across:

@@ -10,6 +10,7 @@ import polars as pl
 
 from quant_assets.cleaned import CLEANED_SCHEMA
 from quant_assets.features.derived import OPTIONAL
+from resources.calendars import UTC_MICROS
 from resources.market_data.base import INSTRUMENT_SCHEMA
 
 HALT = 80
@@ -21,8 +22,12 @@ LATE = 130
 SYMBOLS = ("CALM", "WILD", "FIRM", "LATE")
 
 
-def example_bars(seed: int = 1, sessions: int = 700, symbols: Sequence[str] = SYMBOLS) -> pl.DataFrame:
-    """Random cleaned bars (CLEANED_SCHEMA and every optional column) on weekdays.
+BARS_A_DAY = 13
+"""Half hours of a session in New York."""
+
+
+def example_bars(seed: int = 1, sessions: int = 700, symbols: Sequence[str] = SYMBOLS, a_day: int = 1) -> pl.DataFrame:
+    """Random cleaned bars (CLEANED_SCHEMA and every optional column) on weekdays; `a_day`: bars of half an hour.
 
     Quiet and wild years, nights, sessions missing or untraded. Trading is halted for 80 sessions in the middle. Prices
     are whole cents, so that ties are as common as on an exchange. The first symbol is calm and cheap, the next ones
@@ -33,6 +38,8 @@ def example_bars(seed: int = 1, sessions: int = 700, symbols: Sequence[str] = SY
         _example(random, name, sessions, daily=0.01 * 2 ** (i % 3), price=20.0 * 10 ** (i % 3))
         for i, name in enumerate(symbols)
     ]
+    if a_day > 1:
+        parts = [_within_sessions(part, a_day) for part in parts]
     bars = pl.concat(part.slice(LATE) if part["symbol"][0] == "LATE" else part for part in parts)
     return bars.with_columns(_extra(random, *extra.bounds, bars.height).alias(name) for name, extra in OPTIONAL.items())
 
@@ -52,6 +59,18 @@ def example_instruments(symbols: Sequence[str] = SYMBOLS) -> pl.DataFrame:
     return pl.DataFrame(rows, schema_overrides=INSTRUMENT_SCHEMA).select(
         pl.col(name) if name in rows[0] else pl.lit(None, dtype=dtype).alias(name)
         for name, dtype in INSTRUMENT_SCHEMA.items()
+    )
+
+
+def _within_sessions(bars: pl.DataFrame, a_day: int) -> pl.DataFrame:
+    """The same bars as so many half hours of each session."""
+    days, half = _weekdays(bars.height), timedelta(minutes=30)
+    sessions = [days[at // a_day] for at in range(bars.height)]
+    starts = [datetime.combine(day, time(14, 30), UTC) + half * (at % a_day) for at, day in enumerate(sessions)]
+    return bars.with_columns(
+        ts=pl.Series(starts, dtype=UTC_MICROS),
+        known_at=pl.Series([start + half for start in starts], dtype=UTC_MICROS),
+        session=pl.Series(sessions, dtype=pl.Date),
     )
 
 

@@ -8,6 +8,7 @@ import polars as pl
 
 from quant_assets.features.context import Context
 from quant_assets.features.derived import DERIVED, OPTIONAL
+from resources.calendars import UTC_MICROS
 from resources.errors import BarSchemaError
 
 REQUIRED = ("symbol", "ts")
@@ -16,6 +17,9 @@ KEYS = ("symbol", "ts", "session", "known_at")
 
 PLAIN = {f"adj_{name}": name for name in ("open", "high", "low", "close", "volume")}
 """Adjusted columns, and what stands in for one that the bars do not have."""
+
+NUMBERS = (*PLAIN, *PLAIN.values())
+"""Columns of prices and volumes."""
 
 
 def needed(inputs: Sequence[str]) -> list[str]:
@@ -26,8 +30,8 @@ def needed(inputs: Sequence[str]) -> list[str]:
     return sorted(set(found))
 
 
-def check_columns(held: Sequence[str], wanted: Sequence[str]) -> None:
-    """Raises BarSchemaError naming the columns that are wanted and missing."""
+def check_columns(held: pl.Schema, wanted: Sequence[str]) -> None:
+    """Raises BarSchemaError naming the columns that are wanted and missing, or of a type that cannot be read."""
     missing = [name for name in REQUIRED if name not in held]
     missing += [
         PLAIN.get(name, name)
@@ -36,22 +40,29 @@ def check_columns(held: Sequence[str], wanted: Sequence[str]) -> None:
     ]
     if missing:
         raise BarSchemaError(f"bars have no column {', '.join(missing)}; they have {', '.join(held)}")
+    if not held["ts"].is_temporal():
+        raise BarSchemaError(f"bars: column ts is {held['ts']}; it must hold instants, for example {UTC_MICROS}")
+    for name in wanted:
+        plain = name if name in held else PLAIN.get(name, name)
+        if name in NUMBERS and not (held[plain].is_numeric() or held[plain] == pl.Null):
+            raise BarSchemaError(f"bars: column {plain} is {held[plain]}; it must hold numbers")
 
 
 def prepared(bars: pl.LazyFrame, inputs: Sequence[str], context: Context) -> pl.DataFrame:
     """The keys and the inputs, numbers as Float64, sorted by symbol and ts.
 
-    Raises BarSchemaError on a missing column, a row without key, more than one row for a symbol and instant, and a
-    symbol whose rows go back in time.
+    Raises BarSchemaError on a missing column, a row without key, more than one row for a symbol and instant, a symbol
+    whose rows go back in time, a price that is not above zero and a volume below it. Null and NaN are gaps.
     """
     held = bars.collect_schema()
     wanted = [name for name in needed(inputs) if name not in KEYS]
-    check_columns(held.names(), wanted)
+    check_columns(held, wanted)
     columns = [name for name in KEYS if name in held]
     if "session" not in held and "session" in needed(inputs):
         bars = bars.with_columns(session=pl.col("ts").dt.date())
         columns.append("session")
     frame = bars.select(*columns, *[_column(name, held) for name in wanted]).collect()
+    _check_values(frame)
     frame = _in_order(frame)
     for name in inputs:
         if name in DERIVED and name not in frame.columns:
@@ -65,6 +76,20 @@ def _column(name: str, held: pl.Schema) -> pl.Expr:
         return pl.lit(None, dtype=pl.Float64).alias(name)
     number = held[plain].is_numeric() or held[plain] == pl.Null
     return (pl.col(plain).cast(pl.Float64) if number else pl.col(plain)).alias(name)
+
+
+def _check_values(frame: pl.DataFrame) -> None:
+    for name in NUMBERS:
+        if name in frame.columns:
+            value = pl.col(name)
+            low = value < 0 if name.endswith("volume") else value <= 0
+            wrong = frame.filter(low | value.is_infinite()).select("symbol", "ts", name).head(1)
+            if wrong.height:
+                symbol, ts, found = wrong.row(0)
+                what = "zero or more" if name.endswith("volume") else "above zero"
+                raise BarSchemaError(
+                    f"{symbol} {ts}: {name.removeprefix('adj_')} is {found}; it must be {what}, or null"
+                )
 
 
 def _in_order(frame: pl.DataFrame) -> pl.DataFrame:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import date
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -19,7 +19,7 @@ import polars as pl
 from quant_assets.features.context import Context
 from quant_assets.features.definition import Coarse, Feature, FeatureSet
 from quant_assets.features.engine import evaluate
-from quant_assets.features.example import example_bars, example_instruments
+from quant_assets.features.example import BARS_A_DAY, example_bars, example_instruments
 from quant_assets.features.plan import PRICES
 from quant_assets.features.stream import Stream
 from quant_assets.features.talib import TaLib
@@ -32,9 +32,6 @@ ROUNDING = 1e-6
 
 PLACES = 5
 """How many places in a history a proof looks at, beside the first and the last possible."""
-
-STREAMED = 40
-"""Bars that a stream is fed before its values are compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,31 +56,54 @@ def prove(
     """Put features through the proofs; what is refuted, each feature at most once a proof. Empty where all stand.
 
     `bars` are cleaned bars of several symbols over the same sessions, longer than the longest look-back; by default
-    `example_bars` as long as that takes.
+    `example_bars` as long as that takes, of days and of half hours.
     """
     chosen = features if isinstance(features, FeatureSet) else FeatureSet("proven", tuple(features))
     held = bars if bars is not None else example_bars(sessions=max(700, chosen.lookback + 150))
     if held["ts"].n_unique() <= chosen.lookback + 1:
         raise ValueError(f"{held['ts'].n_unique()} bars are too few for a look-back of {chosen.lookback}; use more")
     found: dict[tuple[str, str], Refutation] = {}
-    for proof in PROOFS if proofs is None else proofs:
-        for name, what in proof(chosen, held):
+    tried = [(proof, held) for proof in (PROOFS if proofs is None else proofs)]
+    if bars is None and proofs is None:
+        # Within a session there is more to see than from one to the next.
+        sessions = max(700, chosen.lookback + 150)
+        tried += [(proof, example_bars(sessions=sessions, a_day=BARS_A_DAY)) for proof in (no_look_ahead, streams)]
+    for proof, given in tried:
+        for name, what in proof(chosen, given):
             found.setdefault((name, proof.__name__), Refutation(name, proof.__name__, what))
     return list(found.values())
 
 
 def no_look_ahead(features: FeatureSet, bars: pl.DataFrame) -> Found:
-    """Without the bars after an instant, or with nonsense there, every value up to it is the same bit for bit."""
+    """Without the bars after an instant, or with nonsense there, every value up to it is the same bit for bit.
+
+    That is tried at some instants. What looks ahead on rare days only is found by `streams`, which feeds every bar
+    before the next one exists, and here, bar by bar as well, where a feature has no streaming form.
+    """
     held = values(features, bars)
-    for day in _cuts(features, bars):
-        before = held.filter(pl.col("session") <= day)
-        for what, other in (("removed", bars.filter(pl.col("session") <= day)), ("replaced", _nonsense(bars, day))):
-            again = values(features, other).filter(pl.col("session") <= day)
+    for instant in _cuts(features, bars):
+        before = held.filter(pl.col("ts") <= instant)
+        for what, other in (("removed", bars.filter(pl.col("ts") <= instant)), ("replaced", _nonsense(bars, instant))):
+            again = values(features, other).filter(pl.col("ts") <= instant)
             for name in features.names:
                 changed = ~before[name].eq_missing(again[name])
                 if changed.any():
-                    symbol, session, value = before.filter(changed).select("symbol", "session", name).row(0)
-                    yield name, f"sees the future: {symbol} {session} is not {value} with bars after {day} {what}"
+                    symbol, ts, value = before.filter(changed).select("symbol", "ts", name).row(0)
+                    yield name, f"sees the future: {symbol} {ts} is not {value} with bars after {instant} {what}"
+    unstreamed = FeatureSet(features.name, tuple(each for each in features if each.streaming.startswith("none")))
+    if len(unstreamed):
+        yield from _one_by_one(unstreamed, bars, held)
+
+
+def _one_by_one(features: FeatureSet, bars: pl.DataFrame, held: pl.DataFrame) -> Found:
+    """What differs at an instant when it is the last one, with the bars before it that the longest look-back needs."""
+    instants, sizes = bars["ts"].unique().sort(), usual_sizes(features, held)
+    for place in range(instants.len()):
+        first, last = instants[max(0, place - features.lookback)], instants[place]
+        alone = values(features, bars.filter(pl.col("ts").is_between(first, last))).filter(pl.col("ts") == last)
+        whole = held.join(alone.select("symbol", "ts"), on=["symbol", "ts"], how="semi")
+        for name, symbol, short, full in _differences(features, alone, whole, sizes, TOLERANCE):
+            yield name, f"sees the future: {symbol} is {full}, but {short} while no later bar is there"
 
 
 def honest_lookback(features: FeatureSet, bars: pl.DataFrame) -> Found:
@@ -92,13 +112,12 @@ def honest_lookback(features: FeatureSet, bars: pl.DataFrame) -> Found:
     A feature of coarser bars may be known sooner, where fewer bars hold the coarse ones: then it is the same value.
     """
     held = values(features, bars)
-    sizes = usual_sizes(features, held)
     ranked = held.with_columns(place=pl.int_range(pl.len()).over("symbol"))
     for feature in features:
         early = ranked.filter((pl.col("place") < feature.lookback) & pl.col(feature.name).is_not_null())
         if early.height and not isinstance(feature.build, Coarse):
             yield feature.name, f"{early['symbol'][0]} has a value before its look-back of {feature.lookback} bars"
-    instants = bars["ts"].unique().sort()
+    instants, sizes = bars["ts"].unique().sort(), usual_sizes(features, held)
     for lookback in sorted({feature.lookback for feature in features}):
         some = FeatureSet(features.name, tuple(each for each in features if each.lookback == lookback))
         for place in _places(lookback, instants.len()):
@@ -195,21 +214,19 @@ def survives_bad_weather(features: FeatureSet, bars: pl.DataFrame) -> Found:
 
 
 def streams(features: FeatureSet, bars: pl.DataFrame) -> Found:
-    """Fed bar by bar, the values are the batch's; features without a streaming form say why."""
+    """Fed bar by bar from the first one on, every value is the batch's; features without a streaming form say why."""
     some = FeatureSet(features.name, tuple(each for each in features if not each.streaming.startswith("none")))
     held = values(some, bars)
     sizes = usual_sizes(some, held)
-    later = bars["ts"].unique().sort()[-STREAMED]
     stream = Stream(some, _context(bars))
-    stream.start(bars.filter(pl.col("ts") < later))
-    rows = bars.filter(pl.col("ts") >= later).sort("ts", "symbol")
+    stream.start(bars.clear())
+    rows = bars.sort("ts", "symbol")
     keys = rows.select("symbol", "ts")
     made = pl.DataFrame(
         [stream.update(row) for row in rows.iter_rows(named=True)], schema=dict.fromkeys(some.names, pl.Float64)
     )
     fed = pl.concat([keys, made], how="horizontal").sort("symbol", "ts")
-    whole = held.filter(pl.col("ts") >= later)
-    for name, symbol, live, batch in _differences(some, fed, whole, sizes, TOLERANCE):
+    for name, symbol, live, batch in _differences(some, fed, held, sizes, TOLERANCE):
         yield name, f"{symbol} is {batch}, but {live} in a stream"
 
 
@@ -258,16 +275,16 @@ def _places(first: int, end: int) -> list[int]:
     return sorted({int(place) for place in np.linspace(first, end - 1, PLACES + 2)})
 
 
-def _cuts(features: FeatureSet, bars: pl.DataFrame) -> list[date]:
-    """Sessions after which to cut: spread over the history, and some without trading, where a leak may hide."""
-    sessions = bars["session"].unique().sort()
-    spread = [sessions[place] for place in _places(min(features.lookback, sessions.len() - 2), sessions.len() - 1)]
-    unusual = bars.filter((pl.col("adj_volume") == 0) & pl.col("session").is_between(spread[0], spread[-1]))
-    return sorted({*spread, *unusual["session"].unique().sort().tail(PLACES)})
+def _cuts(features: FeatureSet, bars: pl.DataFrame) -> list[datetime]:
+    """Instants after which to cut: spread over the history, and some without trading, where a leak may hide."""
+    instants = bars["ts"].unique().sort()
+    spread = [instants[place] for place in _places(min(features.lookback, instants.len() - 2), instants.len() - 1)]
+    unusual = bars.filter((pl.col("adj_volume") == 0) & pl.col("ts").is_between(spread[0], spread[-1]))
+    return sorted({*spread, *unusual["ts"].unique().sort().tail(PLACES)})
 
 
-def _nonsense(bars: pl.DataFrame, day: date) -> pl.DataFrame:
-    later = pl.col("session") > day
+def _nonsense(bars: pl.DataFrame, instant: datetime) -> pl.DataFrame:
+    later = pl.col("ts") > instant
     random = np.random.default_rng(bars.height)
     level = pl.Series(random.lognormal(3, 2, bars.height))
     wild = {"adj_open": level, "adj_high": level * 3, "adj_low": level / 7, "adj_close": level / 2}

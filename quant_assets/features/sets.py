@@ -112,6 +112,8 @@ def _matching(entry: str) -> list[str]:
     among = GROUPS[group] if slash else ALL
     if not any(sign in pattern for sign in "*?["):
         feature = among.pick([pattern]).features[0]
+        if "@" in feature.name:
+            raise ConfigError(f"features: {feature.name}: no asset holds coarser bars; compute() does. Leave it out")
         if feature.name not in HOLDER:
             lacking = ", ".join(missing_columns(feature))
             raise ConfigError(f"features: nothing brings {lacking} yet, which {feature.name} reads; leave it out")

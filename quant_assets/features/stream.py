@@ -17,7 +17,7 @@ from quant_assets.features.context import Context
 from quant_assets.features.definition import Coarse, FeatureSet
 from quant_assets.features.derived import DERIVED, OPTIONAL
 from quant_assets.features.forming import forming
-from quant_assets.features.inputs import PLAIN, prepared
+from quant_assets.features.inputs import NUMBERS, PLAIN, prepared
 from quant_assets.features.kernels import FIRST, SIGNATURE, loop
 from quant_assets.features.plan import PRICES, Plan, finish, significant, unmoved
 from resources.errors import BarSchemaError, ConfigError
@@ -48,6 +48,12 @@ class Stream:
         self._symbols: dict[str, _Window] = {}
         self._derived = [name for name in self._numbers if name in DERIVED]
         self._derived_at = [self._numbers.index(name) for name in self._derived]
+        smallest = math.ulp(0.0)
+        self._checked = [
+            (at, name, 0.0 if name.endswith("volume") else smallest)
+            for at, name in enumerate(self._numbers)
+            if name in NUMBERS
+        ]
         self._calendar = BarCalendar(self.context)
         given = [(at, name) for at, name in enumerate(self._numbers) if name not in DERIVED]
         self._given = [(at, name, PLAIN.get(name, name)) for at, name in given]
@@ -76,9 +82,14 @@ class Stream:
         window = self._symbols.get(symbol)
         if window is None:
             window = self._opened(symbol)
-        if window.last is not None and ts <= window.last:
+        try:
+            late = window.last is not None and ts <= window.last
+        except TypeError:
+            raise BarSchemaError(f"{symbol} {ts!r}: ts must be an instant like the last one, {window.last}") from None
+        if late:
             raise BarSchemaError(f"{symbol} {ts}: bar is not later than the last one, {window.last}; sort by ts")
         row = self._row(bar)
+        self._check(bar, row)
         window.last = ts
         if not self._plan.real(row):
             return dict.fromkeys(self.features.names)
@@ -92,6 +103,14 @@ class Stream:
         for each in self._forming:
             found |= each.update(bar, row)
         return {name: found[name] for name in self.features.names}
+
+    def _check(self, bar: Mapping[str, Any], row: np.ndarray) -> None:
+        for at, name, least in self._checked:
+            if row[at] < least or row[at] == math.inf:
+                what = "zero or more" if name.endswith("volume") else "above zero"
+                raise BarSchemaError(
+                    f"{bar['symbol']} {bar['ts']}: {name.removeprefix('adj_')} is {row[at]}; it must be {what}, or null"
+                )
 
     def _opened(self, symbol: str) -> _Window:
         window = self._symbols[symbol] = _Window(len(self._numbers), self._own.lookback + 1, self._plan.rounded)

@@ -35,9 +35,9 @@ def prove_strategy(strategy: Strategy, bars: pl.DataFrame | None = None) -> list
 
 
 def no_look_ahead(strategy: Strategy, features: pl.DataFrame, first: int) -> Iterator[str]:
-    """Without the sessions after one, every intent up to it is the same."""
+    """Without the sessions after one, every intent up to it is the same; tried after each session."""
     whole = strategy.intents(features.lazy()).collect()
-    for day in _days(features, first):
+    for day in features["session"].unique().sort()[first:]:
         cut = strategy.intents(features.filter(pl.col("session") <= day).lazy()).collect()
         changed = _changed(whole.filter(pl.col("session") <= day), cut)
         if changed is not None:

@@ -15,7 +15,7 @@ from resources.errors import ConfigError
 MODULE = """
 import polars as pl
 from typing import ClassVar
-from quant_assets.features import Feature, FeatureSet
+from quant_assets.features import Across, Feature, FeatureSet
 from quant_assets.strategies import Strategy
 from quant_assets.strategies.base import to_intents
 
@@ -34,6 +34,26 @@ SHORT = Feature("short", "mine", "Return over 5 bars", change, {"window": 5}, lo
 BOTH = [HONEST, PEEKS]
 SET = FeatureSet("mine", (HONEST,))
 NUMBER = 7
+
+
+def rare():
+    next_ = pl.col("adj_close").shift(-1).over("symbol") / pl.col("adj_close") - 1
+    return pl.when(pl.col("session").dt.day() == 9).then(next_).otherwise(0.0)
+
+
+def to_close():
+    return pl.col("adj_close").last().over("symbol", "session") / pl.col("adj_close") - 1
+
+
+def broken():
+    return pl.col("adj_close").str.to_uppercase().cast(pl.Float64)
+
+
+RARE = Feature("rare", "mine", "Return of tomorrow, on the 9th", Across(rare, (), ("adj_close", "session")), lookback=0)
+TO_CLOSE = Feature(
+    "to_close", "mine", "Return until the session ends", Across(to_close, (), ("adj_close", "session")), lookback=0
+)
+BROKEN = Feature("broken", "mine", "Raises", broken, lookback=0)
 
 
 class Rule(Strategy):
@@ -65,6 +85,12 @@ class Foresight(Rule):
         return pl.col("return_1").shift(-1).over("symbol")
 
 
+class Rarely(Rule):
+    def score(self):
+        held = pl.col("return_1")
+        return pl.when(pl.col("session").dt.day() == 16).then(held.shift(-1).over("symbol")).otherwise(held)
+
+
 class LongMemory(Rule):
     def score(self):
         return pl.col("return_1").rolling_mean(10, min_samples=1).over("symbol")
@@ -87,6 +113,9 @@ CASES = {
     "BOTH": (1, "2 refuted"),
     "SET": (0, "mine:SET: stands"),
     "Rule": (0, "mine:Rule: stands (no_look_ahead, honest_history)"),
+    "RARE": (1, "rare: sees the future"),
+    "TO_CLOSE": (1, "to_close: sees the future"),
+    "Rarely": (1, "Rarely: sees the future"),
     "Foresight": (1, "Foresight: sees the future"),
     "LongMemory": (1, "another intent from only its history of 3 sessions"),
 }
@@ -109,6 +138,7 @@ REFUSED = {
     "mine": "give MODULE:NAME",
     "nothing.here:X": "nothing.here cannot be imported",
     "mine:NOTHING": "mine has no NOTHING; it has .*PEEKS",
+    "mine:BROKEN": "mine:BROKEN cannot be tried: ",
     "mine:NUMBER": "7 is no feature and no strategy",
 }
 

@@ -183,6 +183,10 @@ def test_plain_bars_count_as_adjusted():
     assert plain.equals(whole.select(plain.columns))
 
 
+def spoiled(bars: pl.DataFrame, column: str, value: float) -> pl.DataFrame:
+    return bars.with_columns(pl.when(pl.int_range(pl.len()) == 5).then(value).otherwise(column).alias(column))
+
+
 REFUSED = {
     "missing column": (lambda bars: bars.drop("close"), "bars have no column close; they have symbol, ts"),
     "no symbol column": (lambda bars: bars.drop("symbol"), "bars have no column symbol"),
@@ -190,6 +194,11 @@ REFUSED = {
     "duplicate beside": (lambda bars: pl.concat([bars.head(1), bars]), "CALM 2010-01-04 .* more than one row"),
     "back in time": (lambda bars: pl.concat([bars[1:2], bars[:1], bars[2:]]), "CALM 2010-01-04 .* out of order"),
     "reversed": (lambda bars: bars.reverse(), "out of order; sort by ts"),
+    "text for prices": (lambda bars: bars.cast({"close": pl.String}), "column close is String; it must"),
+    "text for instants": (lambda bars: bars.cast({"ts": pl.String}), "column ts is String; it must"),
+    "negative price": (lambda bars: spoiled(bars, "close", -5.0), "CALM 2010-01-11 .* close is -5.0; it must be above"),
+    "price of zero": (lambda bars: spoiled(bars, "close", 0.0), "close is 0.0; it must be above zero"),
+    "infinite price": (lambda bars: spoiled(bars, "close", float("inf")), "close is inf; it must be above zero"),
     "no instant": (lambda bars: bars.with_columns(ts=pl.when(pl.int_range(pl.len()) != 5).then("ts")), "no ts"),
 }
 

@@ -58,6 +58,9 @@ def test_a_bar_without_prices_is_a_gap_that_the_next_does_not_see():
 REFUSED = {
     "no symbol": ({"symbol": ...}, "bar has no symbol"),
     "same instant": ({"ts": HISTORY["ts"].max()}, "not later than the last one"),
+    "instant without zone": ({"ts": LAST.replace(tzinfo=None)}, "ts must be an instant like the last one"),
+    "negative price": ({"adj_close": -5.0}, "close is -5.0; it must be above zero"),
+    "negative volume": ({"adj_volume": -1.0}, "volume is -1.0; it must be zero or more"),
     "no close": ({"adj_close": ..., "close": ...}, "has no close"),
 }
 
