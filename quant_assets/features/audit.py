@@ -20,8 +20,7 @@ import polars as pl
 
 from quant_assets.features.definition import Feature, FeatureSet
 from quant_assets.features.proofs import PROOFS, Refutation, prove
-from quant_assets.strategies.base import Strategy
-from quant_assets.strategies.proofs import prove_strategy
+from quant_assets.features.strategy_proofs import Strategy, prove_strategy
 from resources.errors import ConfigError, QuantError
 
 
@@ -32,7 +31,7 @@ def audit(target: Any, bars: pl.DataFrame | None = None) -> list[Refutation]:
 
     Example: `audit(Feature("mine", "test", "Mine", my_builder, lookback=20))`
     """
-    if isinstance(target, type) and issubclass(target, Strategy):
+    if isinstance(target, type) and hasattr(target, "intents"):
         target = target()
     if isinstance(target, Strategy):
         return prove_strategy(target, bars)

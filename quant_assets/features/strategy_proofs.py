@@ -1,9 +1,13 @@
-"""What every strategy must stand up to: it sees no later session, and its stated history is enough."""
+"""What every strategy must stand up to: it sees no later session, and its stated history is enough.
+
+A strategy is known here by what it has, so that features need not know the room that builds on them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import date
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -12,7 +16,26 @@ from quant_assets.features import compute, panel
 from quant_assets.features.example import example_bars, example_instruments
 from quant_assets.features.groups import ALL
 from quant_assets.features.proofs import PLACES, Refutation
-from quant_assets.strategies.base import Strategy
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """What a strategy has: quant_assets.strategies.base has the whole of it."""
+
+    @property
+    def required_features(self) -> tuple[str, ...]:
+        """Columns that `intents` reads."""
+        ...
+
+    @property
+    def history(self) -> int:
+        """Sessions of features needed before the first one wanted."""
+        ...
+
+    def intents(self, features: pl.LazyFrame) -> pl.LazyFrame:
+        """Target weights, a row a symbol and session."""
+        ...
+
 
 COMPARED = ("target_weight", "score", "confidence", "rebalance")
 
