@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import dagster as dg
 import polars as pl
@@ -219,9 +220,16 @@ def run_partitions(context: dg.AssetCheckExecutionContext, partitions_def: dg.Pa
     if context.has_partition_key:
         return [context.partition_key]
     if context.has_partition_key_range:
-        with partition_loading_context(dynamic_partitions_store=context.instance):
-            return list(partitions_def.get_partition_keys_in_range(context.partition_key_range))
+        held = _KEYS.setdefault(context, {})
+        if partitions_def not in held:
+            with partition_loading_context(dynamic_partitions_store=context.instance):
+                held[partitions_def] = list(partitions_def.get_partition_keys_in_range(context.partition_key_range))
+        return held[partitions_def]
     return []
+
+
+_KEYS: WeakKeyDictionary[dg.AssetCheckExecutionContext, dict[dg.PartitionsDefinition, list[str]]] = WeakKeyDictionary()
+"""What `run_partitions` found: a check asks several times, and 10,000 partitions are a second each time."""
 
 
 def _check(

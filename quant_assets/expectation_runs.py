@@ -174,6 +174,10 @@ class _Tally:
         self.counted += counted
         self._count_in_partitions(batch)
 
+    def forget(self) -> None:
+        """Begin anew."""
+        vars(self).update(vars(_Tally(self.rule)))
+
     def _count_in_partitions(self, batch: pl.DataFrame) -> None:
         if _PARTITION in batch.columns and self.rule.mostly < 1:
             seen = batch.filter(self.rule.counted())[_PARTITION].value_counts()
@@ -245,12 +249,20 @@ def judge(
     for tally in scoped[Scope.WHOLE]:
         _add(library, [tally], frame.select(_names(keys, [tally])).collect(engine="streaming"))
     judged = 0
-    by_row = frame.select(_names(keys, scoped[Scope.ROWS]))
-    for chunks in by_row.collect_batches(chunk_size=rows, maintain_order=True):
-        batch = chunks.rechunk()  # thousands of small files are as many chunks, and each step would go through them all
+    by_row, seen = scoped[Scope.ROWS], _Seen(scoped[Scope.ROWS])
+    for batch in _batches(frame, keys, by_row, rows):
         judged += batch.height
-        _add(library, _suspects(library, scoped[Scope.ROWS], batch), batch)
+        _add(library, seen.undecided(batch), batch)
+    if doubted := seen.doubted(library):
+        for batch in _batches(frame, keys, doubted, rows):
+            _add(library, doubted, batch)
     return _result(suite, judged, tallies)
+
+
+def _batches(frame: pl.LazyFrame, keys: Sequence[str], tallies: Sequence[_Tally], rows: int) -> Iterator[pl.DataFrame]:
+    chosen = frame.select(_names(keys, tallies))
+    for chunks in chosen.collect_batches(chunk_size=rows, maintain_order=True):
+        yield chunks.rechunk()  # thousands of small files are as many chunks, and each step would go through them all
 
 
 def _result(suite: str, rows: int, tallies: list[_Tally]) -> SuiteResult:
@@ -337,22 +349,47 @@ def _add(library: _Library, tallies: Sequence[_Tally], batch: pl.DataFrame, plai
             tally.add(verdict, batch)
 
 
-def _suspects(library: _Library, tallies: Sequence[_Tally], batch: pl.DataFrame) -> list[_Tally]:
-    """The rules that the batch may break; those of which its witnesses already show that they hold are counted."""
-    shown = _for_pandas(batch.select(_names([], tallies)))
-    found = {
-        number: witnesses(tally.rule.expectation, tally.rule.kwargs, shown) for number, tally in enumerate(tallies)
-    }
-    decisive = [number for number, rows in found.items() if rows is not None]
-    if batch.is_empty() or not decisive:
-        return list(tallies)
-    chosen = together([[0], *(found[number] or [] for number in decisive)])
-    verdicts = library(shown[chosen].to_pandas(), [tallies[number].rule for number in decisive])
-    held = {number for number, verdict in zip(decisive, verdicts, strict=True) if _faultless(verdict)}
-    counts = batch.select(tallies[number].rule.counted().sum().alias(str(number)) for number in held)
-    for number in held:
-        tallies[number].count(counts[str(number)].item(), batch)
-    return [tally for number, tally in enumerate(tallies) if number not in held]
+class _Seen:
+    """Rules of which a few rows of each batch, its witnesses, say whether they hold on all of it.
+
+    The library is asked about the witnesses of all batches at once: for each rule it builds a graph of its own, which
+    takes far longer than the few rows.
+    """
+
+    def __init__(self, tallies: Sequence[_Tally]) -> None:
+        self._tallies = tallies
+        self._rows: list[pl.DataFrame] = []
+        self._witnessed: set[int] = set()
+
+    def undecided(self, batch: pl.DataFrame) -> list[_Tally]:
+        """The rules that no few rows of the batch can tell of; the others count it as without fault."""
+        if batch.is_empty():
+            return list(self._tallies)
+        shown = _for_pandas(batch.select(_names([], self._tallies)))
+        found = {
+            number: rows
+            for number, tally in enumerate(self._tallies)
+            if (rows := witnesses(tally.rule.expectation, tally.rule.kwargs, shown)) is not None
+        }
+        if not found:
+            return list(self._tallies)
+        counts = batch.select(self._tallies[number].rule.counted().sum().alias(str(number)) for number in found)
+        for number in found:
+            self._tallies[number].count(counts[str(number)].item(), batch)
+        self._rows.append(shown[together([[0], *found.values()])])
+        self._witnessed |= found.keys()
+        return [tally for number, tally in enumerate(self._tallies) if number not in found]
+
+    def doubted(self, library: _Library) -> list[_Tally]:
+        """The rules that the witnesses do not show to hold; what was counted of them is forgotten."""
+        asked = [self._tallies[number] for number in sorted(self._witnessed)]
+        if not asked:
+            return []
+        verdicts = library(pl.concat(self._rows).to_pandas(), [tally.rule for tally in asked])
+        found = [tally for tally, verdict in zip(asked, verdicts, strict=True) if not _faultless(verdict)]
+        for tally in found:
+            tally.forget()
+        return found
 
 
 def _faultless(verdict: Mapping[str, Any]) -> bool:

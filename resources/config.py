@@ -17,6 +17,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from resources.calendars import is_calendar
+from resources.config_backtest import BacktestSettings
 from resources.config_providers import FilesSettings, ProviderSettings
 from resources.errors import ConfigError, MissingSecretError
 
@@ -135,44 +136,6 @@ class ModelSettings(_Settings):
 class StrategySettings(_Settings):
     name: str = Field(min_length=1, examples=["moving_average_cross"])
     parameters: dict[str, float | int | str | bool] = Field(default_factory=dict, examples=[{"fast": 50, "slow": 200}])
-
-
-class BacktestSettings(_Settings):
-    """Account and costs of the simulated exchange."""
-
-    start: date | None = Field(
-        default=None, description="first session traded; the history's start by default", examples=["2005-01-03"]
-    )
-    cash: float = Field(default=1_000_000.0, gt=0, examples=[1_000_000])
-    half_spread_bps: float = Field(default=1.0, ge=0, le=500, examples=[1.0])
-    slippage_bps: float = Field(default=2.0, ge=0, le=500, examples=[2.0])
-    commission_per_share: float = Field(default=0.005, ge=0, le=10, examples=[0.005])
-    commission_minimum: float = Field(default=1.0, ge=0, le=1000, examples=[1.0])
-    borrow_bps_per_year: float = Field(default=50.0, ge=0, le=100_000, examples=[50])
-    participation: float = Field(
-        default=0.10, gt=0, le=1, description="share of a bar's volume that orders may take", examples=[0.1]
-    )
-    max_gross: float = Field(
-        default=1.05,
-        gt=0,
-        le=10,
-        description="gross exposure that a fill may bring the account to, as a multiple of equity (fills rule 18); "
-        "above 1.0 so that an overnight gap does not reject a fully invested rebalance, "
-        "2.0 is a Regulation T margin account",
-        examples=[1.05],
-    )
-    financing_bps_per_year: float = Field(
-        default=600.0, ge=0, le=100_000, description="interest on negative cash", examples=[600]
-    )
-    shrink_to_cash: bool = Field(
-        default=False, description="shrink, instead of reject, what the account cannot carry", examples=[False]
-    )
-    limit_touch_fills: bool = Field(
-        default=False, description="fill a limit on touch, not only on a strict cross", examples=[False]
-    )
-    latency_seconds: float = Field(
-        default=0.0, ge=0, le=86_400, description="from submitting an order to its being eligible", examples=[0]
-    )
 
 
 class LimitSettings(_Settings):

@@ -173,11 +173,15 @@ class Lake:
     def partitions(self, asset: Sequence[str]) -> list[dict[str, str]]:
         """Every partition written, as the folders say."""
         base = self.folder(asset)
-        try:
-            files = self._files.find(base)
-        except FileNotFoundError:
-            return []
-        folders = sorted({path[len(base) + 1 :].rpartition("/")[0] for path in files if path.endswith("/part.parquet")})
+        if self._local:
+            folders = sorted(_holding(base, ""))
+        else:
+            try:
+                files = self._files.find(base)
+            except FileNotFoundError:
+                return []
+            parts = (path[len(base) + 1 :].rpartition("/") for path in files)
+            folders = sorted({folder for folder, _, name in parts if name == "part.parquet"})
         return [
             {name: unquote(key) for name, _, key in (part.partition("=") for part in folder.split("/"))}
             if folder
@@ -260,6 +264,20 @@ class Lake:
         except (pl.exceptions.PolarsError, OSError):
             # A damaged file counts as none: it is about to be replaced by a good one.
             return None
+
+
+def _holding(base: str, below: str) -> Iterator[str]:
+    """The folders in a folder, or itself as "", that hold a partition's rows; fsspec lists every one of them."""
+    if os.path.exists(f"{base}/{below}/part.parquet"):
+        yield below
+        return
+    try:
+        with os.scandir(f"{base}/{below}") as entries:
+            names = [entry.name for entry in entries if "=" in entry.name]
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for name in names:
+        yield from _holding(base, f"{below}/{name}" if below else name)
 
 
 def _sweep(folder: str) -> None:

@@ -275,7 +275,8 @@ def date_key(fmt: str, calendar: str, column: str | None = None) -> pl.Expr:
 def partition_of(definition: dg.PartitionsDefinition | None, key: str) -> dict[str, str]:
     """The lake's partition of a Dagster key: {"symbol": …, "date": …}, or {"date": …}."""
     if isinstance(definition, dg.MultiPartitionsDefinition):
-        keys = definition.get_partition_key_from_str(key).keys_by_dimension
+        known = key if isinstance(key, dg.MultiPartitionKey) else definition.get_partition_key_from_str(key)
+        keys = known.keys_by_dimension
         return {name: keys[name] for name in sorted(keys, reverse=True)}
     return {"date": key}
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from quant_assets.backtests.engine import BacktestResult, run
+from quant_assets.backtests.history import History, history
 from quant_assets.backtests.metrics import summary
+from quant_assets.backtests.reactive import OnBar
 
-__all__ = ["BacktestResult", "run", "summary"]
+__all__ = ["BacktestResult", "History", "OnBar", "history", "run", "summary"]

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from quant_assets.backtests.glossary import shown
 from resources.config import BacktestSettings
+from resources.exchange.models.latency import FixedLatency
+from resources.exchange.models.margin import CashMargin
 
 if TYPE_CHECKING:
     from quant_assets.backtests.engine import BacktestResult
@@ -95,7 +97,7 @@ def caveats(result: BacktestResult, provenance: Provenance) -> list[str]:
         _versus_benchmark(result, provenance),
         _length(result),
         _costs(result, provenance.settings),
-        _ambiguous(result),
+        _ambiguous(result, provenance.settings),
         _rejected(result),
     ]
     return [line for line in lines if line]
@@ -104,25 +106,28 @@ def caveats(result: BacktestResult, provenance: Provenance) -> list[str]:
 def assumptions(provenance: Provenance) -> list[str]:
     """What the simulation takes for granted."""
     cost = provenance.settings
-    beyond = "shrunk to what fits" if cost.shrink_to_cash else "rejected"
     touched = "touched" if cost.limit_touch_fills else "traded through"
+    sessions = f"{cost.periods_per_year:g}" if cost.periods_per_year else "as many"
+    a_year = f"{sessions} sessions a year" + ("" if cost.periods_per_year else " as the history has")
+    earns = f"earns {cost.cash_yield_bps_per_year:g}" if cost.cash_yield_bps_per_year else "earns nothing"
     lines = [
         "A signal is known at the session's close; its market order fills at the next session's open, never earlier.",
         "A target weight is sized with the last close; an overnight gap makes the holding miss it a little.",
         f"All orders in a symbol share {cost.participation:.0%} of a session's volume; the rest waits for the next.",
-        f"Market orders pay half a spread of {cost.half_spread_bps:g} bps and slippage of {cost.slippage_bps:g} bps.",
-        f"Commission is {cost.commission_per_share:g} a share, at least {cost.commission_minimum:g} an order.",
-        f"A fill may bring gross exposure to {cost.max_gross:g} times equity; what goes beyond is {beyond}.",
-        f"Borrowed shares cost {cost.borrow_bps_per_year:g} bps a year, negative cash {cost.financing_bps_per_year:g}; "
-        "cash earns nothing.",
-        f"A limit fills where it is {touched}. Where two outcomes are possible inside a bar, the worse one is taken.",
+        f"Market orders pay {cost.spread.words()} and {cost.slippage.words()}; resting limits pay neither.",
+        f"Commission: {cost.commission.words()}.",
+        *_by_class(cost),
+        _carried(cost),
+        f"Borrowed shares cost {cost.borrow.words()}, negative cash {cost.financing_bps_per_year:g}; cash {earns}.",
+        f"A limit fills where it is {touched}. Where two outcomes are possible inside a bar, the {cost.ambiguous} one "
+        "is taken" + (f", unless bars of {cost.intrabar_timeframe} decide." if cost.intrabar_timeframe else "."),
         "Dividends are paid in cash on the ex-date and splits rescale holdings; taxes are left out.",
         "A delisted holding is closed at its last price, which flatters a bankruptcy.",
         "Orders do not move the prices that come after them.",
-        "Ratios are annualised with 252 sessions a year and a risk-free rate of zero.",
+        f"Ratios are annualised with {a_year} and a risk-free rate of zero.",
     ]
-    if cost.latency_seconds:
-        lines.insert(1, f"An order is eligible {cost.latency_seconds:g} seconds after it is sent.")
+    if cost.latency != FixedLatency():
+        lines.insert(1, f"An order is eligible {cost.latency.words()} after it is sent.")
     if provenance.model_version:
         lines.insert(1, "Model scores are out of sample: every training window ends before the session that it scores.")
     return lines
@@ -131,11 +136,32 @@ def assumptions(provenance: Provenance) -> list[str]:
 def costs(result: BacktestResult) -> dict[str, float]:
     """Total of each cost in account currency."""
     of_fills = {"Spread": "spread_cost", "Slippage": "slippage_cost", "Commission": "commission"}
-    carried = {"Borrowing": "borrow_cost", "Interest": "interest"}
+    carried = {"Borrowing": "borrow_cost", "Funding": "funding", "Interest": "interest"}
     return {
         **{label: float(result.fills[column].sum()) for label, column in of_fills.items()},
         **{label: float(result.equity[column].sum()) for label, column in carried.items()},
     }
+
+
+def _by_class(cost: BacktestSettings) -> list[str]:
+    """What differs for an asset class."""
+    return [
+        f"For {asset_class} instead: "
+        + "; ".join(f"{kind}: {model.words()}" for kind, model in own if model is not None)
+        + "."
+        for asset_class, own in cost.by_class.items()
+    ]
+
+
+def _carried(cost: BacktestSettings) -> str:
+    """How much the account may hold."""
+    beyond = "shrunk to what fits" if cost.shrink_to_cash else "rejected"
+    if cost.margin == CashMargin():
+        return f"A fill may bring gross exposure to {cost.max_gross:g} times equity; what goes beyond is {beyond}."
+    return (
+        f"A position ties up {cost.margin.words()}; a fill may bring that to {cost.max_gross:g} times equity, and what "
+        f"goes beyond is {beyond}. There are no margin calls."
+    )
 
 
 def _sharpe(result: BacktestResult) -> tuple[float, float, float] | None:
@@ -197,13 +223,13 @@ def _length(result: BacktestResult) -> str:
 def _costs(result: BacktestResult, assumed: BacktestSettings) -> str:
     drag = shown("cost_drag", result.metrics.get("cost_drag"))
     return (
-        f"Costs are assumed, not measured: {assumed.half_spread_bps:g} bps half-spread, {assumed.slippage_bps:g} bps "
-        f"slippage, {assumed.commission_per_share:g} a share. They took {drag} of equity a year; were they twice "
-        "as high, they would take about as much again."
+        f"Costs are assumed, not measured: {assumed.spread.words()}, {assumed.slippage.words()}; commission: "
+        f"{assumed.commission.words()}. They took {drag} of equity a year; were they twice as high, they would take "
+        "about as much again."
     )
 
 
-def _ambiguous(result: BacktestResult) -> str:
+def _ambiguous(result: BacktestResult, settings: BacktestSettings) -> str:
     count, total = int(result.fills["ambiguous"].sum()), result.fills.height
     if not total:
         return "No order was filled."
@@ -211,7 +237,7 @@ def _ambiguous(result: BacktestResult) -> str:
         return "No fill was ambiguous: none hung on the unknown path of prices inside a session."
     return (
         f"{count / total:.1%} of the fills ({count:,} of {total:,}) hung on the unknown path of prices inside a "
-        "session; the worse path was taken."
+        f"session; the {settings.ambiguous} path was taken."
     )
 
 

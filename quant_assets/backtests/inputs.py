@@ -1,215 +1,297 @@
-"""What a backtest is given, checked and turned into arrays: cleaned bars into a dense history, orders into a book."""
+"""The orders of a backtest, checked and turned into the book that the exchange works through."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import date
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from quant_assets.backtests.history import History
 from resources.calendars import UTC_MICROS
-from resources.errors import BarSchemaError
-from resources.exchange.layout import BAR_COLUMNS, KINDS, ORDER, TIFS, VOLUME, Floats, Integers, Records
-from resources.exchange.orders import Columns, OrderError, first_fault
-from resources.exchange.terms import Listing
+from resources.exchange.layout import (
+    ACTIONS,
+    FOREVER,
+    KINDS,
+    LIMIT,
+    LIMIT_ON_CLOSE,
+    LIMIT_ON_OPEN,
+    MARKET,
+    MARKET_ON_CLOSE,
+    MARKET_ON_OPEN,
+    NOTIONAL,
+    NOWHERE,
+    STOP,
+    STOP_LIMIT,
+    SUBMIT,
+    TARGET_POSITION,
+    TARGET_WEIGHT,
+    TIFS,
+    TRAILING,
+    TRAILING_PERCENT,
+    UNITS,
+    Integers,
+    Records,
+)
+from resources.exchange.models.base import Model
+from resources.exchange.orders import Columns, OrderError, entries, first_fault
 
-BAR_NEEDS = ("symbol", "ts", "session", "known_at", *BAR_COLUMNS)
-UNTRADED = ("missing_session", "stale")
-"""Flags of bars that fill nothing (rule 11). Bars with volume 0 do so without a flag."""
-
-ORDER_DEFAULTS = {
-    "order_id": pl.lit(None, pl.String),
-    "side": pl.lit(None, pl.String),
-    "quantity": pl.lit(None, pl.Float64),
-    "target_weight": pl.lit(None, pl.Float64),
-    "type": pl.lit("market"),
-    "limit_price": pl.lit(None, pl.Float64),
-    "stop_price": pl.lit(None, pl.Float64),
-    "tif": pl.lit("gtc"),
+FLOATS = (
+    "quantity",
+    "notional",
+    "target_weight",
+    "target_position",
+    "limit_price",
+    "stop_price",
+    "trail",
+    "take_profit",
+    "stop_loss",
+    "take_profit_fraction",
+    "stop_loss_fraction",
+)
+TEXTS = ("symbol", "order_id", "side", "type", "tif", "oco_group", "parent", "tag", "action")
+AMOUNTS = {"quantity": UNITS, "notional": NOTIONAL, "target_weight": TARGET_WEIGHT, "target_position": TARGET_POSITION}
+AUCTIONS = {
+    "opg": {MARKET: MARKET_ON_OPEN, LIMIT: LIMIT_ON_OPEN},
+    "cls": {MARKET: MARKET_ON_CLOSE, LIMIT: LIMIT_ON_CLOSE},
 }
+"""Times in force that name an auction, as brokers write them: an order of another type."""
 
+REPLACEABLE: dict[str, tuple[int, ...]] = {
+    "limit_price": (LIMIT, STOP_LIMIT, LIMIT_ON_OPEN, LIMIT_ON_CLOSE),
+    "stop_price": (STOP, STOP_LIMIT),
+    "trail": (TRAILING, TRAILING_PERCENT),
+    **dict.fromkeys(
+        ("notional", "target_weight", "target_position", "take_profit", "stop_loss", "take_profit_fraction",
+         "stop_loss_fraction"),
+        (),
+    ),
+}  # fmt: skip
+"""What a replace may change besides the quantity, and of which types of order."""
 
-@dataclass(frozen=True, slots=True)
-class History:
-    """Bars as dense arrays: sessions in order, symbols sorted. Instants in microseconds since 1970, UTC."""
+_NOT_REPLACED = "a replace changes quantity, limit_price, stop_price or trail; cancel the order and submit another"
+_TAKEN = "each id once; a bracket's children are <id>:take_profit and <id>:stop_loss"
 
-    sessions: list[date]
-    opens: Integers
-    closes: Integers
-    symbols: list[str]
-    bars: Floats
-    """sessions x symbols x BAR_COLUMNS; NaN where a symbol has no bar, volume 0 where the bar fills nothing."""
-    last: Integers
-    """By symbol, the number of its last session."""
-
-    def first_traded(self, start: date | None) -> int:
-        """Number of the first session from `start`. Raises BarSchemaError if there is none."""
-        if start is None:
-            return 0
-        number = int(np.searchsorted(np.array(self.sessions, "datetime64[D]"), np.datetime64(start)))
-        if number == len(self.sessions):
-            raise BarSchemaError(f"backtest.start is {start}, after the last session of the bars ({self.sessions[-1]})")
-        return number
-
-
-def history(bars: pl.LazyFrame | pl.DataFrame) -> History:
-    """Cleaned bars as arrays.
-
-    Raises BarSchemaError, naming symbol, date and field, on missing columns, an empty frame, naive timestamps,
-    prices or splits that are not positive, two rows of a symbol in a session, or sessions that open at
-    different instants for different symbols (daily bars of one calendar only).
-    """
-    frame = _bar_frame(bars)
-    symbols = frame["symbol"].unique().sort()
-    grid = frame.select("ts", "session", "known_at").unique().sort("ts", "session", "known_at")
-    if grid["ts"].n_unique() != grid.height or grid["session"].n_unique() != grid.height:
-        twice = grid.filter(pl.col("session").is_duplicated() | pl.col("ts").is_duplicated())["session"][0]
-        raise BarSchemaError(f"session {twice}: opens or closes at several instants; backtest one calendar at a time")
-    opens = grid["ts"].to_physical().to_numpy().astype(np.int64)
-    row = np.searchsorted(opens, frame["ts"].to_physical().to_numpy())
-    column = frame["symbol"].cast(pl.Enum(symbols)).to_physical().to_numpy().astype(np.int64)
-    place = row * len(symbols) + column
-    seen = np.zeros(len(opens) * len(symbols), bool)
-    seen[place] = True
-    if np.count_nonzero(seen) != place.size:
-        again = frame.filter(pl.struct("symbol", "ts").is_duplicated()).row(0, named=True)
-        raise BarSchemaError(f"{again['symbol']} {again['session']}: more than one bar; clean the bars first")
-    dense = np.full((len(opens) * len(symbols), len(BAR_COLUMNS)), np.nan)
-    for number, name in enumerate(BAR_COLUMNS):
-        dense[place, number] = frame[name].to_numpy()
-    if "flags" in frame.columns:
-        untraded = frame["flags"].list.eval(pl.element().is_in(UNTRADED)).list.any().fill_null(False).to_numpy()
-        dense[place[untraded], VOLUME] = 0.0
-    last = np.zeros(len(symbols), np.int64)
-    np.maximum.at(last, column, row)
-    return History(
-        sessions=grid["session"].to_list(),
-        opens=opens,
-        closes=grid["known_at"].to_physical().to_numpy().astype(np.int64),
-        symbols=symbols.to_list(),
-        bars=dense.reshape(len(opens), len(symbols), len(BAR_COLUMNS)),
-        last=last,
-    )
-
-
-def _bar_frame(bars: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
-    lazy = bars.lazy()
-    schema = lazy.collect_schema()
-    missing = [name for name in BAR_NEEDS if name not in schema]
-    if missing:
-        raise BarSchemaError(f"bars: missing columns {missing}; a backtest takes cleaned bars, with {list(BAR_NEEDS)}")
-    for name in ("ts", "known_at"):
-        if not isinstance(schema[name], pl.Datetime) or getattr(schema[name], "time_zone", None) is None:
-            raise BarSchemaError(f"bars: column {name} is {schema[name]}; it must be {UTC_MICROS}")
-    columns = [*BAR_NEEDS, *(["flags"] if "flags" in schema else [])]
-    floats = [pl.col(name).cast(pl.Float64) for name in BAR_COLUMNS]
-    instants = [pl.col(name).cast(UTC_MICROS) for name in ("ts", "known_at")]
-    frame = lazy.select(columns).with_columns(*floats, *instants).collect()
-    if frame.is_empty():
-        raise BarSchemaError("bars: no rows; a backtest needs at least one session")
-    _check_values(frame)
-    return frame
-
-
-def _check_values(frame: pl.DataFrame) -> None:
-    possible = {"volume": pl.col("volume") >= 0, "dividend": pl.lit(True)}
-    fine = {name: pl.col(name).is_finite() & possible.get(name, pl.col(name) > 0) for name in BAR_COLUMNS}
-    whole = frame.select(well.fill_null(False).all().alias(name) for name, well in fine.items()).row(0, named=True)
-    for name, well in whole.items():
-        if not well:
-            bad = frame.filter(~fine[name].fill_null(False)).head(1)
-            raise BarSchemaError(
-                f"{bad['symbol'][0]} {bad['session'][0]}: {name} is {bad[name][0]}; prices and splits must be "
-                "positive, volumes zero or more. Clean the bars first."
-            )
+Frame = pl.LazyFrame | pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
 class Book:
-    """Orders as the exchange takes them, sorted by time of submission and then as given."""
+    """Orders as the exchange takes them, by time of submission and then as given, each followed by its bracket."""
 
     records: Records
-    """ORDER rows; side and quantity of those with a target weight are still 0."""
-    weight: Floats
-    """Target weight, NaN where the order has a quantity."""
     ids: pl.Series
+    tags: pl.Series
+    """By row of the book."""
+    origin: Integers
+    """By row, the row of the order that it belongs to: a replacing order's is that of the order it replaced."""
 
 
-def book(
-    orders: pl.LazyFrame | pl.DataFrame, history: History, listings: list[Listing], latency_seconds: float
-) -> Book:
-    """The orders frame as a book.
+def book(orders: Frame, past: History, latency: Model) -> Book:
+    """The orders frame (see `run`) as a book.
 
     Raises OrderError, naming row, symbol, field and mend, on: missing columns, naive timestamps, an unknown symbol,
-    side, type or tif, both or neither of quantity and target_weight, and whatever no exchange could take.
+    side, type, tif, parent or id, none or several of the amounts, an order submitted before the symbol's first bar,
+    and whatever no exchange could take.
     """
-    frame = _order_frame(orders)
-    symbols = history.symbols
-    number = frame["symbol"].replace_strict(symbols, range(len(symbols)), default=None, return_dtype=pl.Int32)
-    _check_fields(frame, number)
-    kind = _index(frame, "type", [kind.value for kind in KINDS])
-    tif = _index(frame, "tif", [tif.value for tif in TIFS])
-    weight, quantity = frame["target_weight"], frame["quantity"]
-    records = np.zeros(frame.height, ORDER)
+    frame = _frame(orders)
+    number = frame["symbol"].replace_strict(past.symbols, range(len(past.symbols)), default=None, return_dtype=pl.Int32)
+    action = _index(frame, "action", ACTIONS)
+    _check_fields(frame, number, action == SUBMIT)
     symbol = number.to_numpy().astype(np.int64)
-    records["symbol"], records["kind"], records["tif"] = symbol, kind, tif
-    records["submitted"] = frame["ts"].to_physical().to_numpy()
-    records["eligible"] = records["submitted"] + round(latency_seconds * 1e6)
-    records["quantity"] = quantity.fill_null(0.0).to_numpy()
-    records["side"] = np.where(frame["side"].fill_null("") == "buy", 1, -1) * weight.is_null().to_numpy()
-    records["limit"] = frame["limit_price"].fill_null(np.nan).to_numpy()
-    records["stop"] = frame["stop_price"].fill_null(np.nan).to_numpy()
-    lots = np.array([listing.lot for listing in listings])
-    sized = weight.is_null().to_numpy()
-    fault = first_fault(Columns(kind, tif, records["quantity"], records["limit"], records["stop"], lots[symbol], sized))
+    columns = _columns(frame, past, symbol, action)
+    early = pl.Series(columns.submitted < past.first[symbol])
+    _refuse(frame, early, "ts", "there are no bars of it yet; submit it when they have begun")
+    fault = first_fault(columns)
     if fault:
         raise OrderError(f"{_where(frame, fault[0])}: {fault[1]}")
+    eligible = columns.submitted + np.round(latency.seconds(frame["order_id"]) * 1e6).astype(np.int64)
+    made = entries(columns, symbol, eligible)
+    return _linked(frame, made.records, made.source, made.child, action)
+
+
+def _linked(
+    frame: pl.DataFrame, records: Records, source: Integers, child: npt.NDArray[np.str_], action: Integers
+) -> Book:
+    """Resolve parents, OCO groups and the ids that cancels and replaces name, all of them ids of the frame."""
+    given, new = frame["order_id"].to_list(), action == SUBMIT
+    own = np.flatnonzero(child == "")
+    suffix = np.where(child == "", "", np.char.add(":", child))
+    ids = frame["order_id"].gather(source) + pl.Series(suffix.astype(str))
+    origin = np.arange(source.size)
+    groups = {
+        name: -2 - number for number, name in enumerate(frame["oco_group"].drop_nulls().unique(maintain_order=True))
+    }
+    if own.size < source.size:
+        children = ids.filter(pl.Series(child != ""))
+        _refuse(frame, pl.Series(new) & frame["order_id"].is_in(children.implode()), "order_id", _TAKEN)
+    for place in frame.select(pl.arg_where(pl.col("oco_group").is_not_null())).to_series():
+        records["group"][own[place]] = groups[frame["oco_group"][place]]
+    parents = frame.select(pl.arg_where(pl.col("parent").is_not_null())).to_series().to_list()
+    named = np.flatnonzero(~new).tolist()
+    if parents or named:
+        rows = (
+            dict(zip(ids.to_list(), range(source.size), strict=True))
+            if not named
+            else {order_id: row for row, order_id in enumerate(ids.to_list()) if new[source[row]]}
+        )
+        for place in parents:
+            records["parent"][own[place]] = _known(frame, place, "parent", rows)
+        _refuse_circles(frame, records["parent"], own)
+        current = dict(rows)
+        for place in sorted(named, key=lambda place: records["submitted"][own[place]]):
+            row = own[place]
+            first = _known(frame, place, "order_id", rows)
+            _check_replaceable(frame, place, int(records["kind"][first]))
+            records["names"][row], origin[row] = current[given[place]], first
+            if records["action"][row] == ACTIONS.index("replace"):
+                current[given[place]] = row
     order = np.argsort(records["submitted"], kind="stable")
-    return Book(records[order], weight.fill_null(np.nan).to_numpy()[order], frame["order_id"].gather(order))
+    return _sorted(records, ids, frame["tag"].gather(source), origin, order)
 
 
-def _order_frame(orders: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
+def _refuse_circles(frame: pl.DataFrame, parent: Integers, own: Integers) -> None:
+    """An order that waits for itself, or for one that waits for it, would never wake."""
+    above = parent.copy()
+    while (above >= 0).any():
+        circle = pl.Series(above[own] == own)
+        _refuse(frame, circle, "parent", "an order cannot wait for itself, or for one that waits for it")
+        above = np.where(above >= 0, parent[above], NOWHERE)
+
+
+def _check_replaceable(frame: pl.DataFrame, place: int, kind: int) -> None:
+    """Refuse a replace that changes what the order does not have: only quantity and its own prices can be changed."""
+    if frame["action"][place] != "replace":
+        return
+    for name, kinds in REPLACEABLE.items():
+        if frame[name][place] is not None and kind not in kinds:
+            only = f"the order is of type {KINDS[kind].value}, which has none to replace" if kinds else _NOT_REPLACED
+            raise OrderError(f"{_where(frame, place)}: {name} is {frame[name][place]}; {only}")
+
+
+def _sorted(records: Records, ids: pl.Series, tags: pl.Series, origin: Integers, order: Integers) -> Book:
+    """The book by time of submission, with the rows that it refers to renumbered."""
+    if np.array_equal(order, np.arange(order.size)):
+        return Book(records, ids, tags, origin)
+    place = np.empty_like(order)
+    place[order] = np.arange(order.size)
+    moved = records[order]
+    for name in ("parent", "group", "names"):
+        refers = moved[name] >= 0
+        moved[name][refers] = place[moved[name][refers]]
+    return Book(moved, ids.gather(order), tags.gather(order), place[origin[order]])
+
+
+def _known(frame: pl.DataFrame, place: int, field: str, rows: dict[str, int]) -> int:
+    row = rows.get(frame[field][place])
+    if row is None:
+        raise OrderError(
+            f"{_where(frame, place)}: {field} is {frame[field][place]}; it must be the id of another order"
+        )
+    return row
+
+
+def _frame(orders: Frame) -> pl.DataFrame:
+    """The orders with every column there is, typed, words in place of what is left out."""
     lazy = orders.lazy()
     schema = lazy.collect_schema()
     missing = [name for name in ("ts", "symbol") if name not in schema]
-    if missing or not {"quantity", "target_weight"} & set(schema):
-        missing += [] if {"quantity", "target_weight"} & set(schema) else ["quantity or target_weight"]
+    if missing or not (set(AMOUNTS) | {"action"}) & set(schema):
+        missing += [] if set(AMOUNTS) & set(schema) else ["quantity or target_weight"]
         raise OrderError(f"orders: missing columns {missing}; give ts, symbol, and side and quantity or target_weight")
-    if not isinstance(schema["ts"], pl.Datetime) or getattr(schema["ts"], "time_zone", None) is None:
-        raise OrderError(f"orders: column ts is {schema['ts']}; it must be {UTC_MICROS}, the instant of submission")
-    given = lazy.with_columns(**{name: default for name, default in ORDER_DEFAULTS.items() if name not in schema})
-    floats = [pl.col(name).cast(pl.Float64) for name in ("quantity", "target_weight", "limit_price", "stop_price")]
-    texts = [pl.col(name).cast(pl.String) for name in ("symbol", "side", "type", "tif", "order_id")]
+    for name in ("ts", "expire_at"):
+        if name in schema and (
+            not isinstance(schema[name], pl.Datetime) or getattr(schema[name], "time_zone", None) is None
+        ):
+            raise OrderError(f"orders: column {name} is {schema[name]}; it must be {UTC_MICROS}, an instant")
+    blank: dict[str, pl.Expr] = {name: pl.lit(None, pl.Float64) for name in FLOATS}
+    blank |= {name: pl.lit(None, pl.String) for name in TEXTS}
+    blank |= {"reduce_only": pl.lit(False), "expire_at": pl.lit(None, UTC_MICROS)}
+    given = lazy.with_columns(**{name: value for name, value in blank.items() if name not in schema})
+    words = {"type": "market", "tif": "gtc", "action": "submit", "tag": ""}
     frame = (
-        given.select(*floats, *texts, pl.col("ts").cast(UTC_MICROS))
-        .with_columns(type=pl.col("type").fill_null("market"), tif=pl.col("tif").fill_null("gtc"))
+        given.select(
+            pl.col(FLOATS).cast(pl.Float64),
+            pl.col(TEXTS).cast(pl.String),
+            pl.col("ts", "expire_at").cast(UTC_MICROS),
+            pl.col("reduce_only").cast(pl.Boolean).fill_null(False),
+        )
+        .with_columns(pl.col(name).fill_null(word) for name, word in words.items())
         .with_columns(order_id=pl.coalesce("order_id", pl.int_range(pl.len()).cast(pl.String)))
         .collect()
     )
-    _refuse(frame, frame["order_id"].is_duplicated(), "order_id", "each id once")
+    again = frame.select((pl.col("action") == "submit") & pl.struct("order_id", "action").is_duplicated()).to_series()
+    _refuse(frame, again, "order_id", "each id once")
     return frame
 
 
-def _check_fields(frame: pl.DataFrame, number: pl.Series) -> None:
-    weight, quantity, side = frame["target_weight"], frame["quantity"], frame["side"]
-    targeted, sized = weight.is_not_null(), quantity.is_not_null()
-    infinite = targeted & ~weight.is_finite().fill_null(False)
-    way = side.is_in(["buy", "sell"]).fill_null(False)
+def _check_fields(frame: pl.DataFrame, number: pl.Series, new: npt.NDArray[np.bool_]) -> None:
+    submitted = pl.Series(new)
+    amounts = frame.select(pl.sum_horizontal(pl.col(list(AMOUNTS)).is_not_null())).to_series()
+    targeted = frame["target_weight"].is_not_null() | frame["target_position"].is_not_null()
+    way = frame["side"].is_in(["buy", "sell"]).fill_null(False)
     _refuse(frame, frame["ts"].is_null(), "ts", "give the instant of submission")
     _refuse(frame, number.is_null(), "symbol", "there are no bars of it")
-    _refuse(frame, infinite, "target_weight", "a target must be a finite number")
-    _refuse(frame, targeted & sized, "quantity", "an order has a quantity or a target_weight, not both")
-    _refuse(frame, ~targeted & ~sized, "quantity", "an order needs a quantity or a target_weight")
-    _refuse(frame, ~targeted & ~way, "side", "an order with a quantity needs buy or sell")
-    _refuse(frame, targeted & side.is_not_null(), "side", "a target_weight implies the side; leave it empty")
+    for name in ("target_weight", "target_position"):
+        infinite = frame[name].is_not_null() & ~frame[name].is_finite().fill_null(False)
+        _refuse(frame, infinite, name, "a target must be a finite number")
+    one = f"an order has exactly one of {', '.join(AMOUNTS)}"
+    _refuse(frame, submitted & (amounts > 1), "quantity", one)
+    _refuse(frame, submitted & (amounts == 0), "quantity", one)
+    _refuse(frame, submitted & ~targeted & ~way, "side", "an order with a quantity needs buy or sell")
+    _refuse(frame, targeted & frame["side"].is_not_null(), "side", "a target implies the side; leave it empty")
 
 
-def _index(frame: pl.DataFrame, field: str, words: list[str]) -> npt.NDArray[np.int64]:
+def _columns(frame: pl.DataFrame, past: History, symbol: Integers, action: Integers) -> Columns:
+    tif_words = frame["tif"]
+    auction = tif_words.is_in(list(AUCTIONS))
+    kind = _index(frame, "type", [kind.value for kind in KINDS])
+    for word, kinds in AUCTIONS.items():
+        named = (tif_words == word).to_numpy()
+        wrong = pl.Series(named & ~np.isin(kind, list(kinds)))
+        _refuse(frame, wrong, "type", f"tif {word} goes with market and limit")
+        for plain, other in kinds.items():
+            kind[named & (kind == plain)] = other
+    in_force = frame.with_columns(tif=pl.when(auction).then(pl.lit("gtc")).otherwise("tif"))
+    sizing, wanted = np.zeros(frame.height, np.int64), np.full(frame.height, np.nan)
+    for name, number in AMOUNTS.items():
+        held = frame[name].is_not_null().to_numpy()
+        sizing[held], wanted[held] = number, frame[name].fill_null(np.nan).to_numpy()[held]
+    side = np.select(
+        [(frame["side"] == "buy").fill_null(False), (frame["side"] == "sell").fill_null(False)], [1, -1], 0
+    )
+    lots = np.array([listing.lot for listing in past.listings])
+
+    def number_of(name: str) -> npt.NDArray[np.float64]:
+        return frame[name].fill_null(np.nan).to_numpy()
+
+    return Columns(
+        action=action,
+        kind=kind,
+        tif=_index(in_force, "tif", [tif.value for tif in TIFS]),
+        sizing=sizing,
+        side=side.astype(np.int64),
+        submitted=frame["ts"].to_physical().to_numpy().astype(np.int64),
+        expires=frame["expire_at"].to_physical().fill_null(FOREVER).to_numpy().astype(np.int64),
+        wanted=wanted,
+        limit=number_of("limit_price"),
+        stop=number_of("stop_price"),
+        trail=number_of("trail"),
+        take=number_of("take_profit"),
+        loss=number_of("stop_loss"),
+        take_fraction=number_of("take_profit_fraction"),
+        loss_fraction=number_of("stop_loss_fraction"),
+        lot=lots[symbol],
+        reduce=frame["reduce_only"].to_numpy(),
+    )
+
+
+def _index(frame: pl.DataFrame, field: str, words: Sequence[str]) -> npt.NDArray[np.int64]:
     found = frame[field].replace_strict(words, range(len(words)), default=None, return_dtype=pl.Int64)
-    _refuse(frame, found.is_null(), field, f"use one of {words}")
-    return found.to_numpy()
+    _refuse(frame, found.is_null(), field, f"use one of {list(words)}")
+    return np.array(found.to_numpy(), np.int64)
 
 
 def _refuse(frame: pl.DataFrame, wrong: pl.Series, field: str, mend: str) -> None:

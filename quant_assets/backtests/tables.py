@@ -1,11 +1,14 @@
-"""What happened in a simulation, written down session by session and turned into polars frames."""
+"""What happened in a simulation as polars frames."""
 
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
-from quant_assets.backtests.inputs import Book, History
+from quant_assets.backtests.history import History
+from quant_assets.backtests.inputs import Book
+from quant_assets.backtests.simulation import Outcome
 from resources.calendars import UTC_MICROS
 from resources.config import BacktestSettings
 from resources.exchange.layout import (
@@ -14,24 +17,28 @@ from resources.exchange.layout import (
     CASH,
     DIVIDENDS,
     EQUITY,
-    FILL,
     FILL_REASONS,
+    FUNDING,
     GROSS,
     INTEREST,
     KINDS,
+    MARGIN,
+    NET,
+    NOWHERE,
     ORDER_REASONS,
     STATES,
+    SUBMIT,
+    TIFS,
     VALUE,
-    Desk,
     Integers,
-    Records,
+    Log,
 )
 
 EQUITY_SCHEMA = pl.Schema(
     {"session": pl.Date(), "ts": UTC_MICROS}
     | dict.fromkeys(
-        ("cash", "positions_value", "equity", "gross_exposure", "net_exposure", "return", "dividends", "borrow_cost",
-         "interest"),
+        ("cash", "positions_value", "equity", "gross_exposure", "net_exposure", "margin", "return", "dividends",
+         "borrow_cost", "funding", "interest"),
         pl.Float64(),
     )
 )  # fmt: skip
@@ -39,62 +46,36 @@ EQUITY_SCHEMA = pl.Schema(
 _SIDES = pl.Series(["sell", None, "buy"])
 
 
-class Recorder:
-    """Collects the account and the positions at each close, and the fills between."""
-
-    def __init__(self, sessions: int, symbols: int, start: int) -> None:
-        self.start = start
-        self.account = np.zeros((sessions - start, 8))
-        self.position = np.zeros((sessions - start, symbols))
-        self.mark = np.zeros((sessions - start, symbols))
-        self._fills: list[Records] = []
-        self._sessions: list[Integers] = []
-
-    def fills(self, number: int, done: Records) -> None:
-        if done.size:
-            self._fills.append(done)
-            self._sessions.append(np.full(done.size, number))
-
-    def close(self, number: int, desk: Desk) -> None:
-        row = number - self.start
-        self.account[row] = desk.account
-        self.position[row] = desk.position
-        self.mark[row] = desk.mark
-
-    def all_fills(self) -> tuple[Records, Integers]:
-        """Every fill, and the number of its session."""
-        if not self._fills:
-            return np.zeros(0, FILL), np.zeros(0, np.int64)
-        return np.concatenate(self._fills), np.concatenate(self._sessions)
-
-
-def tables(recorder: Recorder, past: History, pending: Book, settings: BacktestSettings) -> dict[str, pl.DataFrame]:
+def tables(outcome: Outcome, past: History, pending: Book, settings: BacktestSettings) -> dict[str, pl.DataFrame]:
     """The frames of a BacktestResult by name."""
-    sessions = pl.Series(past.sessions, dtype=pl.Date)
-    opens = pl.Series(past.opens, dtype=pl.Int64).cast(UTC_MICROS)
+    sessions = pl.Series(past.session)
+    opens = pl.Series(past.market.opens).cast(UTC_MICROS)
     symbols = pl.Series(past.symbols, dtype=pl.String)
     return {
-        "equity": _equity(recorder, sessions, opens, settings.cash),
-        "fills": _fills(recorder, sessions, opens, symbols, pending.ids),
-        "positions": _positions(recorder, sessions, symbols),
-        "orders": _orders(pending, symbols, settings.max_gross),
+        "equity": _equity(outcome.log, sessions, opens, settings.cash),
+        "fills": _fills(outcome, sessions, opens, symbols, pending),
+        "positions": _positions(outcome.log, past, sessions, opens, symbols),
+        "orders": _orders(outcome, pending, symbols, settings.max_gross),
     }
 
 
-def _equity(recorder: Recorder, sessions: pl.Series, opens: pl.Series, cash: float) -> pl.DataFrame:
-    account, start = recorder.account, recorder.start
+def _equity(log: Log, sessions: pl.Series, opens: pl.Series, cash: float) -> pl.DataFrame:
+    account = log.account
     before = pl.col("equity").shift(1, fill_value=cash)
     exposure = pl.when(pl.col("equity") > 0)
     return pl.DataFrame(
         {
-            "session": sessions[start:],
-            "ts": opens[start:],
+            "session": sessions.gather(log.step),
+            "ts": opens.gather(log.step),
             "cash": account[:, CASH],
             "positions_value": account[:, VALUE],
             "equity": account[:, EQUITY],
             "gross": account[:, GROSS],
+            "net": account[:, NET],
+            "margin": account[:, MARGIN],
             "dividends": account[:, DIVIDENDS],
             "borrow_cost": account[:, BORROW],
+            "funding": account[:, FUNDING],
             "interest": account[:, INTEREST],
         }
     ).select(
@@ -103,28 +84,29 @@ def _equity(recorder: Recorder, sessions: pl.Series, opens: pl.Series, cash: flo
         "cash",
         "positions_value",
         "equity",
-        gross_exposure=exposure.then(pl.col("gross") / pl.col("equity")),
-        net_exposure=exposure.then(pl.col("positions_value") / pl.col("equity")),
+        exposure.then(pl.col("gross") / pl.col("equity")).alias("gross_exposure"),
+        exposure.then(pl.col("net") / pl.col("equity")).alias("net_exposure"),
+        "margin",
         # After equity has been lost altogether a return means nothing.
-        **{"return": pl.when(before > 0).then(pl.col("equity") / before - 1)},
-        dividends="dividends",
-        borrow_cost="borrow_cost",
-        interest="interest",
+        pl.when(before > 0).then(pl.col("equity") / before - 1).alias("return"),
+        "dividends",
+        "borrow_cost",
+        "funding",
+        "interest",
     )
 
 
-def _fills(
-    recorder: Recorder, sessions: pl.Series, opens: pl.Series, symbols: pl.Series, ids: pl.Series
-) -> pl.DataFrame:
-    done, number = recorder.all_fills()
-    corporate = done["order"] < 0
-    # Corporate actions have no order; any id stands in until the event's own replaces it.
-    known = ids if len(ids) else pl.Series([""])
+def _fills(outcome: Outcome, sessions: pl.Series, opens: pl.Series, symbols: pl.Series, pending: Book) -> pl.DataFrame:
+    done = outcome.fills
+    corporate = done["order"] == NOWHERE
+    # Corporate actions have no order; any row stands in until the event's own id replaces it.
+    row = np.where(corporate, 0, done["order"])
+    known, tags = (values if len(values) else pl.Series([""]) for values in (pending.ids, pending.tags))
     frame = pl.DataFrame(
         {
-            "order_id": known.gather(np.where(corporate, 0, done["order"])),
-            "ts": opens.gather(number),
-            "session": sessions.gather(number),
+            "order_id": known.gather(row),
+            "ts": opens.gather(done["step"]),
+            "session": sessions.gather(done["step"]),
             "symbol": symbols.gather(done["symbol"]),
             "side": _SIDES.gather(done["side"] + 1),
             "quantity": done["quantity"],
@@ -135,50 +117,82 @@ def _fills(
             "commission": done["commission"],
             "reason": pl.Series(FILL_REASONS).gather(done["reason"]),
             "ambiguous": done["ambiguous"] != 0,
+            "tag": tags.gather(row),
+            "realised": done["realised"],
             "corporate": corporate,
         },
-        schema_overrides={"order_id": pl.String, "side": pl.String, "symbol": pl.String},
+        schema_overrides={"order_id": pl.String, "side": pl.String, "symbol": pl.String, "tag": pl.String},
     )
     event = pl.format("{}:{}:{}", "reason", "symbol", "session")
-    return frame.with_columns(order_id=pl.when("corporate").then(event).otherwise("order_id")).drop("corporate")
+    number = pl.int_range(1, pl.len() + 1).over(event)
+    unique = pl.when(number > 1).then(pl.format("{}#{}", event, number)).otherwise(event)
+    return frame.with_columns(
+        order_id=pl.when("corporate").then(unique).otherwise("order_id"),
+        tag=pl.when("corporate").then(pl.lit("")).otherwise("tag"),
+    ).drop("corporate")
 
 
-def _positions(recorder: Recorder, sessions: pl.Series, symbols: pl.Series) -> pl.DataFrame:
-    row, column = np.nonzero(recorder.position)
-    quantity, price = recorder.position[row, column], recorder.mark[row, column]
+def _positions(log: Log, past: History, sessions: pl.Series, opens: pl.Series, symbols: pl.Series) -> pl.DataFrame:
+    row, column = np.nonzero(log.position)
+    quantity, price = log.position[row, column], log.mark[row, column]
+    multipliers = np.array([listing.multiplier for listing in past.listings])
+    average = log.average[row, column]
+    factor = log.factor[row, column] if log.factor.size else multipliers[column]
+    step = log.step[row]
     return pl.DataFrame(
         {
-            "session": sessions.gather(row + recorder.start),
+            "session": sessions.gather(step),
+            "ts": opens.gather(step),
             "symbol": symbols.gather(column),
             "quantity": quantity,
+            "average_price": average,
             "price": price,
-            "market_value": quantity * price,
+            "market_value": quantity * price * factor,
+            "unrealised": quantity * (price - average) * factor,
         }
     )
 
 
-def _orders(pending: Book, symbols: pl.Series, max_gross: float) -> pl.DataFrame:
-    records = pending.records
+def _orders(outcome: Outcome, pending: Book, symbols: pl.Series, max_gross: float) -> pl.DataFrame:
+    first, now = _current(outcome, pending)
+    records = outcome.records
     exposure = pl.col("detail").round_sig_figs(4)
     limit = pl.lit(f"{max_gross:g}")
-    carried = pl.format("{}: gross exposure would be {} x equity, above max_gross {}", "reason", exposure, limit)
+    carried = pl.format("{}: margin would be {} x equity, above max_gross {}", "reason", exposure, limit)
+    prices = {name: pl.Series(records[column][now]).fill_nan(None) for name, column in _PRICES.items()}
     return (
         pl.DataFrame(
             {
-                "order_id": pending.ids,
-                "ts": pl.Series(records["submitted"]).cast(UTC_MICROS),
-                "symbol": symbols.gather(records["symbol"]),
-                "side": _SIDES.gather(records["side"] + 1),
-                "quantity": records["quantity"],
-                "type": pl.Series([kind.value for kind in KINDS]).gather(records["kind"]),
-                "state": pl.Series([state.value for state in STATES]).gather(records["state"]),
-                "filled": records["filled"],
-                "reason": pl.Series(ORDER_REASONS).gather(records["reason"]),
-                "detail": records["detail"],
-                "code": records["reason"],
+                "order_id": pending.ids.gather(first),
+                "ts": pl.Series(records["submitted"][first]).cast(UTC_MICROS),
+                "symbol": symbols.gather(records["symbol"][first]),
+                "side": _SIDES.gather(records["side"][now] + 1),
+                "quantity": records["quantity"][now],
+                "type": pl.Series([kind.value for kind in KINDS]).gather(records["kind"][now]),
+                "tif": pl.Series([tif.value for tif in TIFS]).gather(records["tif"][now]),
+                **prices,
+                "state": pl.Series([state.value for state in STATES]).gather(records["state"][now]),
+                "filled": records["filled"][now],
+                "reason": pl.Series(ORDER_REASONS).gather(records["reason"][now]),
+                "tag": pending.tags.gather(first),
+                "detail": records["detail"][now],
+                "code": records["reason"][now],
             },
-            schema_overrides={"order_id": pl.String, "side": pl.String, "symbol": pl.String},
+            schema_overrides={"order_id": pl.String, "side": pl.String, "symbol": pl.String, "tag": pl.String},
         )
         .with_columns(reason=pl.when(pl.col("code") == CANNOT_CARRY).then(carried).otherwise("reason"))
         .drop("detail", "code")
     )
+
+
+_PRICES = {"limit_price": "limit", "stop_price": "stop", "trail": "trail"}
+
+
+def _current(outcome: Outcome, pending: Book) -> tuple[Integers, npt.NDArray[np.int64]]:
+    """By order, the row it was submitted in, and the row it stands in after what replaced it."""
+    rows = np.arange(pending.origin.size)
+    own = pending.origin == rows
+    current = rows.copy()
+    took_over = ~own & (outcome.records["action"] == SUBMIT)
+    current[pending.origin[took_over]] = rows[took_over]
+    return rows[own], current[own]

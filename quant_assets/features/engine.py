@@ -71,10 +71,10 @@ def batches(features: FeatureSet, bars: pl.LazyFrame, context: Context) -> Itera
     frame = prepared(bars, inputs, context)
     frame = frame.hstack(_coarse([*every.values()], frame, context, "session" in bars.collect_schema()))
     if not across:
-        yield from _by_symbol(alone, frame)
+        yield from by_symbol(alone, frame)
         return
     table = (
-        pl.concat([*_by_symbol(list(every.values()), frame)]) if frame.height else _nothing(list(every.values()), frame)
+        pl.concat([*by_symbol(list(every.values()), frame)]) if frame.height else _nothing(list(every.values()), frame)
     )
     extra = [name for name in frame.columns if name not in table.columns]
     wide = pl.concat([table, frame.select(extra)], how="horizontal") if extra else table
@@ -109,7 +109,7 @@ def _finished(feature: Feature) -> pl.Expr:
     return pl.when(value.is_finite()).then(value.clip(*feature.bounds)).alias(feature.name)
 
 
-def _by_symbol(features: Sequence[Feature], frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
+def by_symbol(features: Sequence[Feature], frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
     """The keys and the features, a piece of the market after the other, each computed in a thread.
 
     A symbol's history is one piece at least. Where its values are so many that there is no memory for a piece a thread,

@@ -9,18 +9,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
 
+import numpy as np
 import polars as pl
 
 from quant_assets.cleaned import CLEANED_SCHEMA
 from quant_assets.features.context import Context
-from quant_assets.features.definition import Feature, FeatureSet
+from quant_assets.features.definition import Across, Coarse, Feature, FeatureSet
 from quant_assets.features.derived import DERIVED
-from quant_assets.features.engine import evaluate
+from quant_assets.features.engine import by_symbol, evaluate
 from quant_assets.features.groups import GROUPS
-from quant_assets.features.inputs import KEYS, needed
+from quant_assets.features.inputs import KEYS, needed, prepared
 
 ACROSS = "cross_section"
 """The asset of the features that look across symbols."""
@@ -79,20 +80,80 @@ def in_windows(
 
     Columns: the keys and the features in their order; rows by window, symbol and ts.
     """
-    reaches: dict[int, list[Feature]] = {}
+    places = {key: place for place, key in enumerate(there)}
+    numbered = window.replace_strict(places, default=None, return_dtype=pl.Int64).fill_null(-1)
+    place = bars.select(numbered.alias(_PLACE))[_PLACE].to_numpy()
+    reaches: dict[tuple[int, bool], list[Feature]] = {}
     for feature in features:
-        reaches.setdefault(before(feature.lookback), []).append(feature)
-    keyed = bars.with_columns(__window=window)
+        reaches.setdefault((before(feature.lookback), _by_itself(feature)), []).append(feature)
+    keys = bars.select([name for name in KEYS if name in bars.columns])
     made = []
-    for key in wanted:
-        place = there.index(key)
-        parts = []
-        for reach, some in reaches.items():
-            near = keyed.filter(pl.col("__window").is_in(there[max(0, place - reach) : place + 1]))
-            own = near["__window"] == key
-            found = evaluate(FeatureSet(features.name, tuple(some)), near.drop("__window").lazy(), context).collect()
-            parts.append(found.filter(own))
-        keys = [name for name in KEYS if name in parts[0].columns]
-        wide = pl.concat([parts[0], *(part.drop(keys) for part in parts[1:])], how="horizontal")
-        made.append(wide.select(*keys, *features.names))
+    for some in _at_once([places[key] for key in wanted], place, before(features.lookback)):
+        parts = [keys[np.concatenate([np.flatnonzero(place == each) for each in some])]]
+        for (reach, alone), held in reaches.items():
+            group = FeatureSet(features.name, tuple(held))
+            if alone:
+                parts.append(_together(bars, group, place, some, reach))
+            else:
+                parts.append(pl.concat(_apart(bars, group, place, each, reach, context) for each in some))
+        made.append(pl.concat(parts, how="horizontal").select(*keys.columns, *features.names))
     return pl.concat(made)
+
+
+_PLACE = "__place"
+
+_ROWS = 2_000_000
+"""About so many rows, look-backs included, are computed at once."""
+
+
+def _by_itself(feature: Feature) -> bool:
+    """Whether it reads nothing but columns of its symbol's bars, as they are."""
+    return not isinstance(feature.build, Across | Coarse) and not {"symbol", *DERIVED} & {*feature.inputs}
+
+
+def _at_once(wanted: Sequence[int], place: np.ndarray, reach: int) -> Iterator[list[int]]:
+    """The wanted windows, some at a time: as many as have _ROWS rows with what lies before them, but one at least."""
+    some: list[int] = []
+    rows = 0
+    for each in wanted:
+        own = int(np.count_nonzero(_near(place, each, reach)))
+        if some and rows + own > _ROWS:
+            yield some
+            some, rows = [], 0
+        some.append(each)
+        rows += own
+    if some:
+        yield some
+
+
+def _near(place: np.ndarray, each: int, reach: int) -> np.ndarray:
+    """Which rows lie in a window or in the `reach` windows before it."""
+    near: np.ndarray = (place >= max(0, each - reach)) & (place <= each)
+    return near
+
+
+def _together(
+    bars: pl.DataFrame, features: FeatureSet, place: np.ndarray, some: Sequence[int], reach: int
+) -> pl.DataFrame:
+    """The features of some windows' rows, computed at once: each symbol's window as a symbol of its own."""
+    inputs = sorted({"adj_close", *(name for feature in features for name in feature.inputs)})
+    frame = prepared(bars.lazy(), inputs, Context())
+    rows = [np.flatnonzero(_near(place, each, reach)) for each in some]
+    window = np.repeat(some, [each.size for each in rows])
+    taken = np.concatenate(rows)
+    own = pl.Series(place[taken] == window)
+    apart = pl.format("{} {}", pl.Series(window), "symbol").alias("symbol")
+    made, start = [], 0
+    for frames in by_symbol(features.features, frame[taken].with_columns(apart)):
+        made.append(frames.select(features.names).filter(own.slice(start, frames.height)))
+        start += frames.height
+    return pl.concat(made)
+
+
+def _apart(
+    bars: pl.DataFrame, features: FeatureSet, place: np.ndarray, each: int, reach: int, context: Context | None
+) -> pl.DataFrame:
+    """The features of a window's rows, computed from nothing but it and those before it."""
+    near = _near(place, each, reach)
+    own = pl.Series(place[near] == each)
+    return evaluate(features, bars.filter(near).lazy(), context).collect().select(features.names).filter(own)

@@ -2,7 +2,8 @@
 
     leases       one row each time an attempt took over; the newest is the only one that may write or send
     plans        one row a session: what was held when its orders were planned
-    intents      every order, recorded before it is sent; a session's whole plan in one transaction
+    intents      every order, recorded before it is sent; a session's whole plan in one transaction. The exits that the
+                 venue makes of an order's bracket follow it (`exit`): never sent, and known when the venue reports them
     transitions  every state that an order reached after INTENDED, in order
     fills        every execution, once
     seen         every venue event applied; the highest is where the next poll starts
@@ -21,8 +22,17 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from pathlib import Path
 
-from resources.brokers.base import Account, Fill, Order, OrderState, OrderStatus, check_transition
-from resources.brokers.rows import FILL_COLUMNS, ORDER_COLUMNS, fill_of, fill_values, order_of, order_values
+from resources.brokers.base import TERMINAL, Account, Fill, Order, OrderState, OrderStatus, check_transition
+from resources.brokers.brackets import exits_of
+from resources.brokers.rows import (
+    FILL_COLUMNS,
+    ORDER_COLUMNS,
+    check_columns,
+    fill_of,
+    fill_values,
+    order_of,
+    order_values,
+)
 from resources.durable import APPEND_ONLY, connect, transaction
 from resources.errors import QuantError
 
@@ -30,10 +40,10 @@ _TABLES = f"""
 CREATE TABLE leases (token INTEGER PRIMARY KEY, session TEXT NOT NULL, attempt INTEGER NOT NULL,
     holder TEXT NOT NULL, at TEXT NOT NULL);
 CREATE TABLE plans (session TEXT PRIMARY KEY, signals_session TEXT NOT NULL, intents INTEGER NOT NULL,
-    token INTEGER NOT NULL, at TEXT NOT NULL);
+    fills INTEGER NOT NULL, token INTEGER NOT NULL, at TEXT NOT NULL);
 CREATE TABLE held (session TEXT NOT NULL, symbol TEXT NOT NULL, quantity REAL NOT NULL, PRIMARY KEY (session, symbol));
 CREATE TABLE intents (id TEXT PRIMARY KEY, {ORDER_COLUMNS}, session TEXT NOT NULL, number INTEGER NOT NULL,
-    refused TEXT, token INTEGER NOT NULL);
+    exit INTEGER NOT NULL, refused TEXT, token INTEGER NOT NULL);
 CREATE TABLE transitions (number INTEGER PRIMARY KEY, order_id TEXT NOT NULL REFERENCES intents, state TEXT NOT NULL,
     filled REAL NOT NULL, reason TEXT NOT NULL, token INTEGER NOT NULL, at TEXT NOT NULL);
 CREATE INDEX transitions_of_order ON transitions (order_id, number);
@@ -83,6 +93,7 @@ class Journal:
         self.path = path
         self._now = now
         self._connection = connect(path, _SCHEMA)
+        check_columns(self._connection, "intents", path)
         self._connection.executescript(_ACCOUNT + APPEND_ONLY.format(table="account"))
         self._token = 0
         self._session = ""
@@ -156,16 +167,17 @@ class Journal:
             self.check_lease()
             if connection.execute("SELECT 1 FROM plans WHERE session=?", (session,)).fetchone():
                 raise JournalError(f"{session}: already planned; a session is planned once")
-            row = (session, plan.signals_session.isoformat(), len(plan.orders), self._token, self._stamp())
-            connection.execute("INSERT INTO plans VALUES (?,?,?,?,?)", row)
+            before = connection.execute("SELECT count(*) FROM fills").fetchone()[0]
+            row = (session, plan.signals_session.isoformat(), len(plan.orders), before, self._token, self._stamp())
+            connection.execute("INSERT INTO plans VALUES (?,?,?,?,?,?)", row)
             connection.executemany(
                 "INSERT INTO held VALUES (?,?,?)", [(session, *item) for item in sorted(plan.held.items())]
             )
-            rows = [
-                (order.id, *order_values(order), session, number, plan.refused.get(order.id), self._token)
-                for number, order in enumerate(plan.orders)
-            ]
-            connection.executemany(f"INSERT INTO intents VALUES ({','.join('?' * 14)})", rows)
+            for order in plan.orders:
+                refused = plan.refused.get(order.id)
+                self._add_intent(connection, order, session, False, refused)
+                for exit_order in exits_of(order) if refused is None else ():
+                    self._add_intent(connection, exit_order, session, True, None)
             for order_id, reason in plan.refused.items():
                 self._add_transition(connection, order_id, OrderState.REJECTED, 0.0, reason)
 
@@ -219,17 +231,31 @@ class Journal:
         if row is None:
             return None
         held = self._connection.execute("SELECT symbol, quantity FROM held WHERE session=?", (key,))
-        intents = self._connection.execute("SELECT * FROM intents WHERE session=? ORDER BY number", (key,)).fetchall()
+        intents = self._connection.execute(
+            "SELECT * FROM intents WHERE session=? AND NOT exit ORDER BY number", (key,)
+        ).fetchall()
         refused = {intent["id"]: intent["refused"] for intent in intents if intent["refused"] is not None}
         signals_session = date.fromisoformat(row["signals_session"])
         return Plan(session, signals_session, dict(map(tuple, held)), list(map(order_of, intents)), refused)
 
     def orders(self, session: date) -> list[OrderStatus]:
-        """Every order of the session as the journal knows it, in the order planned."""
+        """Every order of the session's plan as the journal knows it, in the order planned."""
+        return self._statuses("i.session=? AND NOT i.exit", session)
+
+    def exits(self, session: date) -> list[OrderStatus]:
+        """The exits of the session's orders: INTENDED until the venue has reported them."""
+        return self._statuses("i.session=? AND i.exit", session)
+
+    def resting(self, session: date) -> list[OrderStatus]:
+        """What orders of earlier sessions left at the venue, as far as the journal knows: theirs and their exits."""
+        earlier = self._statuses("i.session<? AND t.state IS NOT NULL", session)
+        return [status for status in earlier if status.state not in TERMINAL]
+
+    def _statuses(self, which: str, session: date) -> list[OrderStatus]:
         rows = self._connection.execute(
             "SELECT i.*, t.state, t.filled, t.reason FROM intents i LEFT JOIN transitions t "
             "ON t.number = (SELECT max(number) FROM transitions WHERE order_id = i.id) "
-            "WHERE i.session=? ORDER BY i.number",
+            f"WHERE {which} ORDER BY i.number",
             (session.isoformat(),),
         )
         return [
@@ -247,6 +273,14 @@ class Journal:
         rows = self._connection.execute("SELECT * FROM fills WHERE session=? ORDER BY rowid", (session.isoformat(),))
         return [fill_of(row) for row in rows]
 
+    def fills_since_plan(self, session: date) -> list[Fill]:
+        """Those of the session's fills that its plan had not seen: an earlier worker's may be applied before it."""
+        rows = self._connection.execute(
+            "SELECT * FROM fills WHERE session=? AND rowid > (SELECT fills FROM plans WHERE session=?) ORDER BY rowid",
+            (session.isoformat(), session.isoformat()),
+        )
+        return [fill_of(row) for row in rows]
+
     def equity(self, session: date) -> list[Account]:
         """Cash and equity at each observation of the session, oldest first."""
         rows = self._connection.execute(
@@ -255,7 +289,7 @@ class Journal:
         return [Account(datetime.fromisoformat(row["ts"]), row["cash"], row["equity"]) for row in rows]
 
     def knows(self, order_id: str) -> bool:
-        """Whether an order of this id was ever intended, in any session."""
+        """Whether an order of this id was ever intended, in any session; an order's exits are intended with it."""
         return self._connection.execute("SELECT 1 FROM intents WHERE id=?", (order_id,)).fetchone() is not None
 
     def peak_equity(self) -> float:
@@ -279,6 +313,13 @@ class Journal:
         check_transition(status.order.id, before, status.state)
         self._add_transition(connection, status.order.id, status.state, status.filled, status.reason)
 
+    def _add_intent(
+        self, connection: sqlite3.Connection, order: Order, session: str, is_exit: bool, refused: str | None
+    ) -> None:
+        number = connection.execute("SELECT count(*) FROM intents").fetchone()[0]
+        row = (order.id, *order_values(order), session, number, int(is_exit), refused, self._token)
+        connection.execute(f"INSERT INTO intents VALUES ({','.join('?' * len(row))})", row)
+
     def _add_transition(
         self, connection: sqlite3.Connection, order_id: str, state: OrderState, filled: float, reason: str
     ) -> None:
@@ -296,7 +337,7 @@ class Journal:
                 )
             return False
         row = (*fill_values(fill), self._session, self._token, self._stamp())
-        connection.execute(f"INSERT INTO fills VALUES ({','.join('?' * 13)})", row)
+        connection.execute(f"INSERT INTO fills VALUES ({','.join('?' * len(row))})", row)
         return True
 
     def _stamp(self) -> str:

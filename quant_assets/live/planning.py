@@ -53,8 +53,13 @@ def plan_session(
     """One market order for each symbol whose holding should change, each passed or refused by the limits.
 
     `signals` are one strategy's rows of one session (columns symbol, session, strategy, target_weight and
-    order_intent). Symbols held that have no row are left alone: no signal is no wish. Orders that reduce
-    exposure come first, so that their proceeds pay for the others; within that, symbols in order.
+    order_intent; optional take_profit_fraction and stop_loss_fraction). Symbols held that have no row are left alone:
+    no signal is no wish. Orders that reduce exposure come first, so that their proceeds pay for the others; within
+    that, symbols in order. An order to be flat only reduces: exits at the venue may have closed the position by then.
+
+    A target with exits of its own is bought on its day and then held, whatever has become of it: flat may mean that
+    its bracket has closed it. So a session that misses the entry misses the trade. The exits' prices are those
+    fractions away from the last price known.
 
     Raises ValueError where the rows are not of one session and one strategy, name a symbol twice, or have a
     weight that is no number.
@@ -68,14 +73,26 @@ def plan_session(
         )
     strategy, signals_session = signals["strategy"][0], signals["session"][0]
     orders: list[Order] = []
-    for symbol, weight, wish in signals.sort("symbol").select("symbol", "target_weight", "order_intent").iter_rows():
-        units = _units_to_trade(symbol, weight, wish, book)
+    for wish in _wishes(signals):
+        units = 0.0 if wish.bracketed and wish.intent == "hold" else _units_to_trade(wish, book)
         if units == 0.0:
             continue
         side = Side.BUY if units > 0 else Side.SELL
-        name = order_id(session, strategy, symbol)
+        take_profit, stop_loss = _exits(wish, units, book)
         orders.append(
-            Order(name, symbol, side, abs(units), OrderType.MARKET, TimeInForce.DAY, submitted_at, tag=strategy)
+            Order(
+                order_id(session, strategy, wish.symbol),
+                wish.symbol,
+                side,
+                abs(units),
+                OrderType.MARKET,
+                TimeInForce.DAY,
+                submitted_at,
+                tag=strategy,
+                reduce_only=wish.weight == 0.0,
+                take_profit=take_profit,
+                stop_loss=stop_loss,
+            )
         )
     orders.sort(key=lambda order: not is_reducing(order, book.held.get(order.symbol, 0.0)))
     decisions = check(orders, book.held, book.prices, equity=book.equity, peak_equity=book.peak_equity, limits=limits)
@@ -83,13 +100,48 @@ def plan_session(
     return Plan(session, signals_session, dict(book.held), orders, refused)
 
 
-def _units_to_trade(symbol: str, weight: float, wish: str, book: Book) -> float:
-    held = book.held.get(symbol, 0.0)
-    price = book.prices.get(symbol, math.nan)
+@dataclass(frozen=True, slots=True)
+class _Wish:
+    """A row of the signals."""
+
+    symbol: str
+    weight: float
+    intent: str
+    take_profit: float | None
+    stop_loss: float | None
+
+    @property
+    def bracketed(self) -> bool:
+        """Whether the target has exits of its own."""
+        return self.weight != 0.0 and (self.take_profit is not None or self.stop_loss is not None)
+
+
+def _wishes(signals: pl.DataFrame) -> list[_Wish]:
+    exits = ("take_profit_fraction", "stop_loss_fraction")
+    lacking = [pl.lit(None, pl.Float64).alias(name) for name in exits if name not in signals.columns]
+    rows = signals.with_columns(lacking).sort("symbol").select("symbol", "target_weight", "order_intent", *exits)
+    return [_Wish(*row) for row in rows.iter_rows()]
+
+
+def _exits(wish: _Wish, units: float, book: Book) -> tuple[float | None, float | None]:
+    """Prices of take-profit and stop-loss of an order that opens or adds; none for one that only reduces."""
+    side = math.copysign(1.0, wish.weight)
+    price = book.prices.get(wish.symbol, math.nan)
+    if not wish.bracketed or units * side < 0 or not math.isfinite(price):
+        return None, None
+    return (
+        None if wish.take_profit is None else price * (1.0 + side * wish.take_profit),
+        None if wish.stop_loss is None else price * (1.0 - side * wish.stop_loss),
+    )
+
+
+def _units_to_trade(wish: _Wish, book: Book) -> float:
+    weight, held = wish.weight, book.held.get(wish.symbol, 0.0)
+    price = book.prices.get(wish.symbol, math.nan)
     if not (math.isfinite(price) and price > 0):
         # Flat needs no price. Anything else can't be sized: one unit, which the limits refuse naming the price.
         return -held if weight == 0.0 else math.copysign(1.0, weight) if held == 0.0 else 0.0
     target = target_units(weight, book.equity, price) if book.equity > 0 else 0.0
-    if wish == "hold" and held * target > 0 and abs(held - target) <= HOLD_BAND * abs(target):
+    if wish.intent == "hold" and held * target > 0 and abs(held - target) <= HOLD_BAND * abs(target):
         return 0.0
     return target - held

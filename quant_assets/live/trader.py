@@ -7,6 +7,9 @@ the venue says what it did, and `reconcile` brings the two together before anyth
   whose fate is unknown is looked up at the venue by that id; it is sent (same id, same contents) only if the
   venue does not know it.
 - States and fills come from the venue's numbered events, applied exactly once, in their order.
+- The exits of an order's bracket are made by the venue, under ids known before (`<id>:take_profit`, `<id>:stop_loss`):
+  the journal intends them with the order, never sends them, and expects their states and fills. They rest over
+  sessions, only reduce, and end at the venue with the position, whoever closes it.
 - A stop leaves resting orders at the venue: they were wanted, and as DAY orders they end with the session.
 """
 
@@ -243,11 +246,13 @@ class Trader:
         plan = self._journal.plan(session)
         if plan is None:
             return faults
-        for status in self._journal.orders(session):
+        told = [*self._journal.orders(session), *self._journal.exits(session), *self._journal.resting(session)]
+        for status in told:
             if status.order.id not in plan.refused:
                 faults += compare_order(status, at_venue.get(status.order.id))
         positions = {position.symbol: position.quantity for position in self._broker.positions()}
-        return faults + compare_positions(plan.held, self._journal.fills(session), positions, self._task.splits())
+        fills = self._journal.fills_since_plan(session)
+        return faults + compare_positions(plan.held, fills, positions, self._task.splits())
 
 
 def compare_order(journal: OrderStatus, venue: OrderStatus | None) -> list[str]:

@@ -8,6 +8,8 @@ import dagster as dg
 import polars as pl
 
 from quant_assets import strategies
+from quant_assets.features.assets import SETS
+from quant_assets.features.panel import panel_schema
 from quant_assets.metadata import columns, preview, watched
 from quant_assets.partitions import SESSIONS, SETTINGS, date_keys
 from quant_assets.signals import daily
@@ -17,6 +19,8 @@ from resources.lake import Lake
 from resources.lake_io import Frames, Table
 
 _STRATEGIES = [strategies.create(settings) for settings in SETTINGS.strategies]
+for _strategy in _STRATEGIES:
+    strategies.check_panel(_strategy, panel_schema(SETS.panel.names))
 _SESSIONS_AT_ONCE = 250
 _HISTORY = max(strategy.history for strategy in _STRATEGIES) + 1
 # One session more than the strategies need, so that each signal knows the target of the session before.

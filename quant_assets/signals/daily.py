@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import polars as pl
 
 from quant_assets.strategies import STRATEGIES
-from quant_assets.strategies.orders import SMALLEST_CHANGE
+from quant_assets.strategies.orders import previous_target, wanted_change
 from resources.calendars import UTC_MICROS
 from resources.errors import ConfigError
 
@@ -23,6 +23,8 @@ SIGNAL_SCHEMA = pl.Schema(
         "target_weight": pl.Float64(),
         "previous_weight": pl.Float64(),
         "order_intent": pl.String(),
+        "take_profit_fraction": pl.Float64(),
+        "stop_loss_fraction": pl.Float64(),
         "model_version": pl.String(),
         "data_version": pl.String(),
         "reasons": pl.List(pl.String()),
@@ -31,7 +33,9 @@ SIGNAL_SCHEMA = pl.Schema(
 """One row for each strategy, symbol and session, sorted by strategy, symbol and ts.
 
 Weights are fractions of equity; order_intent is buy, sell or hold, by the change of the target since the symbol's row
-before. model_version is null for strategies that use no model. reasons begin with the strategy's own, then the model's.
+before. take_profit_fraction and stop_loss_fraction are the exits of a bracket, as in INTENT_SCHEMA: such a target holds
+until it ends, whatever its bracket has done. model_version is null for strategies that use no model. reasons begin with
+the strategy's own, then the model's.
 """
 
 
@@ -65,15 +69,14 @@ def _of_strategy(name: str, intents: pl.LazyFrame, predictions: pl.LazyFrame | N
         frame = intents.join(model, on=["symbol", "session"], how="left").with_columns(
             reasons=own.list.concat(pl.col("contributions").fill_null(pl.lit([], pl.List(pl.String))))
         )
-    previous = pl.col("target_weight").shift(1).over("symbol", order_by="ts").fill_null(0.0)
-    change = pl.col("target_weight") - previous
+    change = wanted_change()
     return frame.with_columns(
         strategy=pl.lit(name),
         data_version=pl.lit(data_version),
-        previous_weight=previous,
-        order_intent=pl.when(change > SMALLEST_CHANGE)
+        previous_weight=previous_target(),
+        order_intent=pl.when(change > 0)
         .then(pl.lit("buy"))
-        .when(change < -SMALLEST_CHANGE)
+        .when(change < 0)
         .then(pl.lit("sell"))
         .otherwise(pl.lit("hold")),
     ).select(SIGNAL_SCHEMA.names())

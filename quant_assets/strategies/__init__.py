@@ -3,29 +3,51 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from types import ModuleType
 
 from pydantic import ValidationError
 
-from quant_assets.strategies import base, windows
+from quant_assets.strategies import base, cointegration, windows
+from quant_assets.strategies.asset_rotation import AssetRotation
 from quant_assets.strategies.base import INTENT_SCHEMA, Strategy
 from quant_assets.strategies.cross_sectional_momentum import CrossSectionalMomentum
+from quant_assets.strategies.donchian_breakout import DonchianBreakout
 from quant_assets.strategies.model_score import ModelScore
 from quant_assets.strategies.moving_average_cross import MovingAverageCross
 from quant_assets.strategies.orders import orders
+from quant_assets.strategies.pairs_cointegration import PairsCointegration
+from quant_assets.strategies.risk_parity import RiskParity
+from quant_assets.strategies.rsi_reversion import RsiReversion
+from quant_assets.strategies.short_term_reversal import ShortTermReversal
+from quant_assets.strategies.triple_screen import TripleScreen
 from resources.config import StrategySettings
 from resources.errors import ConfigError
 
-__all__ = ["INTENT_SCHEMA", "STRATEGIES", "Strategy", "code", "create", "orders"]
+__all__ = ["INTENT_SCHEMA", "STRATEGIES", "Strategy", "check_panel", "code", "create", "orders"]
 
 STRATEGIES: dict[str, type[Strategy]] = {
-    kind.name: kind for kind in (MovingAverageCross, CrossSectionalMomentum, ModelScore)
+    kind.name: kind
+    for kind in (
+        MovingAverageCross,
+        DonchianBreakout,
+        RsiReversion,
+        CrossSectionalMomentum,
+        ShortTermReversal,
+        PairsCointegration,
+        RiskParity,
+        TripleScreen,
+        AssetRotation,
+        ModelScore,
+    )
 }
 
 
 def code(strategy: Strategy) -> list[ModuleType]:
     """The modules that decide what a strategy does: what a code version hashes."""
-    return [base, windows, sys.modules[orders.__module__], sys.modules[type(strategy).__module__]]
+    own = sys.modules[type(strategy).__module__]
+    helpers = [cointegration] if isinstance(strategy, PairsCointegration) else []
+    return [base, windows, sys.modules[orders.__module__], own, *helpers]
 
 
 def create(settings: StrategySettings) -> Strategy:
@@ -44,6 +66,17 @@ def create(settings: StrategySettings) -> Strategy:
         return kind(**settings.parameters)
     except ValidationError as error:
         raise ConfigError(" | ".join(_explain(kind, fault["loc"], fault["msg"]) for fault in error.errors())) from error
+
+
+def check_panel(strategy: Strategy, columns: Iterable[str]) -> None:
+    """Raise ConfigError naming what the strategy reads and the panel, with these columns, does not hold."""
+    held = {*columns, *(("score", "confidence") if strategy.needs_predictions else ())}
+    missing = [name for name in strategy.required_features if name not in held]
+    if missing:
+        raise ConfigError(
+            f"strategies.{strategy.name}: reads {missing}, which features/panel does not hold; name a feature set that "
+            "has them (configs/features) in the configuration, for example features: [core, strategies]"
+        )
 
 
 def _explain(kind: type[Strategy], location: tuple[int | str, ...], message: str) -> str:

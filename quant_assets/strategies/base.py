@@ -26,15 +26,23 @@ INTENT_SCHEMA = pl.Schema(
         "score": pl.Float64(),
         "confidence": pl.Float64(),
         "rebalance": pl.Boolean(),
+        "take_profit_fraction": pl.Float64(),
+        "stop_loss_fraction": pl.Float64(),
         "reason": pl.String(),
     }
 )
 """What a strategy wants, one row for each tradable symbol and session, sorted by symbol and ts.
 
 target_weight is a fraction of equity (0.0 is flat), decided with what was known at `known_at`. score is the quantity
-the strategy judges by, in its own unit; confidence lies in [0, 1], null where the rule has none. rebalance marks the
+the strategy judges by, -1 or more; confidence lies in [0, 1], null where the rule has none. rebalance marks the
 sessions on which an unchanged target is sent again, to bring drifted holdings back to it.
+
+take_profit_fraction and stop_loss_fraction (null for none) are positive distances of a bracket's exits, as fractions of
+the last close known when the entry is submitted. A target with either is sent when it opens and when it ends, and not
+in between: what its bracket closed is not bought again before the rule has been flat.
 """
+
+BRACKET = ("take_profit_fraction", "stop_loss_fraction")
 
 KEYS = ("symbol", "ts", "session", "known_at")
 
@@ -104,11 +112,12 @@ def blocks(weekdays: int) -> pl.Expr:
 
 
 def decisions(features: pl.LazyFrame, period: pl.Expr) -> pl.LazyFrame:
-    """Which session's decision holds on each session: session, decided, decided_before (Date), rebalance (Boolean).
+    """Which session's decision holds on each session: session, decided, decided_before, rebalance and number.
 
     A decision is taken on the first session of each period. A frame's first session never counts as one, because
     nothing shows that it opens its period: `decided` is null until the first session that provably does.
-    `decided_before` is what held on the session before: on a rebalance day, the decision that ends.
+    `decided_before` is what held on the session before: on a rebalance day, the decision that ends. `rebalance` is true
+    on the day of a decision. `number` counts the frame's sessions: only differences between two mean anything.
     """
     opens = (pl.col("period") != pl.col("period").shift()).fill_null(False)
     return (
@@ -117,13 +126,45 @@ def decisions(features: pl.LazyFrame, period: pl.Expr) -> pl.LazyFrame:
         .sort("session")
         .with_columns(period=period)
         .select("session", decided=pl.when(opens).then("session").forward_fill(), rebalance=opens)
-        .with_columns(decided_before=pl.col("decided").shift())
+        .with_columns(decided_before=pl.col("decided").shift(), number=pl.int_range(pl.len()))
     )
 
 
+def equal_shares(frame: pl.LazyFrame) -> pl.LazyFrame:
+    """Add share: 1/(tradable names), counted on the day of the last decision; more names than then share the whole.
+
+    Counting anew each day would resize every holding whenever one name is halted. Null before the first decision.
+    """
+    names = frame.filter(pl.col("rebalance")).group_by("decided").agg(names=pl.len())
+    share = 1.0 / pl.max_horizontal("names", pl.len().over("session"))
+    return frame.join(names, on="decided", how="left").with_columns(
+        share=pl.when(pl.col("names").is_not_null()).then(share)
+    )
+
+
+def entered(enter: pl.Expr, leave: pl.Expr, patience: int) -> pl.Expr:
+    """True while a symbol's latest event is an entry less than `patience` sessions old. Both at once is leaving.
+
+    The bound is what lets a short window agree with the whole history: without it, whether a position is open today
+    could hang on a day years ago. An entry that repeats renews it. For a frame of `universe`; `patience` - 1 earlier
+    sessions decide.
+    """
+    event = pl.when(leave).then(False).when(enter).then(True)
+    latest = event.forward_fill().over("symbol", order_by="ts")
+    since = pl.when(event.is_not_null()).then("number").forward_fill().over("symbol", order_by="ts")
+    return (latest & (pl.col("number") - since < patience)).fill_null(False)
+
+
 def to_intents(frame: pl.LazyFrame) -> pl.LazyFrame:
-    """The columns of INTENT_SCHEMA, in its order, sorted by symbol and ts."""
-    return frame.select(pl.col(name).cast(dtype) for name, dtype in INTENT_SCHEMA.items()).sort("symbol", "ts")
+    """The columns of INTENT_SCHEMA, in its order, sorted by symbol and ts; bracket columns that it lacks are null."""
+    held = frame.collect_schema().names()
+    whole = frame.with_columns(pl.lit(None).alias(name) for name in BRACKET if name not in held)
+    return whole.select(pl.col(name).cast(dtype) for name, dtype in INTENT_SCHEMA.items()).sort("symbol", "ts")
+
+
+def symbols_of(text: str) -> list[str]:
+    """The symbols of a list in a parameter: "SPY, TLT" is SPY and TLT, each once."""
+    return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
 
 
 def percent(value: pl.Expr) -> pl.Expr:

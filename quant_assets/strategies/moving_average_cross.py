@@ -7,7 +7,7 @@ from typing import ClassVar
 import polars as pl
 from pydantic import Field, model_validator
 
-from quant_assets.strategies.base import Strategy, monthly, percent, to_intents, universe
+from quant_assets.strategies.base import Strategy, equal_shares, monthly, percent, to_intents, universe
 from quant_assets.strategies.windows import CLOSE_TO_SMA, check_window
 
 
@@ -44,18 +44,14 @@ class MovingAverageCross(Strategy):
 
     def intents(self, features: pl.LazyFrame) -> pl.LazyFrame:
         fast, slow = (1 + pl.col(name) for name in self.required_features)
-        frame = (
+        frame = equal_shares(
             universe(self, features, monthly())
             # close/slow over close/fast is fast/slow: how far the shorter average is above the longer one.
             .with_columns(score=slow / fast - 1, confidence=pl.lit(None, pl.Float64))
         )
-        names = frame.filter(pl.col("rebalance")).group_by("decided").agg(names=pl.len())
-        # Counting anew each day would resize every holding whenever one name is halted.
-        weight = 1.0 / pl.max_horizontal("names", pl.len().over("session"))
-        long = (pl.col("score") > 0) & pl.col("names").is_not_null()
         return to_intents(
-            frame.join(names, on="decided", how="left").with_columns(
-                target_weight=pl.when(long).then(weight).otherwise(0.0),
+            frame.with_columns(
+                target_weight=pl.when(pl.col("score") > 0).then("share").fill_null(0.0),
                 reason=pl.format(f"sma {self.fast}/{self.slow} {{}}", percent(pl.col("score"))).fill_null(
                     f"sma {self.slow} is warming up"
                 ),

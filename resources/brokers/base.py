@@ -21,17 +21,37 @@ class OrderType(StrEnum):
     LIMIT = "limit"
     STOP = "stop"
     STOP_LIMIT = "stop_limit"
+    TRAILING_STOP = "trailing_stop"
+    """Trails by an amount, in price units."""
+    TRAILING_STOP_PERCENT = "trailing_stop_percent"
+    """Trails by a share of the price: 5.0 is 5 %."""
+    MARKET_ON_OPEN = "market_on_open"
+    LIMIT_ON_OPEN = "limit_on_open"
+    MARKET_ON_CLOSE = "market_on_close"
+    LIMIT_ON_CLOSE = "limit_on_close"
+
+
+class Sizing(StrEnum):
+    """What the quantity of an order counts. The side of a target is that of the position wanted: sell is short."""
+
+    UNITS = "units"
+    NOTIONAL = "notional"
+    TARGET_WEIGHT = "target_weight"
+    TARGET_POSITION = "target_position"
 
 
 class TimeInForce(StrEnum):
     DAY = "day"
     GTC = "gtc"
+    GTD = "gtd"
     IOC = "ioc"
     FOK = "fok"
 
 
 class OrderState(StrEnum):
     INTENDED = "intended"
+    HELD = "held"
+    """Known to the venue, and asleep until the order that it belongs to fills."""
     ACCEPTED = "accepted"
     PARTIALLY_FILLED = "partially_filled"
     FILLED = "filled"
@@ -45,6 +65,7 @@ TERMINAL = frozenset({OrderState.FILLED, OrderState.CANCELLED, OrderState.REJECT
 TRANSITIONS: dict[OrderState, frozenset[OrderState]] = {
     # An intent whose acknowledgement was lost may be found partly or wholly filled.
     OrderState.INTENDED: frozenset(OrderState) - {OrderState.INTENDED},
+    OrderState.HELD: frozenset({OrderState.ACCEPTED, OrderState.PARTIALLY_FILLED, *TERMINAL}),
     OrderState.ACCEPTED: frozenset({OrderState.PARTIALLY_FILLED, *TERMINAL}),
     OrderState.PARTIALLY_FILLED: frozenset({OrderState.PARTIALLY_FILLED, *TERMINAL}),
     **{state: frozenset() for state in TERMINAL},
@@ -63,7 +84,12 @@ def check_transition(order_id: str, before: OrderState, after: OrderState) -> No
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What is wanted. `id` is the client order id: the same id sent twice is one order at every venue."""
+    """What is wanted. `id` is the client order id: the same id sent twice is one order at every venue.
+
+    take_profit and stop_loss are prices: they make two children that sleep until the order fills, leave what it filled,
+    and cancel each other. `oco_group` names orders of which one fill cancels the others; `parent` is the id of the
+    order whose fill wakes this one. `expire_at` belongs to GTD, `trail` to the trailing stops.
+    """
 
     id: str
     symbol: str
@@ -75,6 +101,14 @@ class Order:
     limit_price: float | None = None
     stop_price: float | None = None
     tag: str = ""
+    sizing: Sizing = Sizing.UNITS
+    trail: float | None = None
+    expire_at: datetime | None = None
+    reduce_only: bool = False
+    take_profit: float | None = None
+    stop_loss: float | None = None
+    oco_group: str = ""
+    parent: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,9 +30,22 @@ loading comes before freeing, stops before limits; fills that compete for the ba
 
 from __future__ import annotations
 
-from resources.exchange.orders import OrderError
-from resources.exchange.simulated import Bar, Exchange, Execution
-from resources.exchange.terms import Listing
-from resources.exchange.venue import IdentityError
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from resources.exchange.orders import OrderError
+    from resources.exchange.simulated import Bar, Exchange, Execution
+    from resources.exchange.terms import Listing
+    from resources.exchange.venue import IdentityError
 
 __all__ = ["Bar", "Exchange", "Execution", "IdentityError", "Listing", "OrderError"]
+
+_HOME = {"OrderError": "orders", "Listing": "terms", "IdentityError": "venue"}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for when it is: the configuration imports the cost models below, and the exchange it."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME.get(name, 'simulated')}"), name)

@@ -1,12 +1,13 @@
-"""What trading costs: fills rules 12 to 15. Importing this module loads numba; the numbers are in terms.py."""
+"""What trading costs: fills rules 12 to 15, by the models of each symbol. Importing this module loads numba."""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-from resources.exchange.compiled import compiled
-from resources.exchange.terms import Terms
+from resources.exchange.compiled import call_model, compiled
+from resources.exchange.layout import MONTH_NOTIONAL, MONTH_UNITS, Floats
+from resources.exchange.models import base
 
 MOST = 0.10
 """Rule 15: spread and slippage together never move a price by more than this share of it (and one tick of rounding)."""
@@ -15,37 +16,52 @@ SECONDS_PER_YEAR = 365.0 * 86_400.0
 
 
 @compiled
-def fill_price(terms: Terms, order: Any, reference: float, taker: bool, tick: float) -> float:
-    """Price after half the spread and slippage (rules 12, 13), rounded to the tick against the account (rule 10).
+def state_facts(facts: Floats, account: Floats, order: Any, symbol: Any) -> None:
+    """Write down what a cost model is told of a fill, beside its price, quantity, volume and whether it rested."""
+    facts[base.VOLATILITY] = math.sqrt(symbol.variance)
+    facts[base.QUOTED] = symbol.half
+    facts[base.ORDER_UNITS], facts[base.ORDER_NOTIONAL] = order.filled, order.notional
+    facts[base.MONTH_UNITS], facts[base.MONTH_NOTIONAL] = account[MONTH_UNITS], account[MONTH_NOTIONAL]
+    facts[base.MULTIPLIER], facts[base.SIDE] = symbol.multiplier, float(order.side)
+    facts[base.CHARGED] = order.commission / symbol.rate
 
-    Only an order that takes liquidity pays them. Never worse than the order's limit, if it has one (rule 15).
-    """
-    side, limit = order.side, order.limit
-    share = min(terms.half_spread + terms.slippage, MOST) if taker else 0.0
-    price: float = reference * (1.0 + side * share)
+
+@compiled
+def half_spread(facts: Floats, symbol: Any) -> float:
+    """Half of the spread as a fraction of the price, of the fill in `facts`."""
+    return max(call_model(symbol.spread_model, symbol.spread_numbers, facts.ctypes.data), 0.0)
+
+
+@compiled
+def slippage(facts: Floats, symbol: Any) -> float:
+    """Slippage as a fraction of the price, of the fill in `facts`."""
+    return max(call_model(symbol.slippage_model, symbol.slippage_numbers, facts.ctypes.data), 0.0)
+
+
+@compiled
+def commission(facts: Floats, order: Any, symbol: Any, quantity: float) -> float:
+    """What a fill of `quantity` adds to the order's commission, in account currency."""
+    facts[base.QUANTITY] = quantity
+    whole = call_model(symbol.commission_model, symbol.commission_numbers, facts.ctypes.data)
+    return whole * symbol.rate - order.commission
+
+
+@compiled
+def worse_by(price: float, side: int, share: float, tick: float, limit: float) -> float:
+    """The price moved against the account by a share of it, on its tick (rule 10), within the limit (rule 15)."""
+    moved: float = price * (1.0 + side * min(share, MOST))
     if tick > 0.0:
         # The tolerance keeps a price that is on its tick, but for binary rounding, where it is.
-        price = (math.ceil(price / tick - 1e-6) if side > 0 else max(math.floor(price / tick + 1e-6), 1.0)) * tick
-    if side * price > side * limit:
-        price = limit
-    return price
+        moved = (math.ceil(moved / tick - 1e-6) if side > 0 else max(math.floor(moved / tick + 1e-6), 1.0)) * tick
+    if side * moved > side * limit:
+        moved = limit
+    return moved
 
 
 @compiled
-def spread_part(terms: Terms, side: int, reference: float, price: float, taker: bool) -> float:
-    """The part of |price - reference| that is spread, per unit. The rest, with the tick's rounding, is slippage."""
-    if not taker:
-        return 0.0
-    return max(min(side * (price - reference), terms.half_spread * reference), 0.0)
-
-
-@compiled
-def commission(terms: Terms, accrued: float, charged: float, quantity: float) -> float:
-    """What this fill adds to the order's commission (rule 14): per share, with a minimum for the whole order."""
-    return max(accrued + terms.per_share * quantity, terms.minimum) - charged
-
-
-@compiled
-def carrying(rate: float, amount: float, seconds: float) -> float:
-    """Borrow cost of a short position, or interest on an overdraft, of `amount` held for so long (rule 14)."""
-    return rate * amount * seconds / SECONDS_PER_YEAR
+def to_tick(price: float, tick: float, direction: int) -> float:
+    """The nearest price on the tick upwards (direction +1) or downwards (-1); unchanged where there is no tick."""
+    if tick <= 0.0 or math.isnan(price):
+        return price
+    steps = math.ceil(price / tick - 1e-6) if direction > 0 else math.floor(price / tick + 1e-6)
+    return max(steps, 1.0) * tick

@@ -7,25 +7,75 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from resources.brokers.base import OrderState, OrderType, TimeInForce
+from resources.brokers.base import OrderState, OrderType, Sizing, TimeInForce
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
 Records = npt.NDArray[Any]
 
-# Columns of a session's bars: one row a symbol, NaN prices where the symbol has no bar.
-OPEN, HIGH, LOW, CLOSE, VOLUME, SPLIT, DIVIDEND = range(7)
+NOWHERE = -1
+"""No row: of a book, or of a market."""
+FOREVER = np.iinfo(np.int64).max
+"""An instant that never comes."""
+
 BAR_COLUMNS = ("open", "high", "low", "close", "volume", "split", "dividend")
+QUOTE_COLUMNS = ("bid", "ask", "bid_size", "ask_size")
 
-MARKET, LIMIT, STOP, STOP_LIMIT = range(4)
-KINDS = (OrderType.MARKET, OrderType.LIMIT, OrderType.STOP, OrderType.STOP_LIMIT)
+ROW = np.dtype(
+    [(name, np.float64) for name in (*BAR_COLUMNS, *QUOTE_COLUMNS, "funding")]
+    + [("until", np.int64), ("symbol", np.int32), ("flags", np.uint8)],
+    align=True,
+)
+"""A bar or a tick of a symbol. `until` is when it is over; quotes are NaN where there are none (of a bar: the last
+before it is over); `funding` is what a long pays at its open, as a fraction of its worth."""
 
-DAY, GTC, IOC, FOK = range(4)
-TIFS = (TimeInForce.DAY, TimeInForce.GTC, TimeInForce.IOC, TimeInForce.FOK)
+RATE = np.dtype([("at", np.int64), ("rate", np.float64), ("currency", np.int32)], align=True)
+"""From an instant on, a currency's worth in account currency."""
 
-INTENDED, ACCEPTED, PARTIAL, FILLED, CANCELLED, REJECTED, EXPIRED = range(7)
+EXIT = np.dtype([("at", np.int64), ("symbol", np.int32), ("reason", np.int8)], align=True)
+"""When a symbol leaves: DELISTING or EXPIRY."""
+
+# Bits of a row's flags: the first and the last bar of its session, a tick, a tick that is a quote.
+FIRST, LAST, TICK, QUOTE = 1, 2, 4, 8
+
+(
+    MARKET,
+    LIMIT,
+    STOP,
+    STOP_LIMIT,
+    TRAILING,
+    TRAILING_PERCENT,
+    MARKET_ON_OPEN,
+    LIMIT_ON_OPEN,
+    MARKET_ON_CLOSE,
+    LIMIT_ON_CLOSE,
+) = range(10)
+KINDS = (
+    OrderType.MARKET,
+    OrderType.LIMIT,
+    OrderType.STOP,
+    OrderType.STOP_LIMIT,
+    OrderType.TRAILING_STOP,
+    OrderType.TRAILING_STOP_PERCENT,
+    OrderType.MARKET_ON_OPEN,
+    OrderType.LIMIT_ON_OPEN,
+    OrderType.MARKET_ON_CLOSE,
+    OrderType.LIMIT_ON_CLOSE,
+)
+
+DAY, GTC, GTD, IOC, FOK = range(5)
+TIFS = (TimeInForce.DAY, TimeInForce.GTC, TimeInForce.GTD, TimeInForce.IOC, TimeInForce.FOK)
+
+UNITS, NOTIONAL, TARGET_WEIGHT, TARGET_POSITION = range(4)
+SIZINGS = (Sizing.UNITS, Sizing.NOTIONAL, Sizing.TARGET_WEIGHT, Sizing.TARGET_POSITION)
+
+SUBMIT, CANCEL, REPLACE = range(3)
+ACTIONS = ("submit", "cancel", "replace")
+
+INTENDED, HELD, ACCEPTED, PARTIAL, FILLED, CANCELLED, REJECTED, EXPIRED = range(8)
 STATES = (
     OrderState.INTENDED,
+    OrderState.HELD,
     OrderState.ACCEPTED,
     OrderState.PARTIALLY_FILLED,
     OrderState.FILLED,
@@ -34,9 +84,23 @@ STATES = (
     OrderState.EXPIRED,
 )
 
-# Why a fill took place.
-AT_OPEN, AT_LIMIT, AT_STOP, GAP, DELISTING, CASH_IN_LIEU = range(6)
-FILL_REASONS = ("open", "limit", "stop", "gap", "delisting", "cash_in_lieu")
+# Why a fill took place. From DELISTING on, no order is behind it.
+AT_OPEN, AT_LIMIT, AT_STOP, GAP, AT_CLOSE, AT_QUOTE, DELISTING, CASH_IN_LIEU, EXPIRY, EXERCISE, ASSIGNMENT = range(11)
+FILL_REASONS = (
+    "open",
+    "limit",
+    "stop",
+    "gap",
+    "close",
+    "quote",
+    "delisting",
+    "cash_in_lieu",
+    "expiry",
+    "exercise",
+    "assignment",
+)
+CORPORATE = FILL_REASONS[DELISTING:]
+"""Reasons of fills that no order is behind."""
 
 # Why an order ended, or rests.
 (
@@ -54,7 +118,15 @@ FILL_REASONS = ("open", "limit", "stop", "gap", "delisting", "cash_in_lieu")
     NO_PRICE,
     HISTORY_OVER,
     BEFORE_START,
-) = range(14)
+    OTHER_FILLED,
+    PARENT_ENDED,
+    NOTHING_TO_REDUCE,
+    DATE_REACHED,
+    AUCTION_OVER,
+    TOO_SMALL,
+    EXITED,
+    NOT_OPEN,
+) = range(22)
 ORDER_REASONS = (
     "",
     "day order: the session is over",
@@ -63,35 +135,68 @@ ORDER_REASONS = (
     "the account cannot carry it",
     "shrunk to what the account can carry",
     "less than one lot is left after the split",
-    "delisted",
+    "delisted or expired",
     "cancelled on request",
-    "replaced by a later target",
+    "replaced by a later order",
     "already at its target",
     "no price was known when it was submitted",
     "the history is over",
     "submitted before the first session traded",
+    "oco: another order of its group filled",
+    "the order that it waited for ended without a fill",
+    "reduce-only: no position is left to reduce",
+    "gtd: its instant has come",
+    "the auction is over",
+    "comes to less than one lot, or than the smallest order of its venue",
+    "an exit filled before the entry was complete",
+    "the order that it names is not open",
 )
 
 # When in a bar a price was reached.
 NEVER, OPENING, INSIDE = range(3)
 
-# Slots of the account.
-CASH, EQUITY, VALUE, GROSS, DIVIDENDS, BORROW, INTEREST, RULES = range(8)
-ACCOUNT_SLOTS = 8
+# Slots of the account. From DIVIDENDS to INTEREST: amounts since the last record.
+(
+    CASH,
+    EQUITY,
+    VALUE,
+    GROSS,
+    NET,
+    MARGIN,
+    DIVIDENDS,
+    BORROW,
+    FUNDING,
+    INTEREST,
+    EQUITY_BEFORE,
+    MONTH_UNITS,
+    MONTH_NOTIONAL,
+) = range(13)
+ACCOUNT_SLOTS = 13
 
-FILLS, ACTIVE = range(2)
+# Counters and instants of the desk. SERIAL numbers the phases of all steps, of which several may be at one instant.
+FILLS, ACTIVE, LIVE, ORDERS, TAKEN, LATE, READY, STEP, FIRST_ROW, END_ROW, NOW, CLOSED, CARRIED, MONTH, NEXT_RATE, NEXT_EXIT, LOGGED, SERIAL = range(18)  # fmt: skip
+TALLIES = 18
 
 ORDER = np.dtype(
     [
         ("submitted", np.int64),
         ("eligible", np.int64),
+        ("expires", np.int64),
         ("quantity", np.float64),
         ("filled", np.float64),
         ("limit", np.float64),
         ("stop", np.float64),
-        ("accrued", np.float64),
+        ("trail", np.float64),
+        ("anchor", np.float64),
+        ("wanted", np.float64),
+        ("fraction", np.float64),
+        ("notional", np.float64),
         ("commission", np.float64),
         ("detail", np.float64),
+        ("reached", np.int64),
+        ("parent", np.int64),
+        ("group", np.int64),
+        ("names", np.int64),
         ("symbol", np.int32),
         ("side", np.int8),
         ("kind", np.int8),
@@ -99,22 +204,41 @@ ORDER = np.dtype(
         ("state", np.int8),
         ("reason", np.int8),
         ("triggered", np.int8),
+        ("sizing", np.int8),
+        ("action", np.int8),
+        ("reduce", np.int8),
+        ("follows", np.int8),
+        ("family", np.int8),
+        ("rested", np.int8),
     ],
     align=True,
 )
-"""An order at the venue. Instants in microseconds; side +1 or -1; absent prices are NaN. `accrued` is the per-share
-commission so far, before the minimum; `commission` what was charged; `detail` the gross exposure that it was
-rejected for, as a multiple of equity."""
+"""An order at the venue. Instants in microseconds; side +1 or -1; absent prices are NaN; absent rows are NOWHERE.
+
+expires      the instant of a GTD order, else FOREVER
+trail        of a trailing stop, and `anchor` the price that it trails; its `stop` is the level of the bar
+wanted       what the order asks for in the unit of `sizing`, signed for targets; `quantity` is worked out from it
+fraction     distance of a bracket child's price from the last close known, where it was given so
+notional     price x quantity x multiplier filled so far; `commission` what was charged
+detail       the margin that it was rejected for, as a multiple of equity
+reached      serial of the step in which its price was last reached inside a bar
+parent       row of the order that wakes it; `follows`: its quantity is what that order has filled
+family       1 where other orders wait for this one
+group        number of its OCO group; `names` the row that a cancel or replace is about
+rested       1 once it has been in the book for a tick
+"""
 
 FILL = np.dtype(
     [
         ("order", np.int64),
+        ("step", np.int64),
         ("quantity", np.float64),
         ("price", np.float64),
         ("reference", np.float64),
         ("spread", np.float64),
         ("slippage", np.float64),
         ("commission", np.float64),
+        ("realised", np.float64),
         ("symbol", np.int32),
         ("side", np.int8),
         ("reason", np.int8),
@@ -122,26 +246,136 @@ FILL = np.dtype(
     ],
     align=True,
 )
-"""A fill. `order` is the row in the book (-1: a corporate action); costs are amounts in account currency."""
+"""A fill. `order` is the row in the book (NOWHERE: no order); costs and realised are amounts in account currency."""
+
+SYMBOL = np.dtype(
+    [
+        ("position", np.float64),
+        ("mark", np.float64),
+        ("factor", np.float64),
+        ("rate", np.float64),
+        ("before", np.float64),
+        ("opened", np.int64),
+        ("closed", np.int64),
+        ("row", np.int64),
+        ("step", np.int64),
+        ("serial", np.int64),
+        ("due", np.int64),
+        ("offered", np.int64),
+        ("day_close", np.float64),
+        ("variance", np.float64),
+        ("left", np.float64),
+        ("left_sell", np.float64),
+        ("half", np.float64),
+        ("average", np.float64),
+        ("lot", np.float64),
+        ("tick", np.float64),
+        ("minimum", np.float64),
+        ("multiplier", np.float64),
+        ("borrow", np.float64),
+        ("funding", np.float64),
+        ("long_rate", np.float64),
+        ("short_rate", np.float64),
+        ("per_unit", np.float64),
+        ("strike", np.float64),
+        ("spread_model", np.int64),
+        ("slippage_model", np.int64),
+        ("commission_model", np.int64),
+        ("spread_numbers", np.int64),
+        ("slippage_numbers", np.int64),
+        ("commission_numbers", np.int64),
+        ("target", np.int64),
+        ("currency", np.int32),
+        ("underlying", np.int32),
+        ("right", np.int8),
+        ("paid", np.int8),
+        ("gone", np.int8),
+        ("reducers", np.int8),
+    ],
+    align=True,
+)
+"""What is known of a symbol, and what is held of it. First the fields that every bar touches.
+
+position     units, negative when short; `average` their entry price
+mark         last price, NaN before the first
+factor       worth of one price unit of one unit, in account currency: the multiplier x `rate`, that of its currency
+before       the mark before the bar that is open or closed last; `opened`, `closed` that bar's instants
+row          of the market: the bar that opened last, else NOWHERE; `step` in which it opened
+serial       of the step in which it opened; `offered` that in which its volume was offered last, `due` that in which
+             its bar ended
+variance     of daily log returns, exponentially weighted, NaN until known; `day_close` the last session's close
+left         units that orders may still take from this bar (on quotes: buys; `left_sell` sells)
+half         half of the last quoted spread in price units; NaN without quotes
+borrow       cost of a short a year, `funding` what a long pays each 8 hours, as fractions of the worth
+long_rate    margin needed as a share of the worth (short_rate when short), and `per_unit` as an amount
+..._model    addresses of the cost models, `..._numbers` those of their parameters
+paid         1 where the whole price changes hands, 0 where only its changes do (futures, perpetuals, forex)
+right        +1 call, -1 put, 0 no option; `underlying` its symbol's number, NOWHERE without
+target       row of the last order to a target that may still rest
+reducers     1 once a reduce-only order was received
+"""
+
+
+ROWS_A_SYMBOL = 8
+"""Rows of the book that a strategy's reaction may fill for each symbol after one step."""
+
+
+class Market(NamedTuple):
+    """Bars or ticks in the order of time: steps of rows that begin at one instant. Instants in microseconds."""
+
+    rows: Records
+    """ROW rows."""
+    opens: Integers
+    """Of each step."""
+    start: Integers
+    """First row of each step, and the number of rows at the end."""
+    recorded: npt.NDArray[np.bool_]
+    """By step: whether account and positions are written down after it."""
+    rates: Records
+    """RATE rows, ascending."""
+    exits: Records
+    """EXIT rows, ascending."""
+
+
+def market_of(rows: Records, opens: Integers, start: Integers, recorded: npt.NDArray[np.bool_]) -> Market:
+    """A market that nobody leaves, in one currency."""
+    return Market(rows, opens, start, recorded, np.zeros(0, RATE), np.zeros(0, EXIT))
 
 
 class Desk(NamedTuple):
-    """All the state that a session reads and writes, as arrays that are changed in place."""
+    """All the state that a step reads and writes, as arrays that are changed in place."""
 
     book: Records
-    """ORDER rows, in the order received."""
+    """ORDER rows; those up to tally[TAKEN] have been received."""
     active: Integers
     """Rows of the book that may still be open; the first tally[ACTIVE] count."""
+    live: Integers
+    """Those of them that may fill in this step; the first tally[LIVE] count."""
     tally: Integers
     account: Floats
-    position: Floats
-    """Units held by symbol, negative when short."""
-    mark: Floats
-    """Last price by symbol, NaN before the first."""
-    left: Floats
-    """Volume by symbol that orders may still take from this bar."""
-    lot: Floats
-    tick: Floats
-    """Price step by symbol; 0.0 where prices are continuous."""
+    symbols: Records
+    """SYMBOL rows."""
+    facts: Floats
+    """What a cost model is told of a fill."""
     fills: Records
-    """FILL rows of this session; the first tally[FILLS] count."""
+    """FILL rows; the first tally[FILLS] count."""
+
+
+class Log(NamedTuple):
+    """What is written down after each recorded step: a row of the account, and of what is held by symbol.
+
+    `factor` may be left without rows, where all is in one currency.
+    """
+
+    step: Integers
+    account: Floats
+    position: Floats
+    mark: Floats
+    average: Floats
+    factor: Floats
+
+
+def no_log(symbols: int) -> Log:
+    """A log without room, for a venue whose account is asked after each step."""
+    empty = np.zeros((0, symbols))
+    return Log(np.zeros(0, np.int64), np.zeros((0, ACCOUNT_SLOTS)), empty, empty, empty, empty)

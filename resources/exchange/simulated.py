@@ -1,43 +1,73 @@
-"""The simulated exchange for a live feed: orders and bars in, executions out, one session at a time."""
+"""The simulated exchange for a live feed: orders and bars in, executions out, one step at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import numpy as np
 
-from resources.brokers.base import TERMINAL, Fill, Order, OrderState, OrderStatus, Position, Side
+from resources.brokers.base import (
+    TERMINAL,
+    Fill,
+    Order,
+    OrderState,
+    OrderStatus,
+    OrderType,
+    Position,
+    Side,
+    Sizing,
+    TimeInForce,
+)
 from resources.config import BacktestSettings
 from resources.errors import BarSchemaError
 from resources.exchange.layout import (
-    BY_REQUEST,
-    CANCELLED,
+    BAR_COLUMNS,
+    CANCEL,
     CANNOT_CARRY,
     CASH,
+    DELISTING,
     EQUITY,
+    EXPIRY,
     FILL_REASONS,
-    KINDS,
-    ORDER,
+    FILLS,
+    FIRST,
+    LAST,
+    MARGIN,
+    NOWHERE,
     ORDER_REASONS,
+    REPLACE,
+    ROW,
     STATES,
-    TIFS,
+    SUBMIT,
+    Market,
     Records,
+    market_of,
+    no_log,
 )
-from resources.exchange.orders import OrderError, fault_of
-from resources.exchange.terms import Listing, terms
+from resources.exchange.orders import (
+    TAKE_PROFIT,
+    Columns,
+    OrderError,
+    columns_of,
+    entries,
+    fault_of,
+    micros,
+)
+from resources.exchange.terms import Listing
 from resources.exchange.venue import Venue
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _STANDARD = Listing()
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A raw bar, with the split (new shares per old) and dividend (cash per share) that take effect at its open.
+    """A raw bar, with the split (new shares per old), dividend (cash per share) and funding that take effect at its open.
 
-    A halted, stale or missing bar has volume 0 and fills nothing (rule 11).
+    A halted, stale or missing bar has volume 0 and fills nothing (rule 11). `first` and `last` say whether it is the
+    first or last bar of its session. `bid` and `ask` are the last quote, known as the bar ends. `ends` is when it does:
+    without it, whatever is submitted from the bar's open on is sized with its close.
     """
 
     open: float
@@ -47,22 +77,32 @@ class Bar:
     volume: float
     split: float = 1.0
     dividend: float = 0.0
+    first: bool = True
+    last: bool = True
+    bid: float | None = None
+    ask: float | None = None
+    funding: float = 0.0
+    ends: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Execution(Fill):
-    """A fill with each of its costs apart, as amounts: |price - reference_price| x quantity = spread + slippage."""
+    """A fill with each of its costs apart, as amounts in account currency.
+
+    |price - reference_price| x quantity x multiplier x conversion rate = spread + slippage. `realised` is what the
+    fill earned on the part of a position that it closed.
+    """
 
     reference_price: float = 0.0
     spread_cost: float = 0.0
     slippage_cost: float = 0.0
+    realised: float = 0.0
 
 
 class Exchange:
-    """Takes orders at any time and matches them when a session's bars arrive, by the rules that backtests use.
+    """Takes orders at any time and matches them when bars arrive, by the rules that backtests use.
 
-    One call of `on_bar` is one session: DAY orders that were eligible end with it. The state follows from the
-    sequence of calls alone, so replaying the same calls restores it.
+    The state follows from the sequence of calls alone, so replaying the same calls restores it.
 
     Example:
         exchange = Exchange(BacktestSettings(cash=10_000))
@@ -71,71 +111,77 @@ class Exchange:
     """
 
     def __init__(self, settings: BacktestSettings, listings: Mapping[str, Listing] | None = None) -> None:
-        """`listings` gives lot and tick by symbol; symbols without one trade in whole units at any price."""
-        self._venue = Venue(terms(settings), settings.cash, [])
-        self._latency = timedelta(seconds=settings.latency_seconds)
-        self._max_gross = settings.max_gross
+        """`listings` gives lot, tick, multiplier, … by symbol; symbols without one are shares at any price."""
+        self._venue = Venue(settings)
+        self._settings = settings
         self._listings = dict(listings or {})
         self._symbols: list[str] = []
-        self._numbers: dict[str, int] = {}
         self._orders: dict[str, Order] = {}
         self._rows: dict[str, int] = {}
-        self._ids: list[str] = []
+        self._ids: dict[int, str] = {}
         self._refused: dict[str, str] = {}
         self._executions: dict[str, int] = {}
-        self._average: dict[str, float] = {}
+        self._groups: dict[str, int] = {}
+        self._requests: dict[str, list[int]] = {}
         self._now: datetime | None = None
 
     # ---- orders
 
     def submit(self, order: Order) -> OrderStatus:
-        """Accept the order, or reject it with a reason; an id that is already known returns its status."""
+        """Accept the order, or reject it with a reason; an id that is already known returns its status.
+
+        take_profit and stop_loss make orders of their own, `children(order.id)`.
+        """
         if order.id in self._orders:
             return self.status(order.id)
         self._orders[order.id] = order
-        fault = fault_of(order, self._listings.get(order.symbol, _STANDARD))
+        fault = fault_of(order, self._listing(order.symbol))
+        if fault is None and order.parent and order.parent not in self._rows:
+            fault = f"parent is {order.parent}, which is no order here; submit the parent first"
         if fault:
             self._refused[order.id] = fault
         else:
-            self._accept(order, 0.0)
+            self._enter(order)
         return self.status(order.id)
 
-    def cancel(self, order_id: str) -> OrderStatus:
-        """Cancel what is still open of the order. Raises OrderError for an unknown id."""
+    def cancel(self, order_id: str, at: datetime | None = None) -> OrderStatus:
+        """Cancel what is still open of the order: at once, or when a request sent `at` an instant arrives (latency).
+
+        Raises OrderError for an unknown id.
+        """
         status = self.status(order_id)
         if status.state not in TERMINAL:
-            self._venue.end(np.array([self._rows[order_id]]), CANCELLED, BY_REQUEST)
+            self._request(order_id, CANCEL, at, {})
         return self.status(order_id)
 
-    def replace(self, order_id: str, quantity: float | None = None, limit_price: float | None = None) -> OrderStatus:
-        """Change total quantity or limit of an open order, which goes to the end of the queue.
+    def replace(
+        self,
+        order_id: str,
+        quantity: float | None = None,
+        limit_price: float | None = None,
+        stop_price: float | None = None,
+        trail: float | None = None,
+        at: datetime | None = None,
+    ) -> OrderStatus:
+        """Change total quantity or prices of an open order, which goes to the end of the queue.
 
         Raises OrderError for an unknown id, an order that has ended, or values that no order could have.
         """
         status = self.status(order_id)
         if status.state in TERMINAL:
             raise OrderError(f"order {order_id}: {status.state} already, so it cannot be replaced; submit a new one")
-        order = status.order
-        changed = replace(
-            order,
-            quantity=order.quantity if quantity is None else quantity,
-            limit_price=order.limit_price if limit_price is None else limit_price,
-        )
-        fault = fault_of(changed, self._listings.get(order.symbol, _STANDARD))
+        given = {"quantity": quantity, "limit_price": limit_price, "stop_price": stop_price, "trail": trail}
+        changes = {name: value for name, value in given.items() if value is not None}
+        # A trailing stop's own price is its level of the moment, which nobody gave.
+        asked = status.order if status.order.trail is None else replace(status.order, stop_price=None)
+        changed = replace(asked, **changes)  # type: ignore[arg-type]  # only numbers are replaced
+        fault = fault_of(replace(changed, parent=""), self._listing(changed.symbol))
         if fault is None and changed.quantity <= status.filled:
             fault = f"quantity is {changed.quantity!r} and {status.filled!r} are filled already; cancel it instead"
         if fault:
-            raise OrderError(f"order {order_id} ({order.symbol}): {fault}")
-        self._orders[order_id] = changed
-        before = self._rows[order_id]
-        self._venue.end(np.array([before]), CANCELLED, BY_REQUEST)
-        self._accept(changed, status.filled)
-        book = self._venue.desk.book
-        row = self._rows[order_id]
-        for field in ("accrued", "commission", "triggered"):
-            book[field][row] = book[field][before]
-        if status.filled:
-            book["state"][row] = STATES.index(OrderState.PARTIALLY_FILLED)
+            raise OrderError(f"order {order_id} ({changed.symbol}): {fault}")
+        self._orders[order_id] = replace(self._orders[order_id], **changes)  # type: ignore[arg-type]
+        self._request(order_id, REPLACE, at, changes)
         return self.status(order_id)
 
     def status(self, order_id: str) -> OrderStatus:
@@ -145,51 +191,59 @@ class Exchange:
         order = self._orders[order_id]
         if order_id in self._refused:
             return OrderStatus(order, OrderState.REJECTED, 0.0, self._refused[order_id])
-        record = self._venue.desk.book[self._rows[order_id]]
-        quantity, limit, stop = (float(record[name]) for name in ("quantity", "limit", "stop"))
+        record = self._venue.desk.book[self._current(order_id)]
+        prices = {"limit_price": "limit", "stop_price": "stop", "trail": "trail"}
         seen = replace(
             order,
-            quantity=quantity,
-            limit_price=None if np.isnan(limit) else limit,
-            stop_price=None if np.isnan(stop) else stop,
+            side=Side.BUY if record["side"] > 0 else Side.SELL if record["side"] < 0 else order.side,
+            quantity=float(record["quantity"]) if order.sizing is Sizing.UNITS or record["side"] else order.quantity,
+            **{name: _number(record[column]) for name, column in prices.items()},  # type: ignore[arg-type]
         )
-        reason = order_reason(record, self._max_gross)
+        reason = order_reason(record, self._settings.max_gross)
         return OrderStatus(seen, STATES[record["state"]], float(record["filled"]), reason)
 
+    def children(self, order_id: str) -> list[Order]:
+        """The bracket of an order: what it left to take its profit and to stop its loss."""
+        return [order for order in self._orders.values() if order.parent == order_id]
+
     def orders(self) -> list[OrderStatus]:
-        """Every order ever submitted, in that order."""
+        """Every order ever submitted, in that order, each followed by its bracket."""
         return [self.status(order_id) for order_id in self._orders]
 
     # ---- market
 
     def on_bar(self, ts: datetime, bars: Mapping[str, Bar]) -> list[Execution]:
-        """Trade the session whose bars open at `ts`; a symbol without a bar keeps its price and fills nothing.
+        """Trade the step whose bars open at `ts`; a symbol without a bar keeps its price and fills nothing.
 
-        Fills of fractions left by a split have reason cash_in_lieu and belong to no order.
-        Raises OrderError if `ts` is naive or not later than the session before, BarSchemaError on an impossible bar.
+        Fills that no order is behind have reasons such as cash_in_lieu, and ids of their own.
+        Raises OrderError if `ts` is naive or not later than the step before, BarSchemaError on an impossible bar.
         """
         if ts.tzinfo is None or (self._now is not None and ts <= self._now):
             raise OrderError(f"bars at {ts}: sessions come in order, with a time zone; the last was {self._now}")
         for symbol, bar in bars.items():
             _check(symbol, ts, bar)
-        numbers = {symbol: self._number(symbol) for symbol in bars}
-        table = np.full((len(self._symbols), 7), np.nan)
-        for symbol, bar in bars.items():
-            table[numbers[symbol]] = (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.split, bar.dividend)
-            if symbol in self._average:
-                self._average[symbol] /= bar.split
+        numbers = [self._symbol(symbol) for symbol in bars]
+        desk = self._venue.desk
+        for symbol, number in zip(bars, numbers, strict=True):
+            if np.isnan(desk.symbols["factor"][number]):
+                currency = self._venue.currencies[desk.symbols["currency"][number]]
+                raise OrderError(f"{symbol} {ts}: no conversion rate of {currency}; call set_rate first")
         self._now = ts
-        held = dict(zip(self._symbols, self._venue.desk.position.tolist(), strict=True))
-        for symbol, bar in bars.items():
-            held[symbol] *= bar.split
-        done = self._venue.session(_micros(ts), table)
-        return [self._execution(record, ts, held) for record in done]
+        return self._traded(_market(ts, numbers, list(bars.values())), ts)
+
+    def set_rate(self, currency: str, rate: float) -> None:
+        """From now on a unit of `currency` is worth `rate` in account currency. Raises OrderError if not positive."""
+        if not 0.0 < rate < np.inf:
+            raise OrderError(f"rate of {currency} is {rate}; it must be positive: account currency per unit")
+        self._venue.set_rate(currency, rate)
 
     def delist(self, symbol: str, ts: datetime) -> list[Execution]:
         """Close the position at the last price and cancel what rests (rule 17)."""
-        number = self._number(symbol)
-        held = {symbol: float(self._venue.desk.position[number])}
-        return [self._execution(record, ts, held) for record in self._venue.delist(number)]
+        return self._left(symbol, ts, DELISTING)
+
+    def expire(self, symbol: str, ts: datetime) -> list[Execution]:
+        """Settle a future at its last price; exercise or assign an option in the money, and let others lapse."""
+        return self._left(symbol, ts, EXPIRY)
 
     # ---- account
 
@@ -202,53 +256,124 @@ class Exchange:
         """Cash and positions at the last close."""
         return float(self._venue.desk.account[EQUITY])
 
+    @property
+    def margin(self) -> float:
+        """What the positions need, at the last close, in account currency."""
+        return float(self._venue.desk.account[MARGIN])
+
+    @property
+    def buying_power(self) -> float:
+        """How much margin new positions may need: max_gross x equity less what is used."""
+        return max(self._settings.max_gross * self.equity - self.margin, 0.0)
+
     def positions(self) -> list[Position]:
         """What is held, by symbol."""
-        desk = self._venue.desk
+        rows = self._venue.desk.symbols
         return [
-            Position(symbol, float(desk.position[number]), self._average[symbol], float(desk.mark[number]))
-            for symbol, number in sorted(self._numbers.items())
-            if desk.position[number] != 0.0
+            Position(symbol, *(float(rows[number][name]) for name in ("position", "average", "mark")))
+            for symbol, number in sorted(self._venue.numbers.items())
+            if rows[number]["position"] != 0.0
         ]
 
     # ---- inside
 
-    def _accept(self, order: Order, filled: float) -> None:
-        row = np.zeros(1, ORDER)[0]
-        row["submitted"], row["eligible"] = _micros(order.submitted_at), _micros(order.submitted_at + self._latency)
-        row["symbol"], row["side"] = self._number(order.symbol), 1 if order.side is Side.BUY else -1
-        row["kind"], row["tif"] = KINDS.index(order.type), TIFS.index(order.tif)
-        row["quantity"], row["filled"] = order.quantity, filled
-        row["limit"] = np.nan if order.limit_price is None else order.limit_price
-        row["stop"] = np.nan if order.stop_price is None else order.stop_price
-        self._rows[order.id] = self._venue.add(row)
-        self._ids.append(order.id)
+    def _listing(self, symbol: str) -> Listing:
+        return self._listings.get(symbol, _STANDARD)
 
-    def _number(self, symbol: str) -> int:
-        if symbol not in self._numbers:
-            self._numbers[symbol] = self._venue.add_symbol(self._listings.get(symbol, _STANDARD))
+    def _symbol(self, symbol: str) -> int:
+        if symbol not in self._venue.numbers:
+            listing = self._listing(symbol)
+            if listing.underlying:
+                self._symbol(listing.underlying)
+            self._venue.add_symbols([symbol], [listing])
             self._symbols.append(symbol)
-        return self._numbers[symbol]
+        return self._venue.numbers[symbol]
 
-    def _execution(self, record: Records, ts: datetime, held: dict[str, float]) -> Execution:
+    def _enter(self, order: Order) -> None:
+        """Put an order and its bracket into the book."""
+        columns = columns_of(order, self._listing(order.symbol))
+        symbol = np.array([self._symbol(order.symbol)])
+        eligible = columns.submitted + self._latency(order.id)
+        made = entries(columns, symbol, eligible, int(self._venue.next_row))
+        if order.parent:
+            made.records["parent"][0] = self._current(order.parent)
+        if order.oco_group:
+            made.records["group"][0] = self._groups.setdefault(order.oco_group, -2 - len(self._groups))
+        row = self._venue.add(made.records)
+        for number, child in enumerate(made.child.tolist()):
+            order_id = f"{order.id}:{child}" if child else order.id
+            if child:
+                self._orders[order_id] = _child(order, order_id, child)
+            self._rows[order_id], self._ids[row + number] = row + number, order_id
+        for number in range(made.child.size):
+            self._venue.receive(row + number)
+
+    def _request(self, order_id: str, action: int, at: datetime | None, changes: Mapping[str, float]) -> None:
+        """Put a cancel or replace into the book, and carry it out unless it is on its way."""
+        before = self._current(order_id)
+        made = Columns.blank(1)
+        made["action"][0] = action
+        for name, field in (
+            ("quantity", "wanted"),
+            ("limit_price", "limit"),
+            ("stop_price", "stop"),
+            ("trail", "trail"),
+        ):
+            made[field][0] = changes.get(name, np.nan)
+        made["submitted"][0] = self._venue.desk.book["submitted"][before] if at is None else micros(at)
+        columns = Columns(**made)  # type: ignore[arg-type]
+        symbol = self._venue.desk.book["symbol"][[before]]
+        request = entries(columns, symbol, columns.submitted + self._latency(order_id)).records
+        request["names"] = before
+        row = self._venue.add(request)
+        self._ids[row] = order_id
+        self._requests.setdefault(order_id, []).append(row)
+        self._venue.receive(row)
+        if at is None:
+            self._venue.obey(row)
+
+    def _latency(self, order_id: str) -> int:
+        return round(float(self._settings.latency.seconds([order_id])[0]) * 1e6)
+
+    def _current(self, order_id: str) -> int:
+        """The row that an order stands in now: its own, or that of what replaced it."""
+        row, book = self._rows[order_id], self._venue.desk.book
+        for request in self._requests.get(order_id, ()):
+            # A replacing row takes the order's place only when its time comes, and it is an order from then on.
+            if book["names"][request] == row and book["action"][request] == SUBMIT:
+                row = request
+        return row
+
+    def _traded(self, market: Market, ts: datetime) -> list[Execution]:
+        before = int(self._venue.desk.tally[FILLS])
+        self._venue.trade(market, no_log(len(self._symbols)))
+        return self._executed(before, ts)
+
+    def _left(self, symbol: str, ts: datetime, reason: int) -> list[Execution]:
+        before = int(self._venue.desk.tally[FILLS])
+        number = self._symbol(symbol)
+        self._venue.make_room()
+        self._venue.leave(number, reason)
+        return self._executed(before, ts)
+
+    def _executed(self, before: int, ts: datetime) -> list[Execution]:
+        """The fills since `before`; their rows are free again afterwards."""
+        tally = self._venue.desk.tally
+        done = [self._execution(record, ts) for record in self._venue.fills()[before:]]
+        tally[FILLS] = 0
+        return done
+
+    def _execution(self, record: Records, ts: datetime) -> Execution:
         symbol, reason = self._symbols[record["symbol"]], FILL_REASONS[record["reason"]]
-        order_id = self._ids[record["order"]] if record["order"] >= 0 else f"{reason}:{symbol}:{ts.date()}"
+        order_id = self._ids[int(record["order"])] if record["order"] != NOWHERE else f"{reason}:{symbol}:{ts.date()}"
         number = self._executions[order_id] = self._executions.get(order_id, 0) + 1
-        quantity, price, side = float(record["quantity"]), float(record["price"]), int(record["side"])
-        before = held[symbol]
-        after = held[symbol] = before + side * quantity
-        if before * side >= 0:  # opened or added to
-            paid = abs(before) * self._average.get(symbol, 0.0) + quantity * price
-            self._average[symbol] = paid / abs(after)
-        elif before * after < 0:  # turned round
-            self._average[symbol] = price
         return Execution(
             id=f"{order_id}#{number}",
             order_id=order_id,
             symbol=symbol,
-            side=Side.BUY if side > 0 else Side.SELL,
-            quantity=quantity,
-            price=price,
+            side=Side.BUY if record["side"] > 0 else Side.SELL,
+            quantity=float(record["quantity"]),
+            price=float(record["price"]),
             commission=float(record["commission"]),
             ts=ts,
             reason=reason,
@@ -256,15 +381,52 @@ class Exchange:
             reference_price=float(record["reference"]),
             spread_cost=float(record["spread"]),
             slippage_cost=float(record["slippage"]),
+            realised=float(record["realised"]),
         )
 
 
 def order_reason(record: Records, max_gross: float) -> str:
-    """Why an order ended, in words; where the account could not carry it, with the exposure that it would have had."""
+    """Why an order ended, in words; where the account could not carry it, with the margin that it would have needed."""
     reason = ORDER_REASONS[record["reason"]]
     if record["reason"] == CANNOT_CARRY:
-        reason += f": gross exposure would be {record['detail']:.4g} x equity, above max_gross {max_gross:g}"
+        reason += f": margin would be {record['detail']:.4g} x equity, above max_gross {max_gross:g}"
     return reason
+
+
+def _child(order: Order, order_id: str, child: str) -> Order:
+    take = child == TAKE_PROFIT
+    return Order(
+        id=order_id,
+        symbol=order.symbol,
+        side=Side.SELL if order.side is Side.BUY else Side.BUY,
+        quantity=order.quantity,
+        type=OrderType.LIMIT if take else OrderType.STOP,
+        tif=TimeInForce.GTC,
+        submitted_at=order.submitted_at,
+        limit_price=order.take_profit if take else None,
+        stop_price=None if take else order.stop_loss,
+        tag=order.tag,
+        reduce_only=True,
+        oco_group=f"{order.id}:exits",
+        parent=order.id,
+    )
+
+
+def _number(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _market(ts: datetime, numbers: list[int], bars: list[Bar]) -> Market:
+    """One step's bars as the kernel takes them."""
+    rows = np.zeros(len(bars), ROW)
+    for row, number, bar in zip(rows, numbers, bars, strict=True):
+        for name in (*BAR_COLUMNS, "funding"):
+            row[name] = getattr(bar, name)
+        quote = (bar.bid, bar.ask) if bar.bid is not None and bar.ask is not None else (np.nan, np.nan)
+        row["bid"], row["ask"], row["bid_size"], row["ask_size"] = *quote, np.nan, np.nan
+        row["until"] = micros(ts if bar.ends is None else bar.ends)
+        row["symbol"], row["flags"] = number, FIRST * bar.first | LAST * bar.last
+    return market_of(rows, np.array([micros(ts)]), np.array([0, len(bars)]), np.array([True]))
 
 
 def _check(symbol: str, ts: datetime, bar: Bar) -> None:
@@ -276,13 +438,12 @@ def _check(symbol: str, ts: datetime, bar: Bar) -> None:
         and 0.0 <= bar.volume < np.inf
         and 0.0 < bar.split < np.inf
         and np.isfinite(bar.dividend)
+        and np.isfinite(bar.funding)
+        and (bar.bid is None or bar.ask is None or 0.0 < bar.bid <= bar.ask < np.inf)
+        and (bar.ends is None or (bar.ends.tzinfo is not None and bar.ends >= ts))
     )
     if not possible:
         raise BarSchemaError(
             f"{symbol} {ts}: {bar} is not a bar; prices and split must be positive, high and low bound the others, "
             "volume be zero or more. Fix the feed, or leave the symbol out."
         )
-
-
-def _micros(instant: datetime) -> int:
-    return (instant - _EPOCH) // timedelta(microseconds=1)

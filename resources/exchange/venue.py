@@ -1,36 +1,54 @@
-"""The exchange as arrays: orders in, a session of bars through, fills out. History and live feed share it."""
+"""The exchange as arrays: orders in, a market of bars or ticks through, fills out. History and live feed share it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-import numpy.typing as npt
 
-from resources.errors import QuantError
+from resources.config import BacktestSettings
+from resources.errors import ConfigError, QuantError
 from resources.exchange.layout import (
     ACCEPTED,
     ACCOUNT_SLOTS,
     ACTIVE,
     CANCELLED,
+    CARRIED,
     CASH,
-    DELISTED,
+    CLOSED,
     DELISTING,
     EQUITY,
+    EQUITY_BEFORE,
+    EXPIRED,
     FILL,
+    FILLED,
     FILLS,
     GROSS,
+    HELD,
+    NOWHERE,
     ORDER,
+    ORDERS,
     PARTIAL,
+    REJECTED,
+    SYMBOL,
+    TALLIES,
     VALUE,
+    ROWS_A_SYMBOL,
     Desk,
     Floats,
     Integers,
+    Log,
+    Market,
     Records,
 )
-from resources.exchange.terms import Listing, Terms
+from resources.exchange.models.base import FACTS
+from resources.exchange.reaction import Reaction
+from resources.exchange.terms import Listing, terms
 
-MICROS = 1_000_000
+RIGHTS = {"": 0, "call": 1, "put": -1}
+BORROWED = ("equity", "crypto")
+"""Classes of which something must be borrowed to be short; of a contract, a short position is just its other side."""
+NEVER_CLOSED = np.iinfo(np.int64).min
 
 
 class IdentityError(QuantError):
@@ -38,118 +56,209 @@ class IdentityError(QuantError):
 
 
 class Venue:
-    """Holds the book and the account, and moves them a session at a time.
+    """Holds the book and the account, and moves them through a market.
 
-    Symbols and orders are numbers here: rows of the arrays of `desk`.
+    Symbols, currencies and orders are numbers here: rows of the arrays of `desk`. The account's currency is number 0.
     """
 
-    def __init__(self, terms: Terms, cash: float, listings: Sequence[Listing], book: Records | None = None) -> None:
-        """`book`: ORDER rows that will be `activate`d later; without it, `add` fills a growing book."""
-        from resources.exchange.session import trade_session  # loads numba, and compiles on the first machine
+    def __init__(
+        self,
+        settings: BacktestSettings,
+        names: Sequence[str] = (),
+        listings: Sequence[Listing] = (),
+        book: Records | None = None,
+    ) -> None:
+        """`book`: ORDER rows by time of submission, received as their time comes; without it, `add` fills one."""
+        from resources.exchange import step  # loads numba, and compiles on the first machine
 
-        self._trade_session = trade_session
-        self.terms = terms
-        self.orders = 0 if book is None else book.size
-        symbols = len(listings)
+        self._step = step
+        self.settings = settings
+        self.currencies = [settings.currency]
+        self.rates = [1.0]
+        """Account currency per unit of each currency; NaN until one is known."""
+        self.numbers: dict[str, int] = {}
+        self._parameters: list[Floats] = []  # kept alive here: the kernel knows their addresses only
+        self.terms = terms(settings, volatility=False)
+        orders = 0 if book is None else book.size
+        tally = np.zeros(TALLIES, np.int64)
+        tally[ORDERS], tally[CLOSED] = orders, NEVER_CLOSED
+        tally[CARRIED] = NOWHERE
         self.desk = Desk(
             book=np.zeros(16, ORDER) if book is None else book,
-            active=np.zeros(16 if book is None else max(book.size, 1), np.int64),
-            tally=np.zeros(2, np.int64),
+            active=np.zeros(max(orders, 16), np.int64),
+            live=np.zeros(max(orders, 16), np.int64),
+            tally=tally,
             account=np.zeros(ACCOUNT_SLOTS),
-            position=np.zeros(symbols),
-            mark=np.full(symbols, np.nan),
-            left=np.zeros(symbols),
-            lot=np.array([listing.lot for listing in listings], float),
-            tick=np.array([listing.tick for listing in listings], float),
-            fills=np.zeros(64, FILL),
+            symbols=np.zeros(0, SYMBOL),
+            facts=np.zeros(FACTS),
+            fills=np.zeros(256, FILL),
         )
-        self.desk.account[CASH] = self.desk.account[EQUITY] = cash
-        self._last: int | None = None
+        self.desk.account[[CASH, EQUITY, EQUITY_BEFORE]] = settings.cash
+        self.add_symbols(names, listings)
 
-    def add_symbol(self, listing: Listing) -> int:
-        """Make room for one more symbol and return its number."""
-        desk = self.desk
-        self.desk = desk._replace(
-            position=np.append(desk.position, 0.0),
-            mark=np.append(desk.mark, np.nan),
-            left=np.append(desk.left, 0.0),
-            lot=np.append(desk.lot, listing.lot),
-            tick=np.append(desk.tick, listing.tick),
-        )
-        return desk.position.size
+    # ---- symbols and currencies
 
-    def add(self, order: Records) -> int:
-        """Put one order (an ORDER row) into the book, active, and return its row."""
-        desk = self.desk
-        if self.orders == desk.book.size:
-            self.desk = desk._replace(
-                book=np.concatenate([desk.book, np.zeros_like(desk.book)]),
-                active=np.concatenate([desk.active, np.zeros_like(desk.active)]),
+    def add_symbols(self, names: Sequence[str], listings: Sequence[Listing]) -> None:
+        """Make room for more symbols, in this order."""
+        first = self.desk.symbols.size
+        self.numbers.update({name: first + number for number, name in enumerate(names)})
+        alike: dict[Listing, list[int]] = {}
+        for number, listing in enumerate(listings):
+            alike.setdefault(listing, []).append(number)
+        more = np.zeros(len(names), SYMBOL)
+        for listing, members in alike.items():
+            more[members] = self._described(listing, [names[number] for number in members])
+        self.desk = self.desk._replace(symbols=np.concatenate([self.desk.symbols, more]))
+
+    def _described(self, listing: Listing, names: Sequence[str]) -> Records:
+        """SYMBOL rows of symbols with the same listing."""
+        models = self.settings.models_for(listing.asset_class, names[0])
+        row = np.zeros(1, SYMBOL)
+        for field in ("mark", "before", "variance", "half", "day_close"):
+            row[field] = np.nan
+        row["row"] = row["target"] = row["underlying"] = NOWHERE
+        row["closed"] = row["opened"] = NEVER_CLOSED
+        row["lot"], row["tick"], row["multiplier"] = listing.lot, listing.tick, listing.multiplier
+        row["minimum"], row["paid"] = listing.minimum_notional, listing.paid
+        row["currency"] = self._currency(listing.currency or self.settings.currency)
+        row["rate"] = self.rates[int(row["currency"][0])]
+        row["factor"] = listing.multiplier * row["rate"]
+        row["strike"], row["right"] = listing.strike, RIGHTS[listing.right]
+        if listing.right:
+            row["underlying"] = self._underlying(listing, names[0])
+        for kind, model in (
+            ("spread", models.spread),
+            ("slippage", models.slippage),
+            ("commission", models.commission),
+        ):
+            self._parameters.append(model.parameters)
+            row[f"{kind}_model"], row[f"{kind}_numbers"] = model.address, self._parameters[-1].ctypes.data
+            if model.reads_volatility:
+                self.terms = self.terms._replace(volatility=True)
+        rows = np.repeat(row, len(names))
+        if listing.asset_class in BORROWED:
+            rows["borrow"] = [models.borrow.rate(name) for name in names]
+        if not listing.paid and listing.expires is None:
+            # Funding keeps a perpetual at its index: what is paid in full, or expires, needs none.
+            rows["funding"] = [models.funding.per_8h(name) for name in names]
+        needs = [models.margin.requirement(name, listing.asset_class) for name in names]
+        for place, field in enumerate(("long_rate", "short_rate", "per_unit")):
+            rows[field] = [need[place] for need in needs]
+        if listing.margin_per_unit is not None:
+            rows["long_rate"], rows["short_rate"], rows["per_unit"] = 0.0, 0.0, listing.margin_per_unit
+        return rows
+
+    def _underlying(self, listing: Listing, name: str) -> int:
+        if listing.underlying not in self.numbers:
+            raise ConfigError(
+                f"{name}: an option on {listing.underlying or 'nothing'}, which is not among the symbols; "
+                "its expiry needs the underlying's price: add its bars, or leave the option out"
             )
-        row = self.orders
-        self.desk.book[row] = order
-        self.orders += 1
-        self.activate(np.array([row]))
-        return row
+        return self.numbers[listing.underlying]
 
-    def activate(self, rows: Integers) -> None:
-        """Accept orders of the book, in this order of priority."""
-        start = self.desk.tally[ACTIVE]
-        self.desk.active[start : start + rows.size] = rows
-        self.desk.tally[ACTIVE] += rows.size
-        self.desk.book["state"][rows] = ACCEPTED
+    def _currency(self, code: str) -> int:
+        if code not in self.currencies:
+            self.currencies.append(code)
+            self.rates.append(np.nan)
+        return self.currencies.index(code)
+
+    # ---- orders
+
+    def add(self, rows: Records) -> int:
+        """Put ORDER rows into the book, after those that are there, and return the first one's row."""
+        desk = self.desk
+        first = int(desk.tally[ORDERS])
+        if first + rows.size > desk.book.size:
+            self.desk = desk = desk._replace(
+                book=np.concatenate([desk.book, np.zeros(desk.book.size + rows.size, ORDER)])
+            )
+        if desk.tally[ACTIVE] + rows.size > desk.active.size:
+            room = np.zeros(desk.active.size + rows.size, np.int64)
+            self.desk = desk = desk._replace(
+                active=np.concatenate([desk.active, room]), live=np.concatenate([desk.live, room])
+            )
+        desk.book[first : first + rows.size] = rows
+        desk.tally[ORDERS] += rows.size
+        return first
+
+    @property
+    def next_row(self) -> int:
+        """Where the next order goes."""
+        return int(self.desk.tally[ORDERS])
+
+    def receive(self, row: int) -> None:
+        """Receive a request that lies in the book: between steps, as a live feed does."""
+        self._step.receive(self.desk, row)
+
+    def obey(self, row: int) -> None:
+        """Carry out a cancel or replace at once."""
+        self._step.obey_now(self.desk, row)
 
     def end(self, rows: Integers, state: int, reason: int) -> None:
-        """End those of the orders that are still open."""
+        """End those of the orders that are still open, asleep, or never received."""
         book = self.desk.book
-        still = rows[self._open(rows)]
-        book["state"][still] = state
-        book["reason"][still] = reason
+        over = np.isin(book["state"][rows], (FILLED, CANCELLED, REJECTED, EXPIRED))
+        book["state"][rows[~over]] = state
+        book["reason"][rows[~over]] = reason
 
     def open_rows(self) -> Integers:
-        """The orders that are still open, by priority."""
+        """The orders that are still open or asleep, by priority."""
         rows = self.desk.active[: self.desk.tally[ACTIVE]]
-        return rows[self._open(rows)]
+        return rows[np.isin(self.desk.book["state"][rows], (ACCEPTED, PARTIAL, HELD))]
 
-    def _open(self, rows: Integers) -> npt.NDArray[np.bool_]:
-        state = self.desk.book["state"][rows]
-        return (state == ACCEPTED) | (state == PARTIAL)
+    # ---- market
 
-    def session(self, now: int, bars: Floats) -> Records:
-        """Trade one session's bars (a row a symbol, columns as in layout) that open at `now` (microseconds).
+    def trade(self, market: Market, log: Log, first: int = 0, reaction: Reaction | None = None) -> None:
+        """Trade a market's steps from `first` on; what is done is added to `desk.fills`.
 
-        Returns a copy of the session's fills. Raises IdentityError if the books do not balance afterwards.
+        Raises IdentityError if the books do not balance.
         """
-        room = int(self.desk.tally[ACTIVE]) + self.desk.position.size
-        if self.desk.fills.size < room:
-            self.desk = self.desk._replace(fills=np.zeros(2 * room, FILL))
-        seconds = 0.0 if self._last is None else (now - self._last) / MICROS
-        self._trade_session(self.terms, self.desk, bars, now, seconds)
-        self._last = now
-        self._check(now)
-        return self.desk.fills[: self.desk.tally[FILLS]].copy()
+        step, last = first, market.opens.size
+        address = 0 if reaction is None else reaction.address
+        while step < last:
+            places = np.zeros(1, np.int64) if reaction is None else reaction.places(self.desk)
+            ended, step = self._step.trade(self.terms, self.desk, market, log, step, last, address, places)
+            if ended == self._step.NO_ROOM:
+                self.make_room()
+                if reaction is not None:
+                    self.make_room_for_orders()
+            elif ended == self._step.UNBALANCED:
+                self._unbalanced(market.opens[step])
 
-    def delist(self, symbol: int) -> Records:
+    def make_room(self) -> None:
+        """At least double the room for fills."""
+        fills = self.desk.fills
+        room = np.zeros(fills.size + 4 * self.desk.symbols.size + 2 * self.open_rows().size + 256, FILL)
+        self.desk = self.desk._replace(fills=np.concatenate([fills, room]))
+
+    def make_room_for_orders(self) -> None:
+        """At least double the room in the book."""
+        desk, more = self.desk, self.desk.book.size + ROWS_A_SYMBOL * self.desk.symbols.size
+        rows = np.zeros(more, np.int64)
+        self.desk = desk._replace(
+            book=np.concatenate([desk.book, np.zeros(more, ORDER)]),
+            active=np.concatenate([desk.active, rows]),
+            live=np.concatenate([desk.live, rows]),
+        )
+
+    def leave(self, symbol: int, reason: int = DELISTING) -> None:
         """Rule 17: close the position at the last price, without costs, and cancel what rests."""
-        desk = self.desk
-        rows = self.open_rows()
-        self.end(rows[desk.book["symbol"][rows] == symbol], CANCELLED, DELISTED)
-        held, price = desk.position[symbol], desk.mark[symbol]
-        done = np.zeros(1 if held else 0, FILL)
-        if held:
-            desk.position[symbol] = 0.0
-            desk.account[CASH] += held * price
-            done["order"], done["symbol"], done["side"], done["reason"] = -1, symbol, -np.sign(held), DELISTING
-            done["quantity"], done["price"], done["reference"] = abs(held), price, price
-        return done
+        self._step.finish(self.desk, symbol, reason)
 
-    def _check(self, now: int) -> None:
+    def set_rate(self, currency: str, rate: float) -> None:
+        """From now on a unit of `currency` is worth so much in account currency."""
+        number = self._currency(currency)
+        self.rates[number] = rate
+        self._step.convert(self.desk, number, rate)
+
+    def fills(self) -> Records:
+        """The fills so far, in their order."""
+        return self.desk.fills[: self.desk.tally[FILLS]]
+
+    def _unbalanced(self, now: int) -> None:
         account = self.desk.account
-        equity = account[CASH] + account[VALUE]
-        scale = max(abs(equity), account[GROSS], 1.0)
-        if not abs(equity - account[EQUITY]) <= 1e-9 * scale:
-            raise IdentityError(
-                f"session that opens at {np.datetime64(now, 'us')}: cash {account[CASH]!r} + positions "
-                f"{account[VALUE]!r} is not the equity {account[EQUITY]!r} that prices, fills and costs lead to"
-            )
-        account[EQUITY] = equity  # each session is proved by itself; rounding does not pile up
+        raise IdentityError(
+            f"step that opens at {np.datetime64(int(now), 'us')}: cash {account[CASH]!r} + positions "
+            f"{account[VALUE]!r} is not the equity {account[EQUITY]!r} that prices, fills and costs lead to "
+            f"(gross exposure {account[GROSS]!r})"
+        )

@@ -31,6 +31,7 @@ BAR = {"open": 10.0, "high": 12.0, "low": 9.0, "close": 11.0, "volume": 500.0}
 FACTORS = {"split": 1.0, "dividend": 0.0, "split_factor": 2.0, "dividend_factor": 1.5}
 ADJUSTED = {"adj_open": 30.0, "adj_high": 36.0, "adj_low": 27.0, "adj_close": 33.0, "adj_volume": 250.0}
 WEIGHTS = {"target_weight": 0.5, "previous_weight": 0.2, "score": 0.01, "confidence": 0.6}
+EXITS = {"take_profit_fraction": 0.05, "stop_loss_fraction": 0.08}
 WORDS = {"order_intent": "buy", "model_version": None, "data_version": "abc", "reasons": ["trend"]}
 RANKS = dict.fromkeys(
     [f"{name}_rank" for name in ("return_21", "return_126", "return_252_21", "sma_ratio_200", "rsi_14")]
@@ -44,7 +45,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "cleaned_bars": {**STAMPS, **BAR, **FACTORS, **ADJUSTED, "flags": []},
     "features": {**STAMPS, "oscillator": 50.0, "ratio": 1.0},
     "panel": {**STAMPS, **PRICES, **RANKS},
-    "signals": {**STAMPS, "strategy": "s", **WEIGHTS, **WORDS},
+    "signals": {**STAMPS, "strategy": "s", **WEIGHTS, **EXITS, **WORDS},
 }
 CATALOGUE = pl.DataFrame({"name": ["oscillator", "ratio"], "lower": [0.0, -math.inf], "upper": [100.0, math.inf]})
 CATALOGUES = {"panel": rank_bounds(RANKED)}
@@ -140,6 +141,8 @@ DEFECTS = [
     Case("signals", "weight is not a number", {"target_weight": math.nan}, {"between target_weight", "between gross"}),
     Case("signals", "no weight", {"target_weight": None}, {"not_be_null target_weight"}),
     Case("signals", "unknown word", {"order_intent": "short"}, {"in_set order_intent"}),
+    Case("signals", "stop above the price", {"stop_loss_fraction": -0.1}, {"between stop_loss_fraction"}),
+    Case("signals", "no distance", {"take_profit_fraction": -0.01}, {"between take_profit_fraction"}),
     Case("signals", "buys less", {"previous_weight": 0.6}, {"in_set against_target"}),
     Case("signals", "sells more", {"order_intent": "sell"}, {"in_set against_target"}),
     Case("signals", "confidence above one", {"confidence": 1.5}, {"between confidence"}),

@@ -2,6 +2,7 @@
 
 feed.py     a session's bars as the day goes by, and the clock of the replayed day
 ledger.py   the venue's books in one SQLite file, which outlive whoever trades there
+calls.py    what the exchange is told, written down and told again
 broker.py   the broker protocol on top of both
 """
 

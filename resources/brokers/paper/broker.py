@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import contextlib
 import uuid
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from resources.brokers.base import Account, Fill, Order, OrderState, OrderStatus, Position, TimeInForce
-from resources.brokers.paper.feed import STEPS, Day, Feed
-from resources.brokers.paper.ledger import Ledger, PaperVenueError, bars_content
-from resources.brokers.rows import order_of
+from resources.brokers.paper.calls import listing_content, listing_of, obey
+from resources.brokers.paper.feed import STEPS, Day, Feed, numbers_of
+from resources.brokers.paper.ledger import Ledger, PaperVenueError
+from resources.brokers.rows import order_content
 from resources.config import BacktestSettings
 from resources.durable import transaction
 from resources.exchange import Bar, Exchange, Listing
@@ -40,6 +43,9 @@ class PaperBroker:
     `terms` are costs, margin and opening cash. They belong to the account for good: opened with others, it is
     refused. `replay` says that sessions lie in the past, so that the venue's clock stands before the open until
     `ready` is called; else the venue's time is the wall clock's until the session's bar is recorded.
+
+    `listings` gives lot, tick, multiplier, … by symbol, as known when a session begins. What was known of a symbol when
+    it was first ordered holds for good: else what was executed could not be told again.
     """
 
     name = "paper"
@@ -51,14 +57,15 @@ class PaperBroker:
         terms: BacktestSettings,
         *,
         replay: bool,
-        listings: dict[str, Listing] | None = None,
+        listings: Mapping[str, Listing] | None = None,
         now: Callable[[], datetime] = _wall_clock,
     ) -> None:
         self._ledger = Ledger(path)
         self._feed = feed
         self._terms = terms.model_copy(update={"start": None})
         self._replay = replay
-        self._listings = listings
+        self._given = dict(listings or {})
+        self._listings: dict[str, Listing] = {}
         self._wall = now
         self._exchange: Exchange | None = None
         self._told = 0
@@ -98,6 +105,7 @@ class PaperBroker:
                     date.fromisoformat(last["session"]), last["step"], datetime.fromisoformat(last["ts"]), True
                 )
             self._ledger.add_session(session, opens, opens - BEFORE_OPEN)
+            self._list()
 
     def ready(self) -> None:
         """Let the venue's clock run, from where the session stands."""
@@ -118,30 +126,57 @@ class PaperBroker:
     def submit(self, order: Order) -> OrderStatus:
         """Place the order, or return the status of the one that already has its id.
 
-        The venue goes by the time it receives an order, whatever time the order claims.
+        The venue goes by the time it receives an order, whatever time the order claims. What take_profit and stop_loss
+        make are orders of their own, `<id>:take_profit` and `<id>:stop_loss`.
         """
         with self._changing():
             known = self._ledger.order(order.id)
             if known is not None:
                 return known
-            received = self.now()
-            self._ledger.add_order(order, self._session()["session"], received)
-            self._tell("submit", _content(order, received))
-            return self._publish(order.id)
+            received, session = self.now(), self._session()["session"]
+            self._ledger.add_order(order, session, received)
+            foreign = self._foreign(order.symbol)
+            if foreign:
+                reason = f"{order.symbol} trades in {foreign}, and the paper venue has no conversion rates"
+                refused = OrderStatus(order, OrderState.REJECTED, 0.0, reason)
+                self._ledger.move_order(refused)
+                return refused
+            self._tell("submit", order_content(replace(order, submitted_at=received)))
+            for exit_order in self._restored().children(order.id):
+                self._ledger.add_order(exit_order, session, received)
+            self._publish(order.id)
+            # A target ends what rests of the symbol's target before it.
+            self._publish_open(order.symbol)
+            for exit_order in self._restored().children(order.id):
+                self._publish(exit_order.id)
+            return self._known(order.id)
 
     def cancel(self, order_id: str) -> OrderStatus:
         """Cancel what is still open of the order. Raises PaperVenueError for an unknown id."""
         with self._changing():
             self._known(order_id)
             self._tell("cancel", {"id": order_id})
-            return self._publish(order_id)
+            self._publish_open()
+            return self._known(order_id)
 
-    def replace(self, order_id: str, quantity: float | None = None, limit_price: float | None = None) -> OrderStatus:
-        """Change total quantity or limit of an open order. Raises PaperVenueError, or OrderError where it cannot be."""
+    def replace(
+        self,
+        order_id: str,
+        quantity: float | None = None,
+        limit_price: float | None = None,
+        stop_price: float | None = None,
+        trail: float | None = None,
+    ) -> OrderStatus:
+        """Change total quantity or prices of an open order.
+
+        Raises PaperVenueError for an unknown id, OrderError where it cannot be.
+        """
         with self._changing():
             self._known(order_id)
-            self._tell("replace", {"id": order_id, "quantity": quantity, "limit_price": limit_price})
-            return self._publish(order_id)
+            changes = {"quantity": quantity, "limit_price": limit_price, "stop_price": stop_price, "trail": trail}
+            self._tell("replace", {"id": order_id, **changes})
+            self._publish_open()
+            return self._known(order_id)
 
     def orders(self) -> list[OrderStatus]:
         return self._ledger.orders(self._session()["session"])
@@ -181,24 +216,36 @@ class PaperBroker:
 
     def _open(self, day: Day) -> None:
         """Offer the day's bars to the exchange: everything that fills today fills now."""
-        wanted = {status.order.symbol for status in self._ledger.open_orders()} | {
-            one.symbol for one in self._ledger.positions()
-        }
-        bars = {symbol: bar for symbol, bar in sorted(day.bars.items()) if symbol in wanted}
-        for fill in self._tell("session", {"ts": day.opens.isoformat(), "bars": bars_content(bars)}):
+        # Bars of symbols that nobody trades count too: what is ordered tomorrow is sized with today's close.
+        bars = {symbol: numbers_of(bar) for symbol, bar in sorted(day.bars.items()) if not self._foreign(symbol)}
+        content = {"ts": day.opens.isoformat(), "ends": day.closes.isoformat(), "bars": bars}
+        done = self._tell("session", content)
+        for symbol in self._expiring(day.opens.date()):
+            done += self._tell("expire", {"symbol": symbol, "ts": day.closes.isoformat()})
+        for fill in done:
             self._ledger.add_execution(fill)
-        for status in self._ledger.open_orders():
-            self._publish(status.order.id)
+        self._publish_open()
         exchange = self._restored()
         self._ledger.set_cash(exchange.cash)
-        self._ledger.set_positions(exchange.positions())
+        self._ledger.set_positions(
+            exchange.positions(), {one.symbol: self._settled(one) for one in exchange.positions()}
+        )
+
+    def _expiring(self, session: date) -> list[str]:
+        """Contracts held or ordered whose last session this is, or was."""
+        concerned = {status.order.symbol for status in self._ledger.open_orders()}
+        concerned |= {one.symbol for one in self._restored().positions()}
+        last = {symbol: self._listing(symbol).expires for symbol in sorted(concerned)}
+        return [symbol for symbol, expires in last.items() if expires is not None and expires <= session]
+
+    def _settled(self, position: Position) -> tuple[float, float]:
+        """Multiplier, and the price that cash has been settled to once the exchange has seen the day's close."""
+        listing = self._listing(position.symbol)
+        return listing.multiplier, 0.0 if listing.paid else position.last_price
 
     def _mark(self, day: Day, step: int) -> None:
         prices = {one.symbol: day.price(one.symbol, step) for one in self._ledger.positions()}
-        self._ledger.set_positions(
-            one if (price := prices[one.symbol]) is None else replace(one, last_price=price)
-            for one in self._ledger.positions()
-        )
+        self._ledger.mark({symbol: price for symbol, price in prices.items() if price is not None})
 
     def _expire(self, reason: str) -> None:
         """End the day orders that the exchange had no bar for. It knows no such end: there they are cancelled."""
@@ -206,25 +253,36 @@ class PaperBroker:
             if status.order.tif is TimeInForce.DAY:
                 self._tell("cancel", {"id": status.order.id})
                 self._ledger.move_order(replace(status, state=OrderState.EXPIRED, reason=reason))
+        self._publish_open()
 
     # ---- exchange and ledger
 
     def _open_account(self) -> None:
-        terms = self._terms.model_dump_json()
         with self._changing():
             held = self._ledger.terms()
+            if held is not None:
+                self._check_terms(held)
             if self._ledger.identity() is None:
                 self._ledger.identify(uuid.uuid4().hex)
             if held is None:
-                self._ledger.open_account(terms, self._terms.cash)
-                return
-        if held != terms:
+                self._ledger.open_account(self._terms.model_dump_json(), self._terms.cash)
+
+    def _check_terms(self, held: str) -> None:
+        """Raise PaperVenueError unless the account was opened with the terms of today."""
+        if held == self._terms.model_dump_json():
+            return
+        try:
             old = BacktestSettings.model_validate_json(held)
-            changed = {name: (getattr(old, name), value) for name, value in self._terms if getattr(old, name) != value}
+        except ValidationError as error:
             raise PaperVenueError(
-                f"the paper account in {self._ledger.path} was opened with other terms (then, now): {changed}. "
-                f"Set them back. {self._anew()}."
-            )
+                f"the paper account in {self._ledger.path} was opened by an earlier version, with terms that mean "
+                f"nothing now ({error.errors()[0]['msg']}). {self._anew()}."
+            ) from error
+        changed = {name: (getattr(old, name), value) for name, value in self._terms if getattr(old, name) != value}
+        raise PaperVenueError(
+            f"the paper account in {self._ledger.path} was opened with other terms (then, now): {changed}. "
+            f"Set them back. {self._anew()}."
+        )
 
     def _anew(self) -> str:
         """What every refusal ends with: the account alone must not go, or its journal meets a stranger's events."""
@@ -253,29 +311,68 @@ class PaperBroker:
             raise PaperVenueError(f"order {order_id}: unknown at the paper venue")
         return status
 
-    def _publish(self, order_id: str) -> OrderStatus:
+    def _publish(self, order_id: str) -> None:
         """Take over the exchange's word on an order where it is news."""
-        before = self._known(order_id)
-        after = self._restored().status(order_id)
+        self._take_over(self._known(order_id))
+
+    def _publish_open(self, symbol: str | None = None) -> None:
+        """Take over the exchange's word on every order that may have moved: of a symbol, or of all."""
+        for before in self._ledger.open_orders():
+            if symbol is None or before.order.symbol == symbol:
+                self._take_over(before)
+
+    def _take_over(self, before: OrderStatus) -> None:
+        after = self._restored().status(before.order.id)
         after = replace(after, order=replace(after.order, submitted_at=before.order.submitted_at))
         if after != before:
             self._ledger.move_order(after)
-        return after
+
+    # ---- listings
+
+    def _list(self) -> None:
+        """Tell the exchange what is known of symbols that it has not been told of, and that nobody has ordered yet."""
+        self._restored()
+        ordered = self._ledger.symbols()
+        fresh = {
+            symbol: listing
+            for symbol, listing in sorted(self._given.items())
+            if symbol not in self._listings and symbol not in ordered
+        }
+        if fresh:
+            content = {symbol: listing_content(listing) for symbol, listing in fresh.items()}
+            self._ledger.add_call("list", content)
+            self._exchange = None  # it takes listings as it is made
+
+    def _listing(self, symbol: str) -> Listing:
+        return self._listings.get(symbol, Listing())
+
+    def _foreign(self, symbol: str) -> str:
+        """The symbol's currency where that is not the account's; empty where it is."""
+        self._restored()
+        currency = self._listing(symbol).currency
+        return "" if currency in ("", self._terms.currency) else currency
 
     def _tell(self, kind: str, content: dict[str, Any]) -> list[Fill]:
         """Write down what the exchange is told, and tell it; returns what it executed."""
-        done = _obey(self._restored(), kind, content)
+        done = obey(self._restored(), kind, content)
         self._told = self._ledger.add_call(kind, content)
         return done
 
     def _restored(self) -> Exchange:
         """The exchange, having been told everything that the ledger holds."""
         if self._exchange is None or self._told != self._ledger.last_call():
+            calls = self._ledger.calls(after=0)
+            self._listings = {
+                symbol: listing_of(row)
+                for _, kind, content in calls
+                if kind == "list"
+                for symbol, row in content.items()
+            }
             exchange = Exchange(self._terms, self._listings)
             executed: list[Fill] = []
             self._told = 0
-            for number, kind, content in self._ledger.calls(after=0):
-                executed += _obey(exchange, kind, content)
+            for number, kind, content in calls:
+                executed += obey(exchange, kind, content)
                 self._told = number
             if executed != self._ledger.executions():
                 raise PaperVenueError(
@@ -286,30 +383,6 @@ class PaperBroker:
         return self._exchange
 
 
-def _content(order: Order, received: datetime) -> dict[str, Any]:
-    """An order as JSON can hold it, with the venue's own time of receipt."""
-    return {**asdict(order), "submitted_at": received.isoformat()}
-
-
 def _warm_up(terms: BacktestSettings) -> None:
     """Have the exchange compiled before a session depends on it: the first time on a machine takes long."""
     Exchange(terms).on_bar(datetime(2000, 1, 3, tzinfo=UTC), {"-": Bar(1.0, 1.0, 1.0, 1.0, 0.0)})
-
-
-def _obey(exchange: Exchange, kind: str, content: dict[str, Any]) -> list[Fill]:
-    """Make one call of the exchange."""
-    if kind == "session":
-        bars = {symbol: Bar(*numbers) for symbol, numbers in content["bars"].items()}
-        return [_plain(execution) for execution in exchange.on_bar(datetime.fromisoformat(content["ts"]), bars)]
-    if kind == "submit":
-        exchange.submit(order_of(content))
-    elif kind == "cancel":
-        exchange.cancel(content["id"])
-    else:
-        exchange.replace(content["id"], content["quantity"], content["limit_price"])
-    return []
-
-
-def _plain(execution: Fill) -> Fill:
-    """An execution as the broker protocol knows it, without the exchange's breakdown of costs."""
-    return Fill(**{field.name: getattr(execution, field.name) for field in fields(Fill)})

@@ -8,7 +8,7 @@ made up from the bar: open, the extreme nearer to the open, the other extreme, c
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime
 
@@ -20,7 +20,9 @@ from resources.exchange import Bar
 STEPS = 12
 """Marks between open and close, so that equity moves while a session is replayed."""
 
-NEEDED = ("symbol", "ts", "known_at", "open", "high", "low", "close", "volume", "split", "dividend")
+NUMBERS = ("open", "high", "low", "close", "volume", "split", "dividend")
+OPTIONAL = ("bid", "ask", "funding")
+NEEDED = ("symbol", "ts", "known_at", *NUMBERS)
 
 LOOK_SECONDS = 20.0
 """How often the feed asks for bars that are not recorded yet."""
@@ -64,8 +66,22 @@ def day_of(frame: pl.DataFrame) -> Day:
         raise BarSchemaError(f"bars for the paper venue lack {missing}; give cleaned bars")
     if frame["ts"].n_unique() != 1 or frame["symbol"].n_unique() != frame.height:
         raise BarSchemaError(f"bars for the paper venue: {frame.height} rows; give one session, one row a symbol")
-    rows = frame.select("symbol", "open", "high", "low", "close", "volume", "split", "dividend").iter_rows()
-    return Day(frame["ts"][0], frame["known_at"].max(), {symbol: Bar(*numbers) for symbol, *numbers in rows})  # type: ignore[arg-type]  # polars types max loosely
+    names = [*NUMBERS, *(name for name in OPTIONAL if name in frame.columns)]
+    rows = frame.select("symbol", *names).iter_rows()
+    closes: datetime = frame["known_at"].max()  # type: ignore[assignment]  # polars types max loosely
+    bars = {symbol: bar_of(dict(zip(names, numbers, strict=True)), closes) for symbol, *numbers in rows}
+    return Day(frame["ts"][0], closes, bars)
+
+
+def bar_of(numbers: Mapping[str, float | None], ends: datetime) -> Bar:
+    """A session's bar; what is unknown (null) is as if it had not been given."""
+    return Bar(**{name: value for name, value in numbers.items() if value is not None}, ends=ends)  # type: ignore[arg-type]
+
+
+def numbers_of(bar: Bar) -> dict[str, float]:
+    """A bar's numbers as JSON can hold them: the same floats come back, and `bar_of` makes the same bar."""
+    held = {name: getattr(bar, name) for name in (*NUMBERS, *OPTIONAL)}
+    return {name: value for name, value in held.items() if value is not None}
 
 
 class Feed:

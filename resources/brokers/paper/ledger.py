@@ -4,9 +4,9 @@ account     the terms the account was opened with, and its cash
 identity    the account's id, so that nobody takes another account for it
 calls       everything the exchange was told, in order: telling it again restores it
 sessions    how far each session has got (step: null before the open, STEPS at the close)
-orders      every order by its client id, as it stands
+orders      every order by its client id, as it stands; the exits of an order's bracket are orders of their own
 executions  every execution by its id
-positions   what is held now
+positions   what is held now; `settled` is the price that cash has been settled to (0 where the whole price is paid)
 events      what happened, numbered: a state of an order, or an execution
 """
 
@@ -14,17 +14,24 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
 
 from resources.brokers.base import Account, Fill, Order, OrderState, OrderStatus, Position
-from resources.brokers.rows import FILL_COLUMNS, ORDER_COLUMNS, fill_of, fill_values, order_of, order_values
+from resources.brokers.rows import (
+    FILL_COLUMNS,
+    ORDER_COLUMNS,
+    check_columns,
+    fill_of,
+    fill_values,
+    order_of,
+    order_values,
+)
 from resources.durable import APPEND_ONLY, connect
 from resources.errors import QuantError
-from resources.exchange import Bar
 
 _SCHEMA = f"""
 CREATE TABLE account (id INTEGER PRIMARY KEY CHECK (id = 1), terms TEXT NOT NULL, cash REAL NOT NULL);
@@ -35,7 +42,7 @@ CREATE TABLE orders (id TEXT PRIMARY KEY, {ORDER_COLUMNS}, number INTEGER NOT NU
     received_at TEXT NOT NULL, state TEXT NOT NULL, filled REAL NOT NULL, reason TEXT NOT NULL);
 CREATE TABLE executions ({FILL_COLUMNS}, number INTEGER NOT NULL UNIQUE);
 CREATE TABLE positions (symbol TEXT PRIMARY KEY, quantity REAL NOT NULL, average_price REAL NOT NULL,
-    last_price REAL NOT NULL);
+    last_price REAL NOT NULL, multiplier REAL NOT NULL, settled REAL NOT NULL);
 CREATE TABLE events (number INTEGER PRIMARY KEY, order_id TEXT, execution_id TEXT, state TEXT, quantity REAL,
     filled REAL, reason TEXT);
 """ + "".join(APPEND_ONLY.format(table=table) for table in ("calls", "executions", "events"))
@@ -55,6 +62,7 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.connection = connect(path, _SCHEMA)
+        check_columns(self.connection, "orders", path)
         self.connection.executescript(_IDENTITY)
 
     # ---- account and sessions
@@ -101,7 +109,7 @@ class Ledger:
         return int(self.connection.execute("SELECT coalesce(max(number), 0) FROM calls").fetchone()[0])
 
     def add_call(self, kind: str, content: dict[str, Any]) -> int:
-        row = (kind, json.dumps(content, default=str))
+        row = (kind, json.dumps(content))
         return int(self.connection.execute("INSERT INTO calls (kind, content) VALUES (?,?)", row).lastrowid or 0)
 
     def calls(self, after: int) -> list[tuple[int, str, dict[str, Any]]]:
@@ -114,7 +122,7 @@ class Ledger:
         """A new order, before the exchange has judged it."""
         state = (self._next("orders"), session, received_at.isoformat(), str(OrderState.INTENDED), 0.0, "")
         row = (order.id, *order_values(order), *state)
-        self.connection.execute(f"INSERT INTO orders VALUES ({','.join('?' * 16)})", row)
+        self.connection.execute(f"INSERT INTO orders VALUES ({','.join('?' * len(row))})", row)
 
     def _next(self, table: str) -> int:
         return int(self.connection.execute(f"SELECT coalesce(max(number), 0) + 1 FROM {table}").fetchone()[0])
@@ -131,23 +139,23 @@ class Ledger:
         return [_status(row) for row in rows]
 
     def open_orders(self) -> list[OrderStatus]:
+        """Every order that may still fill, also those asleep until another one does."""
         rows = self.connection.execute(f"SELECT * FROM orders WHERE state IN {_OPEN} ORDER BY number")
         return [_status(row) for row in rows]
+
+    def symbols(self) -> set[str]:
+        """Every symbol that was ever ordered."""
+        return {row["symbol"] for row in self.connection.execute("SELECT DISTINCT symbol FROM orders")}
 
     def move_order(self, status: OrderStatus) -> None:
         """Write down where an order stands now, as a numbered event too."""
         order = status.order
-        row = (
-            order.quantity,
-            order.limit_price,
-            order.stop_price,
-            str(status.state),
-            status.filled,
-            status.reason,
-            order.id,
-        )
+        prices = (order.limit_price, order.stop_price, order.trail)
+        row = (str(order.side), order.quantity, *prices, str(status.state), status.filled, status.reason, order.id)
         self.connection.execute(
-            "UPDATE orders SET quantity=?, limit_price=?, stop_price=?, state=?, filled=?, reason=? WHERE id=?", row
+            "UPDATE orders SET side=?, quantity=?, limit_price=?, stop_price=?, trail=?, state=?, filled=?, reason=? "
+            "WHERE id=?",
+            row,
         )
         event = (order.id, str(status.state), order.quantity, status.filled, status.reason)
         self.connection.execute(
@@ -182,25 +190,28 @@ class Ledger:
         rows = self.connection.execute("SELECT * FROM positions ORDER BY symbol")
         return [Position(row["symbol"], row["quantity"], row["average_price"], row["last_price"]) for row in rows]
 
-    def set_positions(self, positions: Iterable[Position]) -> None:
+    def set_positions(self, positions: Iterable[Position], settlement: Mapping[str, tuple[float, float]]) -> None:
+        """What is held from now on; `settlement` has multiplier and settled price by symbol."""
         self.connection.execute("DELETE FROM positions")
-        rows = [(one.symbol, one.quantity, one.average_price, one.last_price) for one in positions]
-        self.connection.executemany("INSERT INTO positions VALUES (?,?,?,?)", rows)
+        rows = [
+            (one.symbol, one.quantity, one.average_price, one.last_price, *settlement[one.symbol]) for one in positions
+        ]
+        self.connection.executemany("INSERT INTO positions VALUES (?,?,?,?,?,?)", rows)
+
+    def mark(self, prices: Mapping[str, float]) -> None:
+        """The prices that positions stand at now."""
+        rows = [(price, symbol) for symbol, price in prices.items()]
+        self.connection.executemany("UPDATE positions SET last_price=? WHERE symbol=?", rows)
 
     def account(self, ts: datetime) -> Account:
+        """Cash, and equity: what is paid in full at its price, of the rest what cash has not been settled to yet."""
         cash = self.cash()
-        return Account(ts, cash, cash + sum(position.market_value for position in self.positions()))
+        rows = self.connection.execute("SELECT * FROM positions ORDER BY symbol")
+        worth = [row["quantity"] * (row["last_price"] - row["settled"]) * row["multiplier"] for row in rows]
+        return Account(ts, cash, cash + sum(worth))
 
 
-_OPEN = f"('{OrderState.ACCEPTED}', '{OrderState.PARTIALLY_FILLED}')"
-
-
-def bars_content(bars: dict[str, Bar]) -> dict[str, Sequence[float]]:
-    """Bars as JSON can hold them; floats come back as the same floats."""
-    return {
-        symbol: (bar.open, bar.high, bar.low, bar.close, bar.volume, bar.split, bar.dividend)
-        for symbol, bar in bars.items()
-    }
+_OPEN = f"('{OrderState.HELD}', '{OrderState.ACCEPTED}', '{OrderState.PARTIALLY_FILLED}')"
 
 
 def _status(row: sqlite3.Row) -> OrderStatus:

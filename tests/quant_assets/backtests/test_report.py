@@ -14,7 +14,7 @@ import pytest
 
 from quant_assets.backtests import metrics, report, trades
 from quant_assets.backtests.engine import BacktestResult
-from quant_assets.backtests.glossary import DASH, GROUPS, KNOWN, metric_groups, shown
+from quant_assets.backtests.glossary import DASH, GROUPS, KNOWN, SAME, metric_groups, shown
 from quant_assets.backtests.honesty import Provenance, assumptions, caveats, costs, lucky_sharpe, verdict
 from resources.config import BacktestSettings
 
@@ -35,8 +35,8 @@ def a_result(sessions: int = 600, drift: float = 0.0005, every: int = 20, **of_f
     equity = pl.DataFrame(
         {
             "session": days, "ts": stamps, "cash": 0.1 * wealth, "positions_value": 0.9 * wealth, "equity": wealth,
-            "gross_exposure": 0.9, "net_exposure": 0.9, "return": returns, "dividends": 0.0, "borrow_cost": 0.0,
-            "interest": 1.0,
+            "gross_exposure": 0.9, "net_exposure": 0.9, "margin": 0.9 * wealth, "return": returns, "dividends": 0.0,
+            "borrow_cost": 0.0, "funding": 0.5, "interest": 1.0,
         }
     )  # fmt: skip
     one_fill = {
@@ -310,22 +310,37 @@ def test_rejected_orders_are_told() -> None:
 
 def test_costs_add_up_fills_and_carry() -> None:
     assert costs(a_result(600)) == pytest.approx(
-        {"Spread": 15.0, "Slippage": 45.0, "Commission": 30.0, "Borrowing": 0.0, "Interest": 600.0}
+        {"Spread": 15.0, "Slippage": 45.0, "Commission": 30.0, "Borrowing": 0.0, "Funding": 300.0, "Interest": 600.0}
     )
 
 
 ASSUMED = [
     ({"participation": 0.25}, "share 25% of a session's volume"),
-    ({"half_spread_bps": 3.5, "slippage_bps": 7}, "half a spread of 3.5 bps and slippage of 7 bps"),
-    ({"commission_per_share": 0.01, "commission_minimum": 2}, "0.01 a share, at least 2 an order"),
     (
-        {"borrow_bps_per_year": 75, "financing_bps_per_year": 300},
-        "Borrowed shares cost 75 bps a year, negative cash 300",
+        {"spread": {"name": "fixed", "half_bps": 3.5}, "slippage": {"name": "fixed", "bps": 7}},
+        "half a spread of 3.5 bps and slippage of 7 bps",
     ),
+    ({"commission": {"name": "per_share", "per_share": 0.01, "minimum": 2}}, "0.01 a share, at least 2 an order"),
+    (
+        {"by_class": {"crypto": {"commission": "binance_futures", "margin": {"name": "leverage", "leverage": 5}}}},
+        "For crypto instead: commission: 5 bps, 2 bps where an order rested; margin: 1/5 of its worth.",
+    ),
+    (
+        {"borrow": {"name": "fixed", "bps_per_year": 75}, "financing_bps_per_year": 300},
+        "Borrowed shares cost 75 bps a year, negative cash 300; cash earns nothing",
+    ),
+    ({"cash_yield_bps_per_year": 200}, "cash earns 200"),
     ({"max_gross": 2.0}, "gross exposure to 2 times equity; what goes beyond is rejected"),
+    (
+        {"margin": "reg_t"},
+        "A position ties up 50% of its worth (equities; others the whole); a fill may bring that to 1.05",
+    ),
     ({"shrink_to_cash": True}, "shrunk to what fits"),
     ({"limit_touch_fills": True}, "where it is touched"),
-    ({"latency_seconds": 5}, "eligible 5 seconds after"),
+    ({"ambiguous": "better", "intrabar_timeframe": "5m"}, "the better one is taken, unless bars of 5m decide."),
+    ({"latency": {"name": "fixed", "delay_seconds": 5}}, "eligible 5 seconds after"),
+    ({"periods_per_year": 365}, "annualised with 365 sessions a year"),
+    ({}, "annualised with as many sessions a year as the history has"),
 ]
 
 
@@ -342,7 +357,7 @@ def test_only_a_model_speaks_of_out_of_sample_scores() -> None:
 def test_every_metric_of_the_engine_is_explained_once() -> None:
     groups = metric_groups(a_result().metrics)
     assert [group.name for group in groups] == list(GROUPS), "a metric without an explanation falls into 'Other'"
-    assert sum(len(group.rows) for group in groups) == len(a_result().metrics) == len(KNOWN)
+    assert sum(len(group.rows) for group in groups) == len(a_result().metrics.keys() - SAME.keys()) == len(KNOWN)
     assert all(row.meaning.endswith(".") for group in groups for row in group.rows)
 
 
@@ -356,6 +371,8 @@ TEXTS = [
     ("fills", 12345.0, "12,345"),
     ("costs_bps", 3.14, "3.1 bps"),
     ("holding_sessions", 102.6, "103 sessions"),
+    ("average_holding_days", 10.26, "10.3 days"),
+    ("volatility", 0.123, "12.3%"),
     ("sharpe", None, DASH),
     ("sharpe", float("nan"), DASH),
     ("unheard_of", 1.5, "1.50"),

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from quant_assets.cleaned import CLEANED_SCHEMA
-from quant_assets.features import compute
+from quant_assets.features import compute, stored
 from quant_assets.features.definition import FeatureSet
 from quant_assets.features.derived import OPTIONAL
 from quant_assets.features.groups import ALL
@@ -57,6 +57,12 @@ def test_a_window_alone_is_bit_for_bit_that_of_the_whole_range() -> None:
     for month in MONTHS[::7]:
         own = whole.filter(MONTH.is_in([month]))
         assert windows([month]).equals(own)
+
+
+def test_windows_come_out_the_same_however_many_are_computed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    together = windows(MONTHS)
+    monkeypatch.setattr(stored, "_ROWS", 1)
+    assert windows(MONTHS).equals(together)
 
 
 def test_a_window_reads_no_later_bar_and_none_before_its_look_back() -> None:

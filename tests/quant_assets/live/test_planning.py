@@ -71,6 +71,48 @@ def test_orders(case: Case) -> None:
     assert (plan.session, plan.signals_session, plan.held) == (MONDAY, FRIDAY, case.held)
 
 
+@dataclass(frozen=True)
+class Exits:
+    name: str
+    target: float
+    wish: str
+    held: float
+    order: tuple[float, float | None, float | None] | None
+    """Signed quantity, take-profit and stop-loss; the last price is 100 and the fractions are 0.05 and 0.08."""
+
+
+BRACKETED = [
+    Exits("an entry has its exits", 0.5, "buy", 0, (50, 105, 92)),
+    Exits("a short entry has them the other way", -0.5, "sell", 0, (-50, 95, 108)),
+    Exits("held is left alone", 0.5, "hold", 50, None),
+    Exits("held and far from its target too", 0.5, "hold", 20, None),
+    Exits("closed by its bracket it is not bought again", 0.5, "hold", 0, None),
+    Exits("turns round", -0.2, "sell", 20, (-40, 95, 108)),
+    Exits("only reduces: no exits of its own", 0.2, "buy", 50, (-30, None, None)),
+]
+
+
+@pytest.mark.parametrize("case", BRACKETED, ids=lambda case: case.name)
+def test_a_target_with_exits(case: Exits) -> None:
+    fractions = {"take_profit_fraction": 0.05, "stop_loss_fraction": 0.08}
+    wants = frame({"AAA": (case.target, case.wish)}).with_columns(**{k: pl.lit(v) for k, v in fractions.items()})
+    plan = plan_session(wants, MONDAY, Book({"AAA": case.held}, 10_000, 10_000, PRICES), NOW, LIMITS)
+    orders = [
+        (order.quantity if order.side == "buy" else -order.quantity, order.take_profit, order.stop_loss)
+        for order in plan.orders
+    ]
+    assert orders == ([] if case.order is None else [pytest.approx(case.order)])
+
+
+def test_one_exit_of_two_and_an_order_to_be_flat() -> None:
+    wants = frame({"AAA": (0.1, "buy"), "BBB": (0.0, "sell")}).with_columns(
+        take_profit_fraction=pl.lit(None, pl.Float64), stop_loss_fraction=pl.Series([0.1, None])
+    )
+    flat, entry = plan_session(wants, MONDAY, Book({"BBB": 4}, 10_000, 10_000, PRICES), NOW, LIMITS).orders
+    assert (entry.take_profit, entry.stop_loss, entry.reduce_only) == (None, 90.0, False)
+    assert (flat.symbol, flat.take_profit, flat.stop_loss, flat.reduce_only) == ("BBB", None, None, True)
+
+
 def test_ids_are_the_same_in_every_attempt_and_differ_in_every_session() -> None:
     wants = frame({"AAA": (0.1, "buy"), "BRK.B": (0.1, "buy")})
     rich = Book({}, 10_000, 10_000, {**PRICES, "BRK.B": 10})

@@ -14,7 +14,9 @@ from resources.errors import ConfigError
 DAYS = [datetime(2024, 1, day, 21, tzinfo=UTC) for day in (2, 3, 4)]
 
 
-def intents(weights: list[float], symbol: str = "A", reason: str = "rule") -> pl.LazyFrame:
+def intents(
+    weights: list[float], symbol: str = "A", reason: str = "rule", stop_loss: float | None = None
+) -> pl.LazyFrame:
     frame = {
         "symbol": [symbol] * 3,
         "ts": DAYS,
@@ -24,6 +26,8 @@ def intents(weights: list[float], symbol: str = "A", reason: str = "rule") -> pl
         "score": [0.01, 0.02, 0.03],
         "confidence": [0.6, 0.6, None],
         "rebalance": [False] * 3,
+        "take_profit_fraction": [None] * 3,
+        "stop_loss_fraction": [stop_loss if weight else None for weight in weights],
         "reason": [reason] * 3,
     }
     return pl.LazyFrame(frame, schema=INTENT_SCHEMA)
@@ -55,6 +59,23 @@ def test_order_intent_follows_the_change_of_the_target(
     assert found.schema == SIGNAL_SCHEMA
     assert found["order_intent"].to_list() == expected
     assert found["previous_weight"].to_list() == pytest.approx(previous)
+
+
+BRACKETED = [
+    ([0.0, 0.5, 0.4], ["hold", "buy", "hold"], [None, 0.1, 0.1]),
+    ([0.5, 0.6, 0.0], ["buy", "hold", "sell"], [0.1, 0.1, None]),
+    ([0.5, -0.5, -0.6], ["buy", "sell", "hold"], [0.1, 0.1, 0.1]),
+]
+
+
+@pytest.mark.parametrize(("weights", "expected", "stops"), BRACKETED)
+def test_a_target_with_exits_is_bought_once_and_held_until_it_ends(
+    weights: list[float], expected: list[str], stops: list[float | None]
+) -> None:
+    found = daily_signals({"rsi_reversion": intents(weights, stop_loss=0.1)}, None, "d1").collect()
+    assert found["order_intent"].to_list() == expected
+    assert found["stop_loss_fraction"].to_list() == stops
+    assert found["take_profit_fraction"].to_list() == [None] * 3
 
 
 def test_a_rule_gives_its_own_reason_and_no_model() -> None:

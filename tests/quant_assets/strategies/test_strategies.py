@@ -12,10 +12,17 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from quant_assets.strategies import INTENT_SCHEMA, STRATEGIES, Strategy, create
+from quant_assets.strategies.asset_rotation import AssetRotation
 from quant_assets.strategies.base import blocks, decisions, monthly, percent, weekly
 from quant_assets.strategies.cross_sectional_momentum import CrossSectionalMomentum
+from quant_assets.strategies.donchian_breakout import DonchianBreakout
 from quant_assets.strategies.model_score import ModelScore
 from quant_assets.strategies.moving_average_cross import MovingAverageCross
+from quant_assets.strategies.pairs_cointegration import PairsCointegration
+from quant_assets.strategies.risk_parity import RiskParity
+from quant_assets.strategies.rsi_reversion import RsiReversion
+from quant_assets.strategies.short_term_reversal import ShortTermReversal
+from quant_assets.strategies.triple_screen import TripleScreen
 from resources.config import StrategySettings
 from resources.errors import ConfigError
 
@@ -38,6 +45,20 @@ def feature_frame(rows: list[dict[str, object]], columns: tuple[str, ...]) -> pl
     )
 
 
+DRAWN = {  # features that are no small numbers around 0: lowest and highest
+    "rsi": (0, 100),
+    "breakout": (-0.5, 1.5),
+    "adj": (50, 60),
+    "volatility": (0.01, 0.04),
+    "average": (-0.2, 1),
+}
+
+
+def drawn(name: str, noise: np.random.Generator) -> float:
+    bounds = DRAWN.get(name.partition("_")[0])
+    return round(float(noise.uniform(*bounds) if bounds else noise.normal(0, 0.1)), 2)
+
+
 def random_panel(strategy: Strategy, seed: int, sessions: int) -> pl.LazyFrame:
     """Noise with everything that happens: late listings, sessions without a row, halts, warm-up, ties."""
     noise = np.random.default_rng(seed)
@@ -48,11 +69,10 @@ def random_panel(strategy: Strategy, seed: int, sessions: int) -> pl.LazyFrame:
         for day in days[listed:]:
             if noise.random() < 0.05:
                 continue
-            values = np.round(noise.normal(0, 0.1, len(strategy.required_features)), 2)
-            row: dict[str, object] = dict(zip(strategy.required_features, values.tolist(), strict=True))
+            row: dict[str, object] = {name: drawn(name, noise) for name in strategy.required_features}
             if "confidence" in row:
                 row["confidence"] = float(noise.random())
-            if noise.random() < 0.1:
+            if noise.random() < (0.02 if isinstance(strategy, PairsCointegration) else 0.1):
                 row[strategy.required_features[0]] = None
             rows.append({"symbol": f"S{number}", "session": day, "tradable": bool(noise.random() > 0.1), **row})
     return feature_frame(rows, strategy.required_features)
@@ -65,24 +85,33 @@ ALL = [
     ModelScore(hold=2),
     ModelScore(hold=3, rebalance=1, buffer=2),
     ModelScore(hold=2, rebalance=7, buffer=0),
+    DonchianBreakout(patience=7),
+    RsiReversion(slots=2, patience=6, oversold=20),
+    ShortTermReversal(hold=2, sides="long_short"),
+    PairsCointegration(formation=20, hold=2, significance="10%", enter=1.0),
+    PairsCointegration(formation=20, pairs="S0 S1, S1 S2, S0 S2", significance="10%", enter=0.8),
+    RiskParity(target_volatility=0.2),
+    TripleScreen(weeks=3, patience=8),
+    AssetRotation(symbols="S1, S2, S4", refuge="S0"),
+    AssetRotation(hold=1),
 ]
 
 
 @pytest.mark.parametrize("strategy", ALL, ids=repr)
 @given(seed=st.integers(0, 10_000), cut=st.integers(5, 90))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_cutting_the_future_leaves_intents_unchanged(strategy: Strategy, seed: int, cut: int) -> None:
-    panel = random_panel(strategy, seed, 100)
-    until = MONDAY + timedelta(cut)
+    panel = random_panel(strategy, seed, strategy.history + 80)
+    until = MONDAY + timedelta(strategy.history * 7 // 5 + cut)
     whole = strategy.intents(panel).filter(pl.col("session") <= until).collect()
     assert_frame_equal(strategy.intents(panel.filter(pl.col("session") <= until)).collect(), whole)
 
 
 @pytest.mark.parametrize("strategy", ALL, ids=repr)
 @given(seed=st.integers(0, 10_000), back=st.integers(0, 30))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 def test_a_window_says_what_the_whole_history_says(strategy: Strategy, seed: int, back: int) -> None:
-    panel = random_panel(strategy, seed, 100)
+    panel = random_panel(strategy, seed, strategy.history + 65)
     sessions = panel.select("session").unique().sort("session").collect()["session"].to_list()
     wanted = sessions[-1 - back]
     place = sessions.index(wanted)
@@ -95,22 +124,31 @@ def test_a_window_says_what_the_whole_history_says(strategy: Strategy, seed: int
 
 @pytest.mark.parametrize("strategy", ALL, ids=repr)
 @given(seed=st.integers(0, 10_000))
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 def test_intents_have_one_sorted_row_for_each_tradable_symbol_and_session(strategy: Strategy, seed: int) -> None:
-    panel = random_panel(strategy, seed, 60)
+    panel = random_panel(strategy, seed, strategy.history + 40)
     found = strategy.intents(panel).collect()
     assert found.schema == INTENT_SCHEMA
     keys = ["symbol", "ts", "session", "known_at"]
     assert_frame_equal(found.select(keys), panel.filter(pl.col("tradable")).select(keys).sort("symbol", "ts").collect())
-    assert found["target_weight"].is_between(0.0, 1.0).all()
+    assert found["target_weight"].is_between(-1.0, 1.0).all()
+    assert not (found["score"] < -1).any(), "what the suite of signals refuses"
     assert found["reason"].null_count() == 0
-    gross = found.group_by("session").agg(pl.col("target_weight").sum())["target_weight"]
+    gross = found.group_by("session").agg(pl.col("target_weight").abs().sum())["target_weight"]
     assert (gross <= 1 + 1e-12).all()
 
 
 @pytest.mark.parametrize("strategy", ALL, ids=repr)
+def test_the_made_up_panels_are_traded(strategy: Strategy) -> None:
+    found = strategy.intents(random_panel(strategy, 3, strategy.history + 65)).collect()
+    assert found.filter(pl.col("target_weight") != 0).height > 0.005 * found.height, (
+        "the proofs above would prove nothing"
+    )
+
+
+@pytest.mark.parametrize("strategy", ALL, ids=repr)
 def test_shuffled_rows_give_the_same_intents(strategy: Strategy) -> None:
-    panel = random_panel(strategy, 5, 60)
+    panel = random_panel(strategy, 5, strategy.history + 40)
     shuffled = panel.collect().sample(fraction=1.0, shuffle=True, seed=1).lazy()
     assert_frame_equal(strategy.intents(shuffled).collect(), strategy.intents(panel).collect())
 
@@ -316,7 +354,12 @@ def test_missing_features_are_named() -> None:
 CROSS, MOMENTUM, MODEL = "moving_average_cross", "cross_sectional_momentum", "model_score"
 
 FAULTS = [
-    ("unknown strategy", "astrology", {}, r"'astrology' is not a strategy; use one of \['cross_sectional_momentum'"),
+    (
+        "unknown strategy",
+        "astrology",
+        {},
+        r"'astrology' is not a strategy; use one of \['asset_rotation', 'cross_sectional_momentum'",
+    ),
     ("unknown parameter", CROSS, {"fats": 5}, r"parameters\.fats: not a parameter.*fast: 50, slow: 200"),
     ("out of bounds", MODEL, {"hold": 0}, r"model_score\.parameters\.hold: .*equal to 1; for example hold: 10"),
     ("wrong type", MODEL, {"hold": "two"}, r"parameters\.hold: .*integer; for example hold: 10"),
@@ -324,6 +367,22 @@ FAULTS = [
     ("wrong word", MOMENTUM, {"rebalance": "daily"}, r"parameters\.rebalance: .*'weekly' or 'monthly'"),
     ("fast not below slow", CROSS, {"fast": 200, "slow": 50}, r"fast 200 must be smaller than slow 50"),
     ("skip not below lookback", MOMENTUM, {"lookback": 21, "skip": 21}, r"skip 21 must be smaller"),
+    ("exit above entry", "donchian_breakout", {"entry": 20, "exit": 55}, r"exit 55 must not be above entry 20"),
+    ("no such channel", "donchian_breakout", {"entry": 56}, r"entry 56: .*use one of \[20, 55\]"),
+    ("bought above sold", "rsi_reversion", {"oversold": 70}, r"oversold 70.0 must be smaller than recovered 65.0"),
+    ("no such rsi", "rsi_reversion", {"window": 3}, r"window 3: .*use one of \[2, 7, 14\]"),
+    (
+        "a stop below nothing",
+        "rsi_reversion",
+        {"stop_loss": 1.5},
+        r"stop_loss: .*less than 1; for example stop_loss: 0.08",
+    ),
+    ("pullback above recovered", "triple_screen", {"pullback": 80}, r"pullback 80.0 must be smaller"),
+    ("leverage", "risk_parity", {"max_gross": 2}, r"max_gross: .*less than or equal to 1"),
+    ("one leg", "pairs_cointegration", {"pairs": "KO PEP, V"}, r"pairs 'V' is not two symbols; for example"),
+    ("stop inside enter", "pairs_cointegration", {"stop": 1.0}, r"leave 0.5, enter 2.0 and stop 1.0 must rise"),
+    ("refuge among assets", "asset_rotation", {"symbols": "SPY, TLT", "refuge": "TLT"}, r"refuge TLT must not be one"),
+    ("more than there are", "asset_rotation", {"symbols": "SPY, TLT", "hold": 3}, r"hold 3 is more than the 2 symbols"),
     ("average not in the catalogue", CROSS, {"fast": 51}, r"fast 51: .* has no .*; use one of \[.*50.*200"),
     ("return not in the catalogue", MOMENTUM, {"lookback": 127}, r"lookback 127: .*use one of \[.*126"),
 ]

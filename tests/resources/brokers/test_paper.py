@@ -332,8 +332,16 @@ def test_time_does_not_go_back(place: Place) -> None:
 def test_an_account_keeps_its_terms(place: Place) -> None:
     place.open().close()
     place.open(TERMS.model_copy(update={"start": MONDAY})).close()
-    with pytest.raises(PaperVenueError, match=r"other terms .*'slippage_bps': \(2.0, 3.0\).* move the whole folder"):
-        place.open(TERMS.model_copy(update={"slippage_bps": 3.0}))
+    with pytest.raises(PaperVenueError, match=r"other terms .*'participation': \(0.1, 0.2\).* move the whole folder"):
+        place.open(TERMS.model_copy(update={"participation": 0.2}))
+
+
+def test_an_account_opened_with_terms_of_another_time_says_how_to_begin_anew(place: Place) -> None:
+    place.open().close()
+    with sqlite3.connect(place.path) as connection:
+        connection.execute("UPDATE account SET terms = ?", ('{"cash": 100000.0, "slippage_bps": 2.0}',))
+    with pytest.raises(PaperVenueError, match=r"by an earlier version.*costs are models now.* move the whole folder"):
+        place.open()
 
 
 def test_an_account_keeps_its_id_and_a_new_one_has_another(place: Place) -> None:
@@ -365,9 +373,8 @@ def test_changed_rules_are_noticed(place: Place) -> None:
         connection.execute("DROP TRIGGER executions_no_update")
         connection.execute("UPDATE executions SET price = price + 0.01 WHERE symbol='AAA'")
     reopened = place.open()
-    reopened.begin(MONDAY + timedelta(days=1), opens(MONDAY + timedelta(days=1)))
     with pytest.raises(PaperVenueError, match=r"would not execute as they did.* move the whole folder"):
-        reopened.submit(order("two", "AAA", 1))
+        reopened.begin(MONDAY + timedelta(days=1), opens(MONDAY + timedelta(days=1)))
 
 
 def test_an_interrupted_open_leaves_nothing_and_is_done_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from resources.brokers.paper import Feed
-from resources.brokers.paper.feed import LOOK_SECONDS, STEPS, day_of, price_at
+from resources.brokers.paper.feed import LOOK_SECONDS, NUMBERS, STEPS, day_of, price_at
 from resources.errors import BarSchemaError
 from resources.exchange import Bar
 
@@ -19,12 +19,12 @@ OPENS = datetime(2013, 2, 25, 14, 30, tzinfo=UTC)
 
 def cleaned(opens: datetime = OPENS) -> pl.DataFrame:
     row = {"symbol": "AAA", "ts": opens, "known_at": opens + timedelta(hours=6)}
-    return pl.DataFrame([row | dict(zip(Bar.__slots__, (10.0, 12.0, 9.0, 11.0, 100.0, 1.0, 0.0), strict=True))])
+    return pl.DataFrame([row | dict(zip(NUMBERS, (10.0, 12.0, 9.0, 11.0, 100.0, 1.0, 0.0), strict=True))])
 
 
 def test_a_day_runs_from_open_to_close() -> None:
     day = day_of(cleaned())
-    assert day.bars == {"AAA": Bar(10, 12, 9, 11, 100)}
+    assert day.bars == {"AAA": Bar(10, 12, 9, 11, 100, ends=day.closes)}
     assert (day.time(0), day.time(STEPS // 2), day.time(STEPS)) == tuple(OPENS + timedelta(hours=h) for h in (0, 3, 6))
     assert [day.price("AAA", step) for step in range(0, STEPS + 1, STEPS // 3)] == [10, 9, 12, 11]
     assert day.price("ZZZ", 0) is None

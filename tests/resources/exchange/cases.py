@@ -22,14 +22,24 @@ def opens(number: int) -> datetime:
     return MONDAY + timedelta(days=number)
 
 
-def account(cash: float = 1e9, **terms: float) -> BacktestSettings:
-    """An account without costs, that may take a bar's whole volume."""
-    free: dict[str, float] = {
-        "half_spread_bps": 0,
-        "slippage_bps": 0,
-        "commission_per_share": 0,
-        "commission_minimum": 0,
-        "borrow_bps_per_year": 0,
+def account(
+    cash: float = 1e9,
+    *,
+    half_spread_bps: float = 0,
+    slippage_bps: float = 0,
+    commission_per_share: float = 0,
+    commission_minimum: float = 0,
+    borrow_bps_per_year: float = 0,
+    latency_seconds: float = 0,
+    **terms: object,
+) -> BacktestSettings:
+    """An account without costs, that may take a bar's whole volume; `terms` are fields of BacktestSettings."""
+    free: dict[str, object] = {
+        "spread": {"name": "fixed", "half_bps": half_spread_bps},
+        "slippage": {"name": "fixed", "bps": slippage_bps},
+        "commission": {"name": "per_share", "per_share": commission_per_share, "minimum": commission_minimum},
+        "borrow": {"name": "fixed", "bps_per_year": borrow_bps_per_year},
+        "latency": {"name": "fixed", "delay_seconds": latency_seconds},
         "financing_bps_per_year": 0,
         "participation": 1,
         "max_gross": 1,

@@ -36,7 +36,7 @@ FAULTS = [
     (order(quantity=2.5), "quantity is 2.5; it must be a multiple of the lot"),
     (order(limit=-1.0), "limit_price is -1; a limit order needs a positive one"),
     (order(stop=math.inf), "stop_price is inf; a stop order needs a positive one"),
-    (order(stop=10, tif="ioc"), "tif is ioc; a stop waits for its price: use day or gtc"),
+    (order(stop=10, tif="ioc"), "tif is ioc; a stop waits for its price: use day, gtc or gtd"),
     (order(at=datetime(2024, 1, 7)), "submitted_at is 2024-01-07 00:00:00; give it a time zone"),
 ]
 
@@ -100,7 +100,7 @@ def test_replace_refuses_what_cannot_be(exchange):
     exchange.on_bar(opens(0), {"X": flat(100, volume=4)})
     with pytest.raises(OrderError, match=r"\(X\): quantity is 4 and 4.0 are filled already"):
         exchange.replace(wanted.id, quantity=4)
-    with pytest.raises(OrderError, match="only limit and stop_limit orders have one"):
+    with pytest.raises(OrderError, match="limit_price is 99; only limit orders have one"):
         exchange.replace(wanted.id, limit_price=99)
     exchange.cancel(wanted.id)
     with pytest.raises(OrderError, match="cancelled already"):

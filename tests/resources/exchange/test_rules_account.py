@@ -41,8 +41,9 @@ def test_rules_12_13_a_stop_limit_that_rests_after_its_trigger_pays_nothing():
 
 
 def test_rule_15_costs_never_move_a_price_by_more_than_a_tenth():
-    terms = account(max_gross=2).model_copy(update={"half_spread_bps": 5000.0, "slippage_bps": 9000.0})
-    assert [fill.price for fill in trade([order("buy"), order("sell")], [flat(100)], terms)] == pytest.approx([110, 90])
+    terms = account(max_gross=2, half_spread_bps=400, slippage={"name": "volume_share", "impact": 10})
+    bars = [flat(100, volume=200)]  # half of it taken: 10 x 0.5^2 is 250%
+    assert [fill.price for fill in trade([order("buy"), order("sell")], bars, terms)] == pytest.approx([110, 90])
 
 
 COMMISSION = [  # rule 14: 0.01 a share, at least 1.0 an order; shares filled on each bar, commissions
@@ -209,12 +210,12 @@ def test_rule_18_what_the_account_cannot_carry_is_rejected(case):
         assert ("above max_gross" in status.reason) == rejected
 
 
-def test_rule_18_the_reason_gives_the_exposure():
+def test_rule_18_the_reason_gives_the_margin():
     exchange = Exchange(account(cash=1000))
     status = exchange.submit(order("buy", 25))
     exchange.on_bar(opens(0), {"X": flat(100)})
     reason = exchange.status(status.order.id).reason
-    assert reason == "the account cannot carry it: gross exposure would be 2.5 x equity, above max_gross 1"
+    assert reason == "the account cannot carry it: margin would be 2.5 x equity, above max_gross 1"
 
 
 def test_rule_18_costs_count():

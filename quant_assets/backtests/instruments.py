@@ -1,0 +1,69 @@
+"""What a backtest needs to know of each instrument, from the platform's table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import polars as pl
+
+from resources.errors import BarSchemaError
+from resources.exchange.terms import Listing
+from resources.market_data.base import ASSET_CLASSES
+
+TRADED = tuple(kind for kind in ASSET_CLASSES if kind != "index")
+RIGHTS = ("call", "put")
+
+OPTIONAL = (
+    "lot",
+    "tick",
+    "multiplier",
+    "currency",
+    "asset_class",
+    "strike",
+    "right",
+    "underlying",
+    "expiry",
+    "calendar",
+    "minimum_notional",
+    "margin_per_unit",
+)
+
+
+def listings_of(symbols: Sequence[str], instruments: pl.LazyFrame | pl.DataFrame | None) -> list[Listing]:
+    """A Listing for each symbol. Symbols without a row, and columns that are absent or null, have the defaults.
+
+    Raises BarSchemaError for a symbol with two rows, a class that cannot be traded, a lot or multiplier that is not
+    positive, or an option without strike, right, underlying or expiry.
+    """
+    if instruments is None:
+        return [Listing()] * len(symbols)
+    frame = instruments.lazy().collect()
+    if "symbol" not in frame.columns:
+        raise BarSchemaError("instruments: missing column symbol; give market_data/instruments, or a frame like it")
+    held = frame.filter(pl.col("symbol").is_in(list(symbols))).select(
+        "symbol", *[name for name in OPTIONAL if name in frame.columns]
+    )
+    twice = held.filter(pl.col("symbol").is_duplicated())
+    if twice.height:
+        raise BarSchemaError(f"instruments: {twice['symbol'][0]} has more than one row; keep one a symbol")
+    known = {row["symbol"]: _listing(row) for row in held.iter_rows(named=True)}
+    return [known.get(symbol, Listing()) for symbol in symbols]
+
+
+def _listing(row: dict[str, Any]) -> Listing:
+    given = {name: value for name, value in row.items() if value is not None and name not in ("symbol", "expiry")}
+    kind = given.get("asset_class", "equity")
+    if kind not in TRADED:
+        raise BarSchemaError(f"instruments: {row['symbol']}: asset_class is {kind}; what can be traded is {list(TRADED)}")
+    wrong = {name: given.get(name) for name in ("lot", "multiplier") if name in given and not given[name] > 0}
+    if kind == "option":
+        needed = {"strike": lambda value: value > 0, "right": RIGHTS.__contains__, "underlying": bool}
+        wrong |= {name: given.get(name) for name, fine in needed.items() if not (name in given and fine(given[name]))}
+        wrong |= {} if row.get("expiry") else {"expiry": None}
+    for name, value in wrong.items():
+        mend = "it must be call or put" if name == "right" else "it must be given, and positive where it is a number"
+        raise BarSchemaError(f"instruments: {row['symbol']}: {name} is {value}; {mend}")
+    if kind != "option":
+        given = {name: value for name, value in given.items() if name not in ("strike", "right", "underlying")}
+    return Listing(**given, expires=row.get("expiry"))

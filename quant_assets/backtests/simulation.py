@@ -1,0 +1,76 @@
+"""A backtest as arrays: a prepared history and a book of orders in, a log of the account and fills out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from quant_assets.backtests.history import History
+from quant_assets.backtests.inputs import Book
+from resources.config import BacktestSettings
+from resources.exchange.layout import (
+    ACCOUNT_SLOTS,
+    BEFORE_START,
+    CANCELLED,
+    CLOSED,
+    HISTORY_OVER,
+    LOGGED,
+    TAKEN,
+    Log,
+    Records,
+)
+from resources.exchange.reaction import Reaction
+from resources.exchange.venue import Venue
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What happened: the account after each recorded step, every fill, and the book as the orders ended."""
+
+    log: Log
+    fills: Records
+    records: Records
+
+
+def simulate(settings: BacktestSettings, past: History, pending: Book, reaction: Reaction | None = None) -> Outcome:
+    """Work a book of orders through a history, or what a strategy's reaction submits. All may serve again.
+
+    Raises IdentityError if cash and positions ever fail to add up to equity.
+    """
+    records = pending.records.copy()
+    venue = Venue(settings, past.symbols, past.listings, records)
+    start = past.first_traded(settings.start)
+    if start:
+        _begin_late(venue, past, start)
+    log = _log(past, start)
+    venue.trade(past.market, log, start, reaction)
+    records = venue.desk.book[: venue.next_row]
+    venue.end(np.arange(records.size), CANCELLED, HISTORY_OVER)
+    rows = int(venue.desk.tally[LOGGED])
+    return Outcome(Log(*(part[:rows] for part in log)), venue.fills().copy(), records)
+
+
+def _log(past: History, start: int) -> Log:
+    rows, symbols = int(past.market.recorded[start:].sum()), len(past.symbols)
+    # One block, which the system hands out in large pages: small ones cost as much time as the simulation.
+    position, mark, average = np.zeros((3, rows, symbols))
+    # In one currency it is always the multiplier.
+    factor = np.zeros((rows if past.market.rates.size else 0, symbols))
+    return Log(np.zeros(rows, np.int64), np.zeros((rows, ACCOUNT_SLOTS)), position, mark, average, factor)
+
+
+def _begin_late(venue: Venue, past: History, start: int) -> None:
+    """Know the last prices from before the first step that is traded, and cancel the orders that came too early."""
+    market, desk = past.market, venue.desk
+    end = int(market.start[start])
+    numbers, last = np.unique(market.rows["symbol"][:end][::-1], return_index=True)
+    rows = market.rows[end - 1 - last]
+    for name in ("mark", "before", "day_close"):
+        desk.symbols[name][numbers] = rows["close"]
+    desk.symbols["closed"][numbers] = rows["until"]
+    desk.tally[CLOSED] = rows["until"].max()
+    early = int(np.searchsorted(desk.book["eligible"], market.opens[start - 1], side="right"))
+    desk.book["state"][:early] = CANCELLED
+    desk.book["reason"][:early] = BEFORE_START
+    desk.tally[TAKEN] = early

@@ -1,0 +1,229 @@
+"""What happens to the account without an order: carrying costs, corporate actions, closes, expiries. Compiled.
+
+Rules 14 (borrow, funding, interest) and 17 (splits, dividends, delistings), expiry and exercise.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from resources.exchange.compiled import compiled, inlined
+from resources.exchange.costs import SECONDS_PER_YEAR
+from resources.exchange.families import DUST, rescale
+from resources.exchange.filling import change_position, move_mark, record
+from resources.exchange.layout import (
+    ACCEPTED,
+    ACTIVE,
+    ASSIGNMENT,
+    BORROW,
+    CANCELLED,
+    CARRIED,
+    CASH,
+    CASH_IN_LIEU,
+    CLOSED,
+    DELISTED,
+    DIVIDENDS,
+    EQUITY,
+    EXERCISE,
+    EXPIRY,
+    FUNDING,
+    HELD,
+    INTEREST,
+    LAST,
+    MONTH,
+    MONTH_NOTIONAL,
+    MONTH_UNITS,
+    NEXT_RATE,
+    NOWHERE,
+    PARTIAL,
+    SERIAL,
+    Desk,
+    Floats,
+    Records,
+)
+from resources.exchange.terms import Terms
+
+DAY = 86_400_000_000
+EIGHT_HOURS = 8.0 * 3600.0
+DECAY = 0.94
+"""Of the variance of daily returns, for models that ask for volatility. Source: RiskMetrics (1996), daily data."""
+IN_THE_MONEY = 0.01
+"""Options worth more than this at expiry are exercised, as the Options Clearing Corporation does."""
+
+
+@compiled
+def earn(account: Floats, amount: float) -> None:
+    """Pay an amount into the account, or out of it."""
+    account[CASH] += amount
+    account[EQUITY] += amount
+
+
+@compiled
+def month_of(now: int) -> int:
+    """Months since March of year 0, of an instant. Source: Hinnant (2013), "chrono-Compatible Low-Level Date Algorithms"."""
+    days = now // DAY + 719_468
+    of_era = days % 146_097
+    years = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
+    of_year = of_era - (365 * years + years // 4 - years // 100)
+    return (days // 146_097 * 400 + years) * 12 + (5 * of_year + 2) // 153
+
+
+@inlined
+def new_day(terms: Terms, desk: Desk, now: int) -> None:
+    """At the first step of each UTC day: borrow, funding and interest since the last (rule 14), and a new month."""
+    tally, account = desk.tally, desk.account
+    if tally[CARRIED] == NOWHERE:
+        tally[CARRIED] = now
+    if now // DAY == tally[CARRIED] // DAY:
+        return
+    seconds = (now - tally[CARRIED]) / 1e6
+    tally[CARRIED] = now
+    month = month_of(now)
+    if month != tally[MONTH]:
+        tally[MONTH] = month
+        account[MONTH_UNITS] = account[MONTH_NOTIONAL] = 0.0
+    borrowed = funded = 0.0
+    for number in range(desk.symbols.size):
+        symbol = desk.symbols[number]
+        if symbol.position != 0.0:
+            worth = symbol.position * symbol.mark * symbol.factor
+            if symbol.position < 0.0:
+                borrowed -= symbol.borrow * worth * seconds / SECONDS_PER_YEAR
+            if symbol.funding != 0.0:
+                funded += symbol.funding * worth * seconds / EIGHT_HOURS
+    rate = terms.interest if account[CASH] < 0.0 else terms.cash_yield
+    interest = rate * account[CASH] * seconds / SECONDS_PER_YEAR
+    # Counted as costs: positive is paid.
+    account[BORROW] += borrowed
+    account[FUNDING] += funded
+    account[INTEREST] -= interest
+    earn(account, interest - borrowed - funded)
+
+
+@compiled
+def split(desk: Desk, number: int, ratio: float, now: int) -> None:
+    """Rule 17: rescale the position and what rests; what is no whole lot is paid out at the last price."""
+    symbol = desk.symbols[number]
+    symbol.mark /= ratio
+    symbol.before /= ratio
+    symbol.day_close /= ratio
+    symbol.average /= ratio
+    held = symbol.position * ratio
+    whole = math.copysign(math.floor(abs(held) / symbol.lot + DUST) * symbol.lot, held)
+    symbol.position = held
+    if abs(held - whole) > DUST:
+        desk.account[CASH] += (held - whole) * symbol.mark * symbol.factor
+        done = record(desk.fills, desk.tally, NOWHERE, number, whole - held, symbol.mark)
+        done.reason = CASH_IN_LIEU
+        done.realised = change_position(symbol, whole, whole - held, symbol.mark)
+    symbol.position = whole
+    for row in desk.active[: desk.tally[ACTIVE]]:
+        order = desk.book[row]
+        if order.symbol == number and order.submitted <= now and order.state in (ACCEPTED, PARTIAL, HELD):
+            rescale(desk, row, ratio, symbol.lot)
+
+
+@compiled
+def take_actions(desk: Desk, bar: Any, now: int) -> None:
+    """Splits, dividends and funding that take effect as a bar opens."""
+    symbol = desk.symbols[bar.symbol]
+    if bar.split != 1.0:
+        split(desk, bar.symbol, bar.split, now)
+    dividend = symbol.position * bar.dividend * symbol.factor
+    funding = symbol.position * bar.funding * symbol.factor * symbol.mark if symbol.position != 0.0 else 0.0
+    desk.account[DIVIDENDS] += dividend
+    desk.account[FUNDING] += funding
+    earn(desk.account, dividend - funding)
+
+
+@inlined
+def close_rows(terms: Terms, desk: Desk, rows: Records, first: int, end: int, now: int) -> int:
+    """The bars of these rows that are over by `now`: their closes are known. How many are not over."""
+    account, symbols, serial = desk.account, desk.symbols, desk.tally[SERIAL]
+    late, latest = 0, desk.tally[CLOSED]
+    for row in range(first, end):
+        bar = rows[row]
+        if bar.until > now:
+            late += 1
+            continue
+        symbol, price = symbols[bar.symbol], bar.close
+        if terms.volatility and bar.flags & LAST:
+            change = math.log(price / symbol.day_close)
+            symbol.day_close = price
+            if math.isnan(symbol.variance):
+                symbol.variance = change * change
+            else:
+                symbol.variance += (1.0 - DECAY) * (change * change - symbol.variance)
+        move_mark(account, symbol, price)
+        symbol.closed, symbol.due = bar.until, serial
+        latest = max(latest, bar.until)
+        if not math.isnan(bar.ask):
+            symbol.half = (bar.ask - bar.bid) / 2.0
+    desk.tally[CLOSED] = latest
+    return late
+
+
+@inlined
+def take_rates(desk: Desk, rates: Records, now: int) -> None:
+    """Conversion rates that are known by now; what is held in the currency is worth more or less."""
+    while desk.tally[NEXT_RATE] < rates.size and rates[desk.tally[NEXT_RATE]].at <= now:
+        known = rates[desk.tally[NEXT_RATE]]
+        set_rate(desk, known.currency, known.rate)
+        desk.tally[NEXT_RATE] += 1
+
+
+@compiled
+def set_rate(desk: Desk, currency: int, rate: float) -> None:
+    for number in range(desk.symbols.size):
+        symbol = desk.symbols[number]
+        if symbol.currency == currency:
+            symbol.rate = rate
+            factor = symbol.multiplier * rate
+            if symbol.paid != 0 and symbol.position != 0.0:
+                desk.account[EQUITY] += symbol.position * symbol.mark * (factor - symbol.factor)
+            symbol.factor = factor
+
+
+@compiled
+def leave(desk: Desk, number: int, reason: int) -> None:
+    """Rule 17 and expiry: a symbol's last price settles what is held of it, and what rests is cancelled.
+
+    An option in the money is exercised or assigned: the underlying changes hands at the strike.
+    """
+    symbol = desk.symbols[number]
+    for row in desk.active[: desk.tally[ACTIVE]]:
+        order = desk.book[row]
+        if order.symbol == number and order.state in (ACCEPTED, PARTIAL, HELD):
+            order.state, order.reason = CANCELLED, DELISTED
+    symbol.gone = 1
+    held, price = symbol.position, symbol.mark
+    if held == 0.0:
+        return
+    if reason == EXPIRY and symbol.right != 0:
+        other = desk.symbols[symbol.underlying]
+        value = symbol.right * (other.mark - symbol.strike)
+        price = 0.0
+        if value > IN_THE_MONEY:
+            reason = EXERCISE if held > 0.0 else ASSIGNMENT
+            units = held * symbol.multiplier * symbol.right
+            deliver(desk, symbol.underlying, units, symbol.strike, reason)
+        # What the option was worth leaves the account; the delivery above brought what it is worth.
+        move_mark(desk.account, symbol, 0.0)
+    done = record(desk.fills, desk.tally, NOWHERE, number, -held, price)
+    desk.account[CASH] += held * price * symbol.factor if symbol.paid != 0 else 0.0
+    done.realised = change_position(symbol, 0.0, -held, price)
+    done.reason = reason
+
+
+@compiled
+def deliver(desk: Desk, number: int, units: float, price: float, reason: int) -> None:
+    """Shares of an underlying change hands at the strike of an option that is exercised or assigned."""
+    symbol = desk.symbols[number]
+    held = symbol.position
+    after = held + units if abs(held + units) >= DUST else 0.0
+    desk.account[CASH] -= units * (price - (0.0 if symbol.paid != 0 else symbol.mark)) * symbol.factor
+    desk.account[EQUITY] -= units * (price - symbol.mark) * symbol.factor
+    done = record(desk.fills, desk.tally, NOWHERE, number, units, price)
+    done.realised = change_position(symbol, after, units, price)
+    done.reason = reason

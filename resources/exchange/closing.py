@@ -1,0 +1,109 @@
+"""The end of a bar: the closing auction, orders that end with bar or session, trailing stops. Compiled.
+
+Rules 1 (market-on-close), 6, 7, 10 and 16.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from resources.exchange.compiled import compiled
+from resources.exchange.filling import exposures, fill, is_open
+from resources.exchange.layout import (
+    ACTIVE,
+    AT_CLOSE,
+    AUCTION_OVER,
+    CANCELLED,
+    DAY,
+    EXPIRED,
+    FILLS,
+    FIRST,
+    FOK,
+    INSIDE,
+    IOC,
+    LAST,
+    LIMIT_ON_CLOSE,
+    LIMIT_ON_OPEN,
+    MARKET_ON_CLOSE,
+    MARKET_ON_OPEN,
+    NOT_AT_ONCE,
+    NOT_WHOLE,
+    READY,
+    SERIAL,
+    SESSION_OVER,
+    STOP_LIMIT,
+    TRAILING,
+    TRAILING_PERCENT,
+    Desk,
+    Records,
+)
+from resources.exchange.pricing import at_close, is_stop, stop_reached
+from resources.exchange.terms import Terms
+
+
+@compiled
+def takes_part(order: Any, symbol: Any, serial: int) -> bool:
+    """Whether an order was live in a bar that is over now."""
+    return bool(symbol.due == serial and is_open(order.state) and order.eligible <= symbol.opened)
+
+
+@compiled
+def close_bars(terms: Terms, desk: Desk, rows: Records) -> None:
+    """For the symbols whose bar is over: fill at the close, end what ends, and let trailing stops follow."""
+    book, symbols, serial = desk.book, desk.symbols, desk.tally[SERIAL]
+    count, auction = desk.tally[ACTIVE], False
+    for place in range(count):
+        order = book[desk.active[place]]
+        if order.kind in (MARKET_ON_CLOSE, LIMIT_ON_CLOSE):
+            auction = auction or takes_part(order, symbols[order.symbol], serial)
+    if auction:
+        desk.tally[READY] = 1  # what is over is marked at its close, what is still open stays where it is
+        exposures(desk.account, symbols)
+        for freeing in (True, False):
+            for place in range(count):
+                order = book[desk.active[place]]
+                if not freeing or symbols[order.symbol].position * order.side < 0.0:
+                    try_close(terms, desk, rows, desk.active[place])
+    for place in range(count):
+        order = book[desk.active[place]]
+        symbol = symbols[order.symbol]
+        if takes_part(order, symbol, serial):
+            end_of_bar(order, rows[symbol.row])
+
+
+@compiled
+def try_close(terms: Terms, desk: Desk, rows: Records, row: int) -> None:
+    """Fill an order in the closing auction, the last bar of a session."""
+    order = desk.book[row]
+    symbol = desk.symbols[order.symbol]
+    if order.kind in (MARKET_ON_CLOSE, LIMIT_ON_CLOSE) and takes_part(order, symbol, desk.tally[SERIAL]):
+        bar = rows[symbol.row]
+        filled = (
+            bar.flags & LAST != 0
+            and at_close(order, bar.close)
+            and fill(terms, desk, rows, row, INSIDE, bar.close, AT_CLOSE, order.kind == MARKET_ON_CLOSE)
+        )
+        if filled:
+            desk.fills[desk.tally[FILLS] - 1].step = symbol.step
+
+
+@compiled
+def end_of_bar(order: Any, bar: Any) -> None:
+    """Remember stops that triggered, end the orders that do not rest, and ratchet trailing stops."""
+    order.rested = 1
+    trailing = order.kind in (TRAILING, TRAILING_PERCENT)
+    if bar.volume > 0.0:
+        if (is_stop(order.kind) or order.kind == STOP_LIMIT) and stop_reached(order, bar):
+            order.triggered = 1
+        if trailing and order.triggered == 0:
+            order.anchor = min(order.anchor, bar.low) if order.side > 0 else max(order.anchor, bar.high)
+    opening = order.kind in (MARKET_ON_OPEN, LIMIT_ON_OPEN) and bar.flags & FIRST != 0
+    closing = order.kind in (MARKET_ON_CLOSE, LIMIT_ON_CLOSE) and bar.flags & LAST != 0
+    if order.tif == IOC:
+        order.state, order.reason = CANCELLED, NOT_AT_ONCE
+    elif order.tif == FOK:
+        order.state, order.reason = CANCELLED, NOT_WHOLE
+    elif opening or closing:
+        order.state, order.reason = EXPIRED, AUCTION_OVER
+    elif order.tif == DAY and bar.flags & LAST != 0:
+        order.state, order.reason = EXPIRED, SESSION_OVER

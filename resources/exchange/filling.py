@@ -1,0 +1,271 @@
+"""How much of an order fills, whether the account can carry it, and what a fill changes. Compiled.
+
+Rules 8 to 10 (children, OCO, volume), 12 to 15 (costs), 16 (reduce-only) and 18 (cash and margin).
+
+Functions take the few arrays that they need, and rows as records: each array passed costs as much as ten numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+from resources.exchange.compiled import compiled, inlined
+from resources.exchange.costs import commission, half_spread, slippage, state_facts, worse_by
+from resources.exchange.families import DUST, parent_filled, release_group, release_reducers
+from resources.exchange.layout import (
+    ACCEPTED,
+    CANCELLED,
+    CANNOT_CARRY,
+    CASH,
+    END_ROW,
+    EQUITY,
+    FILLED,
+    FILLS,
+    FIRST_ROW,
+    FOK,
+    GROSS,
+    INSIDE,
+    MARGIN,
+    MONTH_NOTIONAL,
+    MONTH_UNITS,
+    NET,
+    NOTHING_TO_REDUCE,
+    NOWHERE,
+    PARTIAL,
+    QUOTE,
+    READY,
+    REJECTED,
+    SHRUNK,
+    STEP,
+    VALUE,
+    Desk,
+    Floats,
+    Integers,
+    Records,
+)
+from resources.exchange.models import base
+from resources.exchange.terms import Terms
+
+
+@compiled
+def is_open(state: int) -> bool:
+    return state in (ACCEPTED, PARTIAL)
+
+
+class Deal(NamedTuple):
+    """A fill about to be made: how much, at which price before and after costs, spread apart, for which commission."""
+
+    quantity: float
+    reference: float
+    price: float
+    spread: float
+    charge: float
+
+
+@inlined
+def needed(symbol: Any, units: float, price: float) -> float:
+    """The margin for a position of so many units, in account currency."""
+    share: float = symbol.long_rate if units > 0.0 else symbol.short_rate
+    return abs(units) * (symbol.per_unit * symbol.rate + share * abs(price) * symbol.factor)
+
+
+@inlined
+def exposures(account: Floats, symbols: Records) -> None:
+    """Add up what is held at the marks: what it is worth, gross and net, and the margin that it needs."""
+    value = gross = net = margin = 0.0
+    for number in range(symbols.size):
+        symbol = symbols[number]
+        held = symbol.position
+        if held != 0.0:
+            worth = held * symbol.mark * symbol.factor
+            gross += abs(worth)
+            net += worth
+            value += worth if symbol.paid != 0 else 0.0
+            margin += needed(symbol, held, symbol.mark)
+    account[VALUE], account[GROSS], account[NET], account[MARGIN] = value, gross, net, margin
+
+
+@inlined
+def move_mark(account: Floats, symbol: Any, price: float) -> None:
+    """Let a symbol's price move: equity follows, and cash where the change is settled at once."""
+    if symbol.position != 0.0:
+        earned = symbol.position * symbol.factor * (price - symbol.mark)
+        account[EQUITY] += earned
+        if symbol.paid == 0:
+            account[CASH] += earned
+    symbol.mark = price
+
+
+@compiled
+def make_ready(account: Floats, symbols: Records, tally: Integers, rows: Records) -> None:
+    """Before the first fill of a step: mark what opens at its open, and let the exposures follow."""
+    tally[READY] = 1
+    gross = margin = 0.0
+    for row in range(tally[FIRST_ROW], tally[END_ROW]):
+        price = rows[row].open
+        symbol = symbols[rows[row].symbol]
+        if symbol.position != 0.0:
+            gross += abs(symbol.position) * (price - symbol.mark) * symbol.factor
+            margin += needed(symbol, symbol.position, price) - needed(symbol, symbol.position, symbol.mark)
+        move_mark(account, symbol, price)
+    account[GROSS] += gross
+    account[MARGIN] += margin
+
+
+@inlined
+def margin_after(account: Floats, symbol: Any, side: int, deal: Deal) -> float:
+    """Margin after a fill as a multiple of equity; 0.0 where the fill needs none, inf without equity."""
+    held = symbol.position
+    added = needed(symbol, held + side * deal.quantity, deal.reference) - needed(symbol, held, deal.reference)
+    if added <= 0.0:
+        return 0.0
+    equity = account[EQUITY] - side * deal.quantity * (deal.price - deal.reference) * symbol.factor - deal.charge
+    margin: float = account[MARGIN] + added
+    return margin / equity if equity > 0.0 else math.inf
+
+
+@compiled
+def most_carried(account: Floats, facts: Floats, symbol: Any, order: Any, deal: Deal, limit: float) -> Deal:
+    """The deal for the largest number of lots that the account can carry (rule 18, shrink_to_cash)."""
+    low, high = 0.0, math.floor(deal.quantity / symbol.lot + DUST)
+    while low < high:
+        middle = math.ceil((low + high) / 2.0)
+        charge = commission(facts, order, symbol, middle * symbol.lot)
+        tried = Deal(middle * symbol.lot, deal.reference, deal.price, deal.spread, charge)
+        if margin_after(account, symbol, order.side, tried) <= limit:
+            low = middle
+        else:
+            high = middle - 1.0
+    quantity = low * symbol.lot
+    charge = commission(facts, order, symbol, quantity)
+    return Deal(quantity, deal.reference, deal.price, deal.spread, charge)
+
+
+@inlined
+def priced(
+    account: Floats,
+    facts: Floats,
+    symbol: Any,
+    order: Any,
+    bar: Any,
+    quantity: float,
+    reference: float,
+    taker: bool,
+    maker: bool,
+) -> Deal:
+    """The deal at a price before costs."""
+    side = order.side
+    state_facts(facts, account, order, symbol)
+    facts[base.PRICE], facts[base.QUANTITY], facts[base.VOLUME] = reference, quantity, bar.volume
+    facts[base.MAKER] = 1.0 if maker else 0.0
+    half = share = 0.0
+    if taker:
+        if bar.flags & QUOTE:
+            half = side * ((bar.ask if side > 0 else bar.bid) - reference) / reference
+        else:
+            half = half_spread(facts, symbol)
+        share = half + slippage(facts, symbol)
+    price = worse_by(reference, side, share, symbol.tick, order.limit)
+    spread = max(min(side * (price - reference), half * reference), 0.0)
+    return Deal(quantity, reference, price, spread, commission(facts, order, symbol, quantity))
+
+
+@compiled
+def fill(
+    terms: Terms, desk: Desk, rows: Records, row: int, reached: int, reference: float, reason: int, taker: bool
+) -> bool:
+    """Fill what volume (rule 10) and account (rule 18) allow of an order at a price before costs; whether any did."""
+    order = desk.book[row]
+    symbol = desk.symbols[order.symbol]
+    bar = rows[symbol.row]
+    wanted = order.quantity - order.filled
+    quoted = order.side < 0 and bar.flags & QUOTE != 0
+    quantity = min(wanted, symbol.left_sell if quoted else symbol.left)
+    if quantity < DUST or (order.tif == FOK and quantity < wanted - DUST):
+        return False
+    if order.reduce != 0:  # rule 16
+        quantity = min(quantity, -order.side * symbol.position)
+        if quantity < DUST:
+            order.state, order.reason = CANCELLED, NOTHING_TO_REDUCE
+            return False
+    if desk.tally[READY] == 0:
+        make_ready(desk.account, desk.symbols, desk.tally, rows)
+    # A limit that the first open meets has rested nowhere: it pays no spread, but a taker's commission.
+    maker = not taker and (order.rested != 0 or reached == INSIDE)
+    deal = priced(desk.account, desk.facts, symbol, order, bar, quantity, reference, taker, maker)
+    allowed = terms.max_gross * (1.0 + 1e-12)
+    margin = margin_after(desk.account, symbol, order.side, deal)
+    if margin > allowed:
+        order.detail = margin
+        deal = most_carried(desk.account, desk.facts, symbol, order, deal, allowed)
+        if not terms.shrink or deal.quantity < DUST or order.tif == FOK:
+            order.state, order.reason = REJECTED, CANNOT_CARRY
+            return False
+        order.state, order.reason = CANCELLED, SHRUNK
+    if quoted:
+        symbol.left_sell -= deal.quantity
+    else:
+        symbol.left -= deal.quantity
+    book_fill(desk.account, desk.fills, desk.tally, symbol, order, row, deal, reason)
+    if order.group != NOWHERE and release_group(desk, row):
+        desk.fills[desk.tally[FILLS] - 1].ambiguous = 1
+    if order.family != 0 or order.parent != NOWHERE:
+        parent_filled(desk, row, reached, deal.reference)
+    if symbol.reducers != 0:
+        release_reducers(desk, order.symbol)
+    return True
+
+
+@inlined
+def book_fill(
+    account: Floats, fills: Records, tally: Integers, symbol: Any, order: Any, row: int, deal: Deal, reason: int
+) -> None:
+    """Write the fill down: order, cash, position and the exposures that the next fill is judged by."""
+    signed, factor = order.side * deal.quantity, symbol.factor
+    order.filled += deal.quantity
+    order.notional += deal.quantity * deal.reference * symbol.multiplier
+    order.commission += deal.charge
+    if is_open(order.state):
+        order.state = FILLED if order.quantity - order.filled < DUST else PARTIAL
+    held = symbol.position
+    after = held + signed if abs(held + signed) >= DUST else 0.0
+    account[MARGIN] += needed(symbol, after, symbol.mark) - needed(symbol, held, symbol.mark)
+    account[GROSS] += (abs(after) - abs(held)) * abs(symbol.mark) * factor
+    account[CASH] -= signed * (deal.price - (0.0 if symbol.paid != 0 else symbol.mark)) * factor + deal.charge
+    account[EQUITY] -= signed * (deal.price - symbol.mark) * factor + deal.charge
+    account[MONTH_UNITS] += deal.quantity
+    account[MONTH_NOTIONAL] += deal.quantity * abs(deal.reference) * factor
+    done = record(fills, tally, row, order.symbol, signed, deal.price)
+    done.realised = change_position(symbol, after, signed, deal.price)
+    done.reason, done.reference, done.commission = reason, deal.reference, deal.charge
+    done.spread = deal.spread * deal.quantity * factor + 0.0  # never the negative zero of a price that fell
+    done.slippage = signed * (deal.price - deal.reference) * factor - done.spread
+
+
+@inlined
+def change_position(symbol: Any, after: float, signed: float, price: float) -> float:
+    """Take a position to `after` by a signed quantity at a price; what was earned on the part that was closed."""
+    held = symbol.position
+    earned = 0.0
+    if held * signed < 0.0:
+        earned = math.copysign(min(abs(signed), abs(held)), held) * (price - symbol.average) * symbol.factor
+        if held * after < 0.0:
+            symbol.average = price
+    else:
+        symbol.average = (abs(held) * symbol.average + abs(signed) * price) / (abs(held) + abs(signed))
+    if after == 0.0:
+        symbol.average = 0.0
+    symbol.position = after
+    return earned
+
+
+@inlined
+def record(fills: Records, tally: Integers, row: int, number: int, signed: float, price: float) -> Any:
+    """The next free row of the fills, for a signed quantity at a price without costs."""
+    done = fills[tally[FILLS]]
+    tally[FILLS] += 1
+    done.order, done.step, done.symbol, done.side = row, tally[STEP], number, 1 if signed > 0.0 else -1
+    done.quantity, done.price, done.reference = abs(signed), price, price
+    done.spread, done.slippage, done.commission, done.realised, done.ambiguous = 0.0, 0.0, 0.0, 0.0, 0
+    return done

@@ -1,0 +1,179 @@
+"""What becomes of a request as it is received: sized, held for its parent, or in the book. Compiled."""
+
+from __future__ import annotations
+
+import math
+
+from resources.exchange.compiled import compiled, inlined
+from resources.exchange.families import DUST, has_ended, orphan, wake
+from resources.exchange.layout import (
+    ACCEPTED,
+    ACTIVE,
+    AT_TARGET,
+    BY_REQUEST,
+    CANCEL,
+    CANCELLED,
+    CLOSED,
+    DELISTED,
+    EQUITY,
+    EQUITY_BEFORE,
+    FILLED,
+    HELD,
+    INSIDE,
+    NO_PRICE,
+    NOT_OPEN,
+    NOTIONAL,
+    NOWHERE,
+    PARTIAL,
+    REJECTED,
+    REPLACED,
+    SUBMIT,
+    TARGET_POSITION,
+    TARGET_WEIGHT,
+    TOO_SMALL,
+    UNITS,
+    Desk,
+)
+
+
+@inlined
+def known_price(desk: Desk, row: int) -> float:
+    """The last close that whoever submitted the order can have known."""
+    order = desk.book[row]
+    symbol = desk.symbols[order.symbol]
+    price: float = symbol.mark if symbol.closed <= order.submitted else symbol.before
+    return price
+
+
+@compiled
+def accept(desk: Desk, row: int) -> None:
+    """Receive a request: work out its quantity with what was known when it was submitted, and put it in the book.
+
+    A target replaces what still rests of the symbol's target before it.
+    """
+    order = desk.book[row]
+    symbol = desk.symbols[order.symbol]
+    if order.action == SUBMIT:
+        if symbol.gone != 0:
+            order.state, order.reason = REJECTED, DELISTED
+            return
+        if order.sizing != UNITS and not size(desk, row):
+            return
+        if order.parent == NOWHERE and order.quantity * known_price(desk, row) * symbol.multiplier < symbol.minimum:
+            order.state, order.reason = REJECTED, TOO_SMALL
+            return
+        if order.reduce != 0:
+            symbol.reducers = 1
+    order.state = ACCEPTED
+    desk.active[desk.tally[ACTIVE]] = row
+    desk.tally[ACTIVE] += 1
+    if order.parent != NOWHERE:
+        adopt(desk, row)
+
+
+@compiled
+def adopt(desk: Desk, row: int) -> None:
+    """Let a child sleep until its parent fills; one whose parent has filled already wakes at once."""
+    child = desk.book[row]
+    parent = desk.book[child.parent]
+    child.state = HELD
+    parent.family = 1
+    if child.follows != 0:
+        child.side = -parent.side
+        child.quantity = parent.quantity
+        if not math.isnan(child.fraction):
+            price = known_price(desk, row)
+            child.limit *= price * (1.0 + parent.side * child.fraction)
+            child.stop *= price * (1.0 - parent.side * child.fraction)
+    if parent.filled > 0.0:
+        wake(desk, row, INSIDE, math.nan)
+    elif has_ended(parent.state):
+        orphan(desk.book, row)
+
+
+@inlined
+def size(desk: Desk, row: int) -> bool:
+    """Work out side and quantity of an order that asks for money or a target; whether anything is to be traded."""
+    order = desk.book[row]
+    symbol = desk.symbols[order.symbol]
+    if order.sizing in (TARGET_WEIGHT, TARGET_POSITION):
+        if symbol.target != NOWHERE:
+            end(desk, symbol.target, REPLACED)
+        symbol.target = NOWHERE
+    price = known_price(desk, row)
+    if math.isnan(price) and order.sizing != TARGET_POSITION:
+        order.state, order.reason = REJECTED, NO_PRICE
+        return False
+    if order.sizing == TARGET_POSITION:
+        units = in_lots(order.wanted, symbol.lot) - symbol.position
+    elif order.sizing == TARGET_WEIGHT:
+        late = desk.tally[CLOSED] <= order.submitted
+        equity = max(desk.account[EQUITY] if late else desk.account[EQUITY_BEFORE], 0.0)
+        units = in_lots(order.wanted * equity / (price * symbol.factor), symbol.lot) - symbol.position
+    else:
+        units = order.side * in_lots(order.wanted / (price * symbol.factor), symbol.lot)
+    if abs(units) < DUST:
+        if order.sizing == NOTIONAL:
+            order.state, order.reason = REJECTED, TOO_SMALL
+        else:
+            order.state, order.reason = FILLED, AT_TARGET
+        return False
+    order.quantity = abs(units)
+    order.side = 1 if units > 0.0 else -1
+    if order.sizing != NOTIONAL:
+        symbol.target = row
+    return True
+
+
+@inlined
+def in_lots(units: float, lot: float) -> float:
+    """The nearest whole number of lots towards zero. The tolerance keeps an exact multiple that division missed."""
+    return math.copysign(math.floor(abs(units) / lot + DUST) * lot, units)
+
+
+@compiled
+def end(desk: Desk, row: int, reason: int) -> None:
+    """Cancel an order that is still open or asleep."""
+    order = desk.book[row]
+    if order.state in (ACCEPTED, PARTIAL, HELD):
+        order.state, order.reason = CANCELLED, reason
+
+
+@compiled
+def obey(desk: Desk, row: int) -> bool:
+    """Carry out a cancel or replace whose time has come; whether the row is an order of its own now."""
+    request = desk.book[row]
+    before = desk.book[request.names]
+    if before.state not in (ACCEPTED, PARTIAL, HELD):
+        request.state, request.reason = REJECTED, NOT_OPEN
+        return False
+    if request.action == CANCEL:
+        end(desk, request.names, BY_REQUEST)
+        request.state = FILLED
+        return False
+    take_over(desk, row)
+    return request.state in (ACCEPTED, PARTIAL)
+
+
+@compiled
+def take_over(desk: Desk, row: int) -> None:
+    """Let a replacing order carry on where the one before it stood, at the end of the queue."""
+    order, before = desk.book[row], desk.book[desk.book[row].names]
+    order.action = SUBMIT
+    order.quantity = before.quantity if math.isnan(order.quantity) else order.quantity
+    order.limit = before.limit if math.isnan(order.limit) else order.limit
+    order.stop = before.stop if math.isnan(order.stop) else order.stop
+    order.trail = before.trail if math.isnan(order.trail) else order.trail
+    order.side, order.kind, order.tif, order.expires = before.side, before.kind, before.tif, before.expires
+    order.filled, order.notional, order.commission = before.filled, before.notional, before.commission
+    order.anchor, order.triggered, order.reduce = before.anchor, before.triggered, before.reduce
+    order.group, order.parent, order.follows, order.family = before.group, before.parent, before.follows, before.family
+    order.state = before.state
+    before.state, before.reason = CANCELLED, REPLACED
+    if desk.symbols[order.symbol].target == order.names:
+        desk.symbols[order.symbol].target = row
+    for other in desk.active[: desk.tally[ACTIVE]]:
+        if desk.book[other].parent == order.names:
+            desk.book[other].parent = row
+    if order.quantity - order.filled < DUST:
+        order.state, order.reason = CANCELLED, BY_REQUEST
