@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib
 import inspect
+import pkgutil
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -21,6 +23,12 @@ def code_version(*parts: Any) -> str:
     for part in parts:
         digest.update(_text(part).encode())
     return digest.hexdigest()
+
+
+def modules_of(package: ModuleType) -> list[ModuleType]:
+    """The modules that lie in a package, by name, without those of packages inside it: for a code version."""
+    names = sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg)
+    return [importlib.import_module(f"{package.__name__}.{name}") for name in names]
 
 
 def _text(part: Any) -> str:

@@ -1,5 +1,6 @@
 """What would have become of each strategy, told with its caveats."""
 
+import inspect
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -7,19 +8,34 @@ import dagster as dg
 import polars as pl
 
 from quant_assets import strategies
-from quant_assets.backtests import engine, honesty, inputs, metrics, report, tables, trades
+from quant_assets.backtests import (
+    engine,
+    honesty,
+    inputs,
+    instruments,
+    leaving,
+    metrics,
+    pairing,
+    rates,
+    reactive,
+    report,
+    simulation,
+    tables,
+    trades,
+    trips,
+)
 from quant_assets.backtests.engine import BacktestResult
+from quant_assets.backtests.history import History, history
 from quant_assets.backtests.honesty import Provenance, caveats, verdict
 from quant_assets.backtests.tables import EQUITY_SCHEMA
-from quant_assets.cleaned.sessions import session_bars
+from quant_assets.cleaned.sessions import MISSING, session_bars
 from quant_assets.metadata import columns, picture, show
 from quant_assets.partitions import REPORTS, SETTINGS
 from quant_assets.strategies import orders
-from quant_assets.versions import code_version
+from quant_assets.versions import code_version, modules_of
+from resources import exchange
 from resources.config import StrategySettings
 from resources.errors import ConfigError
-from resources.exchange import compiled, costs, layout, matching, session, terms, venue
-from resources.exchange import orders as orders_module
 from resources.lake import content_version
 from resources.lake_io import Bundle, Table, partition_of
 from resources.tracking import Tracking
@@ -46,6 +62,41 @@ def _traded(bars: Table, panel: Table, first: date, last: date) -> pl.DataFrame:
     within = bars.scan().filter(pl.col("session").is_between(first, last))
     rows = session_bars(within, SETTINGS.timeframe)
     return rows.join(members, on="symbol", how="semi", maintain_order="left").collect()
+
+
+def _finer(bars: Table, traded: pl.DataFrame, timeframe: str) -> pl.LazyFrame | None:
+    """The lake's bars, where they are shorter than a session: they decide inside it. Slots without a trade left out.
+
+    None where the configuration does not ask for them. Raises ConfigError where it asks for others than there are.
+    """
+    wanted = SETTINGS.backtest.intrabar_timeframe
+    if wanted is None:
+        return None
+    if timeframe == "1d" or wanted != timeframe:
+        raise ConfigError(
+            f"backtest.intrabar_timeframe is {wanted}, and the bars of this installation are {timeframe}; "
+            + (
+                "leave it out, or set timeframe to it"
+                if timeframe == "1d"
+                else f"set it to {timeframe}, or leave it out"
+            )
+        )
+    days = traded.lazy().select("symbol", "session").unique()
+    real = bars.scan().filter(~pl.col("flags").list.contains(MISSING))
+    return real.join(days, on=["symbol", "session"], how="semi", maintain_order="left")
+
+
+def _results(
+    past: History, sent: pl.LazyFrame, benchmark: pl.DataFrame
+) -> tuple[BacktestResult, BacktestResult | None]:
+    """The result by the configured path, and that by the other one; None where no fill hangs on the path."""
+    result = engine.run(past, sent, SETTINGS.backtest, benchmark=benchmark)
+    if not result.fills["ambiguous"].any():
+        return result, None
+    other = "better" if SETTINGS.backtest.ambiguous == "worse" else "worse"
+    return result, engine.run(
+        past, sent, SETTINGS.backtest.model_copy(update={"ambiguous": other}), benchmark=benchmark
+    )
 
 
 def _benchmark(bars: pl.DataFrame) -> pl.DataFrame:
@@ -81,13 +132,14 @@ def _benchmark(bars: pl.DataFrame) -> pl.DataFrame:
         "bars": dg.AssetIn(["cleaned", "bars"], partition_mapping=dg.AllPartitionMapping()),
         "panel": dg.AssetIn(["features", "panel"], partition_mapping=dg.AllPartitionMapping()),
         "predictions": dg.AssetIn(["models", "predictions"], partition_mapping=dg.AllPartitionMapping()),
+        "instruments": dg.AssetIn(["market_data", "instruments"]),
     },
     code_version=code_version(
-        *(engine, inputs, tables, metrics, trades, honesty, report),
-        *(_features, _traded, _benchmark, SETTINGS.benchmark),
-        *(compiled, costs, layout, matching, orders_module, session, terms, venue),
+        *(engine, inspect.getmodule(history), inputs, instruments, leaving, rates, reactive, simulation, tables),
+        *(trades, trips, pairing, honesty, report, *modules_of(metrics), *modules_of(exchange)),
+        *(_features, _traded, _finer, _results, _benchmark, SETTINGS.benchmark),
         *(module for settings in SETTINGS.strategies for module in strategies.code(strategies.create(settings))),
-        *(SETTINGS.backtest, *SETTINGS.strategies),
+        *(SETTINGS.backtest, *SETTINGS.backtest.code(), *SETTINGS.strategies),
     ),
     metadata=columns(
         EQUITY_SCHEMA,
@@ -103,6 +155,7 @@ def report_asset(
     bars: Table,
     panel: Table,
     predictions: Table,
+    instruments: pl.LazyFrame,
     tracking: dg.ResourceParam[Tracking],
 ) -> Bundle:
     """A strategy's history on the simulated exchange, after costs: figures, fills, and one page to read it on."""
@@ -113,10 +166,14 @@ def report_asset(
     intents = strategy.intents(_features(strategy, panel, predictions, last)).filter(pl.col("session") >= first)
     traded = _traded(bars, panel, first, last)
     benchmark = _benchmark(traded)
-    result = engine.run(traded, orders(intents, tag=strategy.name), SETTINGS.backtest, benchmark=benchmark)
+    finer = _finer(bars, traded, SETTINGS.timeframe)
+    past = history(traded, instruments, SETTINGS.backtest.currency, finer)
+    result, other = _results(past, orders(intents, tag=strategy.name), benchmark)
     source = _provenance(context, settings, traded, _trials(context, tracking, settings, result))
     if strategy.needs_predictions:
         source = replace(source, model_version=_newest_model(predictions, last))
+    if other is not None:
+        source = replace(source, other_path=other.metrics)
     show(
         context,
         {
@@ -124,6 +181,7 @@ def report_asset(
             "equity": picture(report.picture(result, benchmark), f"equity of {strategy.name}"),
             "caveats": dg.MetadataValue.md("\n".join(f"- {line}" for line in caveats(result, source))),
             **{name: value for name, value in result.metrics.items() if value is not None},
+            **_by_path(other),
         },
     )
     figures = pl.DataFrame(
@@ -137,6 +195,15 @@ def report_asset(
             "caveats.txt": "\n".join([verdict(result, source).text, *caveats(result, source)]).encode(),
         },
     )
+
+
+def _by_path(other: BacktestResult | None) -> dict[str, float]:
+    """The figures that show how much hangs on the path inside bars: of the path that the result did not take."""
+    if other is None:
+        return {}
+    taken = "better" if SETTINGS.backtest.ambiguous == "worse" else "worse"
+    figures = {f"{name}, {taken} path": other.metrics.get(name) for name in honesty.BY_PATH}
+    return {name: value for name, value in figures.items() if value is not None}
 
 
 def _trials(

@@ -23,7 +23,7 @@ Frame = pl.LazyFrame | pl.DataFrame
 
 @dataclass(frozen=True, slots=True)
 class BacktestResult:
-    """What became of the account, the orders and the positions. Money in account currency, instants of bars their start.
+    """What became of the account, the orders and the positions. Money in account currency, bars by their start.
 
     equity     a row a step (a bar's start; of ticks, a minute): session, ts, cash, positions_value (of what is paid in
                full), equity, gross_exposure and net_exposure (as multiples of equity, null where that is not

@@ -45,6 +45,8 @@ class Provenance:
     created_at: datetime
     point_in_time: bool = False
     model_version: str | None = None
+    other_path: Mapping[str, float | None] | None = None
+    """The metrics of the same backtest by the other path through ambiguous bars."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def caveats(result: BacktestResult, provenance: Provenance) -> list[str]:
         _versus_benchmark(result, provenance),
         _length(result),
         _costs(result, provenance.settings),
-        _ambiguous(result, provenance.settings),
+        _ambiguous(result, provenance),
         _rejected(result),
     ]
     return [line for line in lines if line]
@@ -229,16 +231,29 @@ def _costs(result: BacktestResult, assumed: BacktestSettings) -> str:
     )
 
 
-def _ambiguous(result: BacktestResult, settings: BacktestSettings) -> str:
+BY_PATH = {"total_return": "total return", "sharpe_ratio": "Sharpe ratio"}
+"""The figures that are told for both paths, with their names in a sentence."""
+
+
+def _ambiguous(result: BacktestResult, provenance: Provenance) -> str:
     count, total = int(result.fills["ambiguous"].sum()), result.fills.height
     if not total:
         return "No order was filled."
     if not count:
         return "No fill was ambiguous: none hung on the unknown path of prices inside a session."
-    return (
+    taken = provenance.settings.ambiguous
+    line = (
         f"{count / total:.1%} of the fills ({count:,} of {total:,}) hung on the unknown path of prices inside a "
-        f"session; the {settings.ambiguous} path was taken."
+        f"session; the {taken} path was taken."
     )
+    if provenance.other_path is None:
+        return line
+    other = "better" if taken == "worse" else "worse"
+    told = [
+        f"{shown(name, provenance.other_path.get(name))} {words} instead of {shown(name, result.metrics.get(name))}"
+        for name, words in BY_PATH.items()
+    ]
+    return f"{line} The result under the {other} path: {', '.join(told)}."
 
 
 def _rejected(result: BacktestResult) -> str:

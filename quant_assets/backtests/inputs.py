@@ -35,7 +35,7 @@ from resources.exchange.layout import (
     Integers,
     Records,
 )
-from resources.exchange.models.base import Model
+from resources.exchange.models.latency import Latency
 from resources.exchange.orders import Columns, OrderError, entries, first_fault
 
 FLOATS = (
@@ -89,7 +89,7 @@ class Book:
     """By row, the row of the order that it belongs to: a replacing order's is that of the order it replaced."""
 
 
-def book(orders: Frame, past: History, latency: Model) -> Book:
+def book(orders: Frame, past: History, latency: Latency) -> Book:
     """The orders frame (see `run`) as a book.
 
     Raises OrderError, naming row, symbol, field and mend, on: missing columns, naive timestamps, an unknown symbol,
@@ -102,12 +102,12 @@ def book(orders: Frame, past: History, latency: Model) -> Book:
     _check_fields(frame, number, action == SUBMIT)
     symbol = number.to_numpy().astype(np.int64)
     columns = _columns(frame, past, symbol, action)
-    early = pl.Series(columns.submitted < past.first[symbol])
+    early = pl.Series(np.less(columns.submitted, past.first[symbol]))
     _refuse(frame, early, "ts", "there are no bars of it yet; submit it when they have begun")
     fault = first_fault(columns)
     if fault:
         raise OrderError(f"{_where(frame, fault[0])}: {fault[1]}")
-    eligible = columns.submitted + np.round(latency.seconds(frame["order_id"]) * 1e6).astype(np.int64)
+    eligible = columns.submitted + np.round(latency.seconds(frame["order_id"].to_list()) * 1e6).astype(np.int64)
     made = entries(columns, symbol, eligible)
     return _linked(frame, made.records, made.source, made.child, action)
 
@@ -121,14 +121,13 @@ def _linked(
     suffix = np.where(child == "", "", np.char.add(":", child))
     ids = frame["order_id"].gather(source) + pl.Series(suffix.astype(str))
     origin = np.arange(source.size)
-    groups = {
-        name: -2 - number for number, name in enumerate(frame["oco_group"].drop_nulls().unique(maintain_order=True))
-    }
     if own.size < source.size:
         children = ids.filter(pl.Series(child != ""))
         _refuse(frame, pl.Series(new) & frame["order_id"].is_in(children.implode()), "order_id", _TAKEN)
+    groups: dict[str, int] = {}
     for place in frame.select(pl.arg_where(pl.col("oco_group").is_not_null())).to_series():
-        records["group"][own[place]] = groups[frame["oco_group"][place]]
+        leader = groups.setdefault(frame["oco_group"][place], int(own[place]))
+        records["group"][own[place]] = NOWHERE - 1 - leader
     parents = frame.select(pl.arg_where(pl.col("parent").is_not_null())).to_series().to_list()
     named = np.flatnonzero(~new).tolist()
     if parents or named:
@@ -181,6 +180,8 @@ def _sorted(records: Records, ids: pl.Series, tags: pl.Series, origin: Integers,
     for name in ("parent", "group", "names"):
         refers = moved[name] >= 0
         moved[name][refers] = place[moved[name][refers]]
+    named = moved["group"] < NOWHERE
+    moved["group"][named] = NOWHERE - 1 - place[NOWHERE - 1 - moved["group"][named]]
     return Book(moved, ids.gather(order), tags.gather(order), place[origin[order]])
 
 

@@ -55,8 +55,11 @@ def _listing(row: dict[str, Any]) -> Listing:
     given = {name: value for name, value in row.items() if value is not None and name not in ("symbol", "expiry")}
     kind = given.get("asset_class", "equity")
     if kind not in TRADED:
-        raise BarSchemaError(f"instruments: {row['symbol']}: asset_class is {kind}; what can be traded is {list(TRADED)}")
-    wrong = {name: given.get(name) for name in ("lot", "multiplier") if name in given and not given[name] > 0}
+        raise BarSchemaError(
+            f"instruments: {row['symbol']}: asset_class is {kind}; what can be traded is {list(TRADED)}"
+        )
+    sizes = ("lot", "multiplier")
+    wrong: dict[str, Any] = {name: given[name] for name in sizes if name in given and not given[name] > 0}
     if kind == "option":
         needed = {"strike": lambda value: value > 0, "right": RIGHTS.__contains__, "underlying": bool}
         wrong |= {name: given.get(name) for name, fine in needed.items() if not (name in given and fine(given[name]))}

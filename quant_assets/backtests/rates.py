@@ -9,7 +9,7 @@ import polars as pl
 
 from resources.calendars import UTC_MICROS
 from resources.errors import BarSchemaError
-from resources.exchange.layout import RATE, Integers, Market, Records
+from resources.exchange.layout import FOREVER, RATE, Integers, Market, Records
 from resources.exchange.terms import Listing
 
 SEPARATORS = ("", "/", ".", "-", "_")
@@ -35,14 +35,14 @@ def conversions(
         code = listing.currency or currency
         numbers.setdefault(code, len(numbers))
         if code != currency:
-            needed[code] = min(needed.get(code, opens[first[number]]), opens[first[number]])
+            needed[code] = min(needed.get(code, FOREVER), int(opens[first[number]]))
     told = _given(given)
     found: list[tuple[int, float, int]] = []
     for code, by in needed.items():
         series = told.get(code) or _pair(market, opens, symbols, code, currency)
         if not series or series[0][0] > by:
             raise BarSchemaError(
-                f"currency {code}: no rate to {currency} is known on {np.datetime64(int(by), 'us')}, when its first bar "
+                f"currency {code}: no rate to {currency} is known on {np.datetime64(by, 'us')}, when its first bar "
                 f"opens; give rates (ts, currency, rate: {currency} for one {code}), or bars of {code}{currency}"
             )
         found += [(at, rate, numbers[code]) for at, rate in series]

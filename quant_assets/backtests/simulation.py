@@ -34,12 +34,13 @@ class Outcome:
 
 
 def simulate(settings: BacktestSettings, past: History, pending: Book, reaction: Reaction | None = None) -> Outcome:
-    """Work a book of orders through a history, or what a strategy's reaction submits. All may serve again.
+    """Work a book of orders through a history, or what a strategy's reaction submits.
+
+    The history serves again; the book is used up, and becomes the outcome's records.
 
     Raises IdentityError if cash and positions ever fail to add up to equity.
     """
-    records = pending.records.copy()
-    venue = Venue(settings, past.symbols, past.listings, records)
+    venue = Venue(settings, past.symbols, past.listings, pending.records)
     start = past.first_traded(settings.start)
     if start:
         _begin_late(venue, past, start)
@@ -48,7 +49,15 @@ def simulate(settings: BacktestSettings, past: History, pending: Book, reaction:
     records = venue.desk.book[: venue.next_row]
     venue.end(np.arange(records.size), CANCELLED, HISTORY_OVER)
     rows = int(venue.desk.tally[LOGGED])
-    return Outcome(Log(*(part[:rows] for part in log)), venue.fills().copy(), records)
+    held = Log(
+        log.step[:rows],
+        log.account[:rows],
+        log.position[:rows],
+        log.mark[:rows],
+        log.average[:rows],
+        log.factor[:rows],
+    )
+    return Outcome(held, venue.fills(), records)
 
 
 def _log(past: History, start: int) -> Log:
@@ -63,13 +72,14 @@ def _log(past: History, start: int) -> Log:
 def _begin_late(venue: Venue, past: History, start: int) -> None:
     """Know the last prices from before the first step that is traded, and cancel the orders that came too early."""
     market, desk = past.market, venue.desk
-    end = int(market.start[start])
-    numbers, last = np.unique(market.rows["symbol"][:end][::-1], return_index=True)
-    rows = market.rows[end - 1 - last]
+    before = market.rows[: market.start[start]]
+    before = before[before["until"] <= market.opens[start]]  # the closes that are known by then
+    numbers, last = np.unique(before["symbol"][::-1], return_index=True)
+    rows = before[before.size - 1 - last]
     for name in ("mark", "before", "day_close"):
         desk.symbols[name][numbers] = rows["close"]
     desk.symbols["closed"][numbers] = rows["until"]
-    desk.tally[CLOSED] = rows["until"].max()
+    desk.tally[CLOSED] = rows["until"].max(initial=desk.tally[CLOSED])
     early = int(np.searchsorted(desk.book["eligible"], market.opens[start - 1], side="right"))
     desk.book["state"][:early] = CANCELLED
     desk.book["reason"][:early] = BEFORE_START

@@ -71,7 +71,8 @@ def trade(context: dg.OpExecutionContext, world: World) -> Summary:
         if missing is not None:
             raise dg.Failure(missing, allow_retries=False)
         venue.begin(turn.session, turn.opens)  # its clock never goes back: only once there is something to trade
-        task = Assignment(turn.session, signals, _closes(world, turn.signals), lambda: _splits(world, turn.session))
+        prices, splits = _closes(world, turn.signals), lambda: _splits(world, turn.session)
+        task = Assignment(turn.session, signals, prices, splits, world.listings())
         return Trader(task, venue, journal, world.settings, _hooks(context, world, turn, venue)).run()
     except StoppedError as stopped:
         if _status(context) in _CANCELLED:

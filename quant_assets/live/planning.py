@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import polars as pl
@@ -13,6 +13,7 @@ from quant_assets.live.journal import Plan
 from quant_assets.risk.limits import check, is_reducing
 from resources.brokers.base import Order, OrderType, Side, TimeInForce
 from resources.config import LimitSettings
+from resources.exchange import Listing
 
 HOLD_BAND = 0.25
 """A `hold` leaves a position alone while it is within this share of its target; further away it is caught up
@@ -28,6 +29,16 @@ class Book:
     peak_equity: float
     prices: Mapping[str, float]
     """Last price known by symbol: the raw close of the session that the signals are from."""
+    listings: Mapping[str, Listing] = field(default_factory=dict)
+    """Lot and multiplier by symbol; single shares where there is none."""
+
+    def listing(self, symbol: str) -> Listing:
+        return self.listings.get(symbol, Listing())
+
+    @property
+    def worth(self) -> dict[str, float]:
+        """What a unit is worth by symbol: its price, times the contract's multiplier."""
+        return {symbol: price * self.listing(symbol).multiplier for symbol, price in self.prices.items()}
 
 
 def order_id(session: date, strategy: str, symbol: str, sequence: int = 1) -> str:
@@ -95,7 +106,7 @@ def plan_session(
             )
         )
     orders.sort(key=lambda order: not is_reducing(order, book.held.get(order.symbol, 0.0)))
-    decisions = check(orders, book.held, book.prices, equity=book.equity, peak_equity=book.peak_equity, limits=limits)
+    decisions = check(orders, book.held, book.worth, equity=book.equity, peak_equity=book.peak_equity, limits=limits)
     refused = {decision.order.id: decision.reason for decision in decisions if not decision.accepted}
     return Plan(session, signals_session, dict(book.held), orders, refused)
 
@@ -141,7 +152,9 @@ def _units_to_trade(wish: _Wish, book: Book) -> float:
     if not (math.isfinite(price) and price > 0):
         # Flat needs no price. Anything else can't be sized: one unit, which the limits refuse naming the price.
         return -held if weight == 0.0 else math.copysign(1.0, weight) if held == 0.0 else 0.0
-    target = target_units(weight, book.equity, price) if book.equity > 0 else 0.0
+    listing = book.listing(wish.symbol)
+    worth = price * listing.multiplier
+    target = target_units(weight, book.equity, worth, listing.lot) if book.equity > 0 else 0.0
     if wish.intent == "hold" and held * target > 0 and abs(held - target) <= HOLD_BAND * abs(target):
         return 0.0
     return target - held

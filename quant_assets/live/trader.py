@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import polars as pl
@@ -27,6 +27,7 @@ from quant_assets.live.planning import Book, plan_session
 from resources.brokers.base import Account, Broker, Fill, OrderState, OrderStatus, Position, Side
 from resources.config import LiveSettings
 from resources.errors import QuantError
+from resources.exchange import Listing
 
 POLL_SECONDS = 0.25
 """Pause between two looks at the venue."""
@@ -56,6 +57,8 @@ class Assignment:
     """Raw close by symbol of the signals' session."""
     splits: Callable[[], Mapping[str, float]]
     """New units per old by symbol, of the splits that took effect at the session's open, once that is known."""
+    listings: Mapping[str, Listing] = field(default_factory=dict)
+    """Lot and multiplier by symbol."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,7 +157,7 @@ class Trader:
             self._task.prices
         )
         peak = max(self._journal.peak_equity(), equity)
-        book = Book(held, equity, peak, known)
+        book = Book(held, equity, peak, known, self._task.listings)
         plan = plan_session(
             self._task.signals, self._task.session, book, self._hooks.market_now(), self._settings.limits
         )

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from quant_assets.backtests.instruments import listings_of
 from quant_assets.cleaned.sessions import session_bars
 from quant_assets.live.sessions import turn
 from quant_assets.live.world import World
 from resources.brokers.paper import Feed, PaperBroker
 from resources.config import Settings
+from resources.exchange import Listing
 from resources.lake import Lake
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
 SIGNALS = ("signals", "daily")
 BARS = ("cleaned", "bars")
+INSTRUMENTS = ("market_data", "instruments")
 
 
 def wire(
@@ -42,10 +45,19 @@ def wire(
         rows = lake.scan(BARS, written).filter(pl.col("session") == session)
         return session_bars(rows, settings.timeframe).collect()
 
+    def listings() -> dict[str, Listing]:
+        """What the venue knows of each instrument; nothing before the table was ever made."""
+        if not lake.exists(INSTRUMENTS):
+            return {}
+        table = lake.read(INSTRUMENTS)
+        names = table["symbol"].to_list()
+        return dict(zip(names, listings_of(names, table), strict=True))
+
     def venue() -> PaperBroker:
         terms = settings.backtest.model_copy(update={"cash": settings.live.cash})
         feed = Feed(bars, settings.live.replay_seconds)
-        return PaperBroker(settings.home / "live" / "paper.sqlite", feed, terms, replay=settings.dates.end is not None)
+        books, replay = settings.home / "live" / "paper.sqlite", settings.dates.end is not None
+        return PaperBroker(books, feed, terms, replay=replay, listings=listings())
 
     def write(asset: Sequence[str], session: date, frame: pl.DataFrame) -> None:
         with lake.writing(asset) as staging:
@@ -60,6 +72,7 @@ def wire(
         bars=bars,
         venue=venue,
         write=write,
+        listings=listings,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ import polars as pl
 from quant_assets.live.sessions import Turn
 from resources.brokers.base import Broker
 from resources.config import LiveSettings
+from resources.exchange import Listing
 
 if TYPE_CHECKING:
     from dagster import DagsterInstance
@@ -75,3 +76,5 @@ class World:
     venue: Callable[[], Venue]
     write: Callable[[Sequence[str], date, pl.DataFrame], None]
     """Store a frame as an asset's partition of a session."""
+    listings: Callable[[], Mapping[str, Listing]] = dict
+    """What is known of each instrument; shares in lots of one where nothing is."""

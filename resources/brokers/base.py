@@ -172,7 +172,12 @@ class Broker(Protocol):
     def cancel(self, order_id: str) -> OrderStatus: ...
 
     def replace(
-        self, order_id: str, quantity: float | None = None, limit_price: float | None = None
+        self,
+        order_id: str,
+        quantity: float | None = None,
+        limit_price: float | None = None,
+        stop_price: float | None = None,
+        trail: float | None = None,
     ) -> OrderStatus: ...
 
     def orders(self) -> Sequence[OrderStatus]:

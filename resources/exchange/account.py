@@ -37,9 +37,11 @@ from resources.exchange.layout import (
     NEXT_RATE,
     NOWHERE,
     PARTIAL,
+    QUOTE,
     SERIAL,
     Desk,
     Floats,
+    Market,
     Records,
 )
 from resources.exchange.terms import Terms
@@ -61,7 +63,10 @@ def earn(account: Floats, amount: float) -> None:
 
 @compiled
 def month_of(now: int) -> int:
-    """Months since March of year 0, of an instant. Source: Hinnant (2013), "chrono-Compatible Low-Level Date Algorithms"."""
+    """Months since March of year 0, of an instant.
+
+    Source: Hinnant (2013), "chrono-Compatible Low-Level Date Algorithms".
+    """
     days = now // DAY + 719_468
     of_era = days % 146_097
     years = (of_era - of_era // 1460 + of_era // 36_524 - of_era // 146_096) // 365
@@ -125,22 +130,22 @@ def split(desk: Desk, number: int, ratio: float, now: int) -> None:
 
 
 @compiled
-def take_actions(desk: Desk, bar: Any, now: int) -> None:
+def take_actions(desk: Desk, number: int, extra: Any, now: int) -> None:
     """Splits, dividends and funding that take effect as a bar opens."""
-    symbol = desk.symbols[bar.symbol]
-    if bar.split != 1.0:
-        split(desk, bar.symbol, bar.split, now)
-    dividend = symbol.position * bar.dividend * symbol.factor
-    funding = symbol.position * bar.funding * symbol.factor * symbol.mark if symbol.position != 0.0 else 0.0
+    symbol = desk.symbols[number]
+    if extra.split != 1.0:
+        split(desk, number, extra.split, now)
+    dividend = symbol.position * extra.dividend * symbol.factor
+    funding = symbol.position * extra.funding * symbol.factor * symbol.mark if symbol.position != 0.0 else 0.0
     desk.account[DIVIDENDS] += dividend
     desk.account[FUNDING] += funding
     earn(desk.account, dividend - funding)
 
 
 @inlined
-def close_rows(terms: Terms, desk: Desk, rows: Records, first: int, end: int, now: int) -> int:
+def close_rows(terms: Terms, desk: Desk, market: Market, first: int, end: int, now: int) -> int:
     """The bars of these rows that are over by `now`: their closes are known. How many are not over."""
-    account, symbols, serial = desk.account, desk.symbols, desk.tally[SERIAL]
+    account, symbols, serial, rows = desk.account, desk.symbols, desk.tally[SERIAL], market.rows
     late, latest = 0, desk.tally[CLOSED]
     for row in range(first, end):
         bar = rows[row]
@@ -158,13 +163,15 @@ def close_rows(terms: Terms, desk: Desk, rows: Records, first: int, end: int, no
         move_mark(account, symbol, price)
         symbol.closed, symbol.due = bar.until, serial
         latest = max(latest, bar.until)
-        if not math.isnan(bar.ask):
-            symbol.half = (bar.ask - bar.bid) / 2.0
+        if bar.flags & QUOTE:
+            symbol.half = (bar.high - bar.low) / 2.0
+        elif bar.extra != NOWHERE and not math.isnan(market.extras[bar.extra].half):
+            symbol.half = market.extras[bar.extra].half
     desk.tally[CLOSED] = latest
     return late
 
 
-@inlined
+@compiled
 def take_rates(desk: Desk, rates: Records, now: int) -> None:
     """Conversion rates that are known by now; what is held in the currency is worth more or less."""
     while desk.tally[NEXT_RATE] < rates.size and rates[desk.tally[NEXT_RATE]].at <= now:

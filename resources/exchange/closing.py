@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from resources.exchange.compiled import compiled
+from resources.exchange.compiled import compiled, inlined
 from resources.exchange.filling import exposures, fill, is_open
 from resources.exchange.layout import (
     ACTIVE,
@@ -41,13 +41,13 @@ from resources.exchange.pricing import at_close, is_stop, stop_reached
 from resources.exchange.terms import Terms
 
 
-@compiled
+@inlined
 def takes_part(order: Any, symbol: Any, serial: int) -> bool:
     """Whether an order was live in a bar that is over now."""
     return bool(symbol.due == serial and is_open(order.state) and order.eligible <= symbol.opened)
 
 
-@compiled
+@inlined
 def close_bars(terms: Terms, desk: Desk, rows: Records) -> None:
     """For the symbols whose bar is over: fill at the close, end what ends, and let trailing stops follow."""
     book, symbols, serial = desk.book, desk.symbols, desk.tally[SERIAL]
@@ -87,7 +87,7 @@ def try_close(terms: Terms, desk: Desk, rows: Records, row: int) -> None:
             desk.fills[desk.tally[FILLS] - 1].step = symbol.step
 
 
-@compiled
+@inlined
 def end_of_bar(order: Any, bar: Any) -> None:
     """Remember stops that triggered, end the orders that do not rest, and ratchet trailing stops."""
     order.rested = 1

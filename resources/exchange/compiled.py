@@ -12,7 +12,6 @@ from typing import Any, ParamSpec, TypeVar
 import numba
 from llvmlite import ir
 from numba import types
-from numba.core import cgutils
 from numba.core.ccallback import CFunc
 from numba.core.sigutils import normalize_signature
 from numba.extending import intrinsic
@@ -25,17 +24,20 @@ MODEL = types.float64(_NUMBERS, _NUMBERS)
 """The signature of a cost model's function."""
 
 
+_BARE: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+_ALL: dict[str, Any] = {"error_model": "numpy", "_nrt": False}
+"""Without numba's reference counts, because nothing is allocated here: counting cost more than the work done."""
+
+
 def compiled(function: Callable[P, T]) -> Callable[P, T]:
     """Compile for calls from other compiled functions only: without Python wrappers it takes two thirds of the time."""
-    bare: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "error_model": "numpy"}
-    result: Callable[P, T] = numba.njit(**bare)(function)
+    result: Callable[P, T] = numba.njit(**_BARE, **_ALL)(function)
     return result
 
 
 def inlined(function: Callable[P, T]) -> Callable[P, T]:
-    """Compile into its caller: for functions called in one or two places whose many arguments cost more than they do."""
-    bare: dict[str, Any] = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True, "inline": "always", "error_model": "numpy"}
-    result: Callable[P, T] = numba.njit(**bare)(function)
+    """Compile into the caller: for what is called in one or two places whose many arguments cost more than they do."""
+    result: Callable[P, T] = numba.njit(inline="always", **_BARE, **_ALL)(function)
     return result
 
 
@@ -44,7 +46,7 @@ def cached(function: Callable[P, T]) -> Callable[P, T]:
 
     numba looks for changes in the file of the function itself only; here any module of the package counts.
     """
-    result: Any = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    result: Any = numba.njit(cache=True, nogil=True, **_ALL)(function)
     kept = result._cache._cache_file
     kept._source_stamp = (*kept._source_stamp, sources())
     answer: Callable[P, T] = result
@@ -61,6 +63,11 @@ def sources() -> int:
     return int.from_bytes(digest.digest()[:6], "big")
 
 
+def _untyped(function: Callable[..., Any]) -> Any:
+    """numba's intrinsic, whose first argument callers leave out."""
+    return intrinsic(function)
+
+
 def model_address(function: Callable[[Any, Any], float]) -> int:
     """Where the machine code of a cost model's function is. Each function is compiled once a process, if at all."""
     return int(_model(function).address)
@@ -70,7 +77,7 @@ def model_address(function: Callable[[Any, Any], float]) -> int:
 def _model(function: Callable[[Any, Any], float]) -> Any:
     # A function typed in at a prompt has no file to keep machine code beside.
     kept = Path(inspect.getsourcefile(function) or "").is_file()
-    made = CFunc(function, normalize_signature(MODEL), locals={}, options={})
+    made: Any = CFunc(function, normalize_signature(MODEL), locals={}, options={})
     if kept:
         made.enable_caching()
         stamp = made._cache._cache_file
@@ -85,7 +92,7 @@ def _facts_digest() -> str:
     return hashlib.sha256((Path(__file__).parent / "models" / "base.py").read_bytes()).hexdigest()
 
 
-@intrinsic
+@_untyped
 def call_model(typing: Any, address: Any, parameters: Any, facts: Any) -> Any:
     """call_model(address, parameters, facts): the model's cost. The last two are addresses of float64 arrays."""
     signature = types.float64(types.int64, types.uintp, types.uintp)
@@ -99,7 +106,7 @@ def call_model(typing: Any, address: Any, parameters: Any, facts: Any) -> Any:
     return signature, generate
 
 
-@intrinsic
+@_untyped
 def call_reaction(typing: Any, address: Any, places: Any) -> Any:
     """call_reaction(address, places): a strategy's compiled reaction, told where the arrays are that it reads."""
 
@@ -112,7 +119,7 @@ def call_reaction(typing: Any, address: Any, places: Any) -> Any:
     return types.void(types.int64, types.uintp), generate
 
 
-@intrinsic
+@_untyped
 def pointer(typing: Any, address: Any) -> Any:
     """An address as a pointer that numba.carray takes."""
 
@@ -120,19 +127,3 @@ def pointer(typing: Any, address: Any) -> Any:
         return builder.inttoptr(arguments[0], ir.IntType(8).as_pointer())
 
     return types.voidptr(types.int64), generate
-
-
-@intrinsic
-def borrowed(typing: Any, array: Any) -> Any:
-    """The same array without its reference count, for the time of a call: counting costs more than the work done.
-
-    The array must outlive the result.
-    """
-
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        made = cgutils.create_struct_proxy(array)(context, builder, value=arguments[0])
-        made.meminfo = cgutils.get_null_value(made.meminfo.type)
-        made.parent = cgutils.get_null_value(made.parent.type)
-        return made._getvalue()
-
-    return array(array), generate

@@ -29,20 +29,22 @@ def state_facts(facts: Floats, account: Floats, order: Any, symbol: Any) -> None
 @compiled
 def half_spread(facts: Floats, symbol: Any) -> float:
     """Half of the spread as a fraction of the price, of the fill in `facts`."""
-    return max(call_model(symbol.spread_model, symbol.spread_numbers, facts.ctypes.data), 0.0)
+    half: float = call_model(symbol.spread_model, symbol.spread_numbers, facts.ctypes.data)
+    return max(half, 0.0)
 
 
 @compiled
 def slippage(facts: Floats, symbol: Any) -> float:
     """Slippage as a fraction of the price, of the fill in `facts`."""
-    return max(call_model(symbol.slippage_model, symbol.slippage_numbers, facts.ctypes.data), 0.0)
+    share: float = call_model(symbol.slippage_model, symbol.slippage_numbers, facts.ctypes.data)
+    return max(share, 0.0)
 
 
 @compiled
 def commission(facts: Floats, order: Any, symbol: Any, quantity: float) -> float:
     """What a fill of `quantity` adds to the order's commission, in account currency."""
     facts[base.QUANTITY] = quantity
-    whole = call_model(symbol.commission_model, symbol.commission_numbers, facts.ctypes.data)
+    whole: float = call_model(symbol.commission_model, symbol.commission_numbers, facts.ctypes.data)
     return whole * symbol.rate - order.commission
 
 

@@ -15,10 +15,13 @@ from resources.exchange.layout import (
     EXITED,
     EXPIRED,
     FILLED,
+    GROUP_FILLED,
+    HAS_CHILDREN,
     HELD,
     LIVE,
     NOTHING_TO_REDUCE,
     NOW,
+    NOWHERE,
     OPENING,
     OTHER_FILLED,
     PARENT_ENDED,
@@ -44,6 +47,8 @@ def has_ended(state: int) -> bool:
 def release_group(desk: Desk, row: int) -> bool:
     """Rule 9: cancel the siblings of an order that filled; whether one of them was reached in the same bar."""
     group, rival = desk.book[row].group, False
+    if group < NOWHERE:  # so that a sibling which is received later is told
+        desk.book[NOWHERE - 1 - group].family |= GROUP_FILLED
     for other in desk.active[: desk.tally[ACTIVE]]:
         sibling = desk.book[other]
         if sibling.group == group and other != row and not has_ended(sibling.state):
@@ -71,7 +76,7 @@ def parent_filled(desk: Desk, row: int, reached: int, price: float) -> None:
         entry = desk.book[order.parent]
         if not has_ended(entry.state):
             entry.state, entry.reason = CANCELLED, EXITED
-    if order.family != 0:
+    if order.family & HAS_CHILDREN:
         for other in desk.active[: desk.tally[ACTIVE]]:
             if desk.book[other].parent == row:
                 wake(desk, other, reached, price)
@@ -86,7 +91,7 @@ def wake(desk: Desk, row: int, reached: int, price: float) -> None:
     if child.state != HELD:
         return
     child.state = ACCEPTED
-    child.anchor = price
+    child.anchor = price if child.symbol == desk.book[child.parent].symbol else math.nan
     now = desk.tally[NOW]
     if reached == OPENING:
         child.eligible = max(child.eligible, now)

@@ -36,6 +36,7 @@ from resources.exchange.layout import (
     QUOTE,
     READY,
     REJECTED,
+    SERIAL,
     SHRUNK,
     STEP,
     VALUE,
@@ -70,7 +71,7 @@ def needed(symbol: Any, units: float, price: float) -> float:
     return abs(units) * (symbol.per_unit * symbol.rate + share * abs(price) * symbol.factor)
 
 
-@inlined
+@compiled
 def exposures(account: Floats, symbols: Records) -> None:
     """Add up what is held at the marks: what it is worth, gross and net, and the margin that it needs."""
     value = gross = net = margin = 0.0
@@ -99,16 +100,16 @@ def move_mark(account: Floats, symbol: Any, price: float) -> None:
 
 @compiled
 def make_ready(account: Floats, symbols: Records, tally: Integers, rows: Records) -> None:
-    """Before the first fill of a step: mark what opens at its open, and let the exposures follow."""
+    """Before the first fill of a step: mark what is held at its open, and let the exposures follow."""
     tally[READY] = 1
     gross = margin = 0.0
     for row in range(tally[FIRST_ROW], tally[END_ROW]):
-        price = rows[row].open
         symbol = symbols[rows[row].symbol]
         if symbol.position != 0.0:
+            price = rows[row].open
             gross += abs(symbol.position) * (price - symbol.mark) * symbol.factor
             margin += needed(symbol, symbol.position, price) - needed(symbol, symbol.position, symbol.mark)
-        move_mark(account, symbol, price)
+            move_mark(account, symbol, price)
     account[GROSS] += gross
     account[MARGIN] += margin
 
@@ -162,7 +163,7 @@ def priced(
     half = share = 0.0
     if taker:
         if bar.flags & QUOTE:
-            half = side * ((bar.ask if side > 0 else bar.bid) - reference) / reference
+            half = side * ((bar.high if side > 0 else bar.low) - reference) / reference
         else:
             half = half_spread(facts, symbol)
         share = half + slippage(facts, symbol)
@@ -182,20 +183,23 @@ def fill(
     wanted = order.quantity - order.filled
     quoted = order.side < 0 and bar.flags & QUOTE != 0
     quantity = min(wanted, symbol.left_sell if quoted else symbol.left)
-    if quantity < DUST or (order.tif == FOK and quantity < wanted - DUST):
-        return False
-    if order.reduce != 0:  # rule 16
+    if order.reduce != 0 and quantity >= DUST:  # rule 16
         quantity = min(quantity, -order.side * symbol.position)
         if quantity < DUST:
             order.state, order.reason = CANCELLED, NOTHING_TO_REDUCE
             return False
-    if desk.tally[READY] == 0:
+    if quantity < DUST or (order.tif == FOK and quantity < wanted - DUST):
+        return False
+    frees = -order.side * symbol.position >= quantity
+    if desk.tally[READY] == 0 and not frees:
         make_ready(desk.account, desk.symbols, desk.tally, rows)
+    if symbol.due != desk.tally[SERIAL]:  # its bar is not over: its own price is the open's, whatever others' are
+        move_mark(desk.account, symbol, bar.open)
     # A limit that the first open meets has rested nowhere: it pays no spread, but a taker's commission.
     maker = not taker and (order.rested != 0 or reached == INSIDE)
     deal = priced(desk.account, desk.facts, symbol, order, bar, quantity, reference, taker, maker)
     allowed = terms.max_gross * (1.0 + 1e-12)
-    margin = margin_after(desk.account, symbol, order.side, deal)
+    margin = 0.0 if frees else margin_after(desk.account, symbol, order.side, deal)
     if margin > allowed:
         order.detail = margin
         deal = most_carried(desk.account, desk.facts, symbol, order, deal, allowed)

@@ -22,12 +22,35 @@ BAR_COLUMNS = ("open", "high", "low", "close", "volume", "split", "dividend")
 QUOTE_COLUMNS = ("bid", "ask", "bid_size", "ask_size")
 
 ROW = np.dtype(
-    [(name, np.float64) for name in (*BAR_COLUMNS, *QUOTE_COLUMNS, "funding")]
-    + [("until", np.int64), ("symbol", np.int32), ("flags", np.uint8)],
+    [
+        ("open", np.float64),
+        ("high", np.float64),
+        ("low", np.float64),
+        ("close", np.float64),
+        ("volume", np.float64),
+        ("until", np.int64),
+        ("symbol", np.int32),
+        ("extra", np.int32),
+        ("flags", np.uint8),
+    ],
     align=True,
 )
-"""A bar or a tick of a symbol. `until` is when it is over; quotes are NaN where there are none (of a bar: the last
-before it is over); `funding` is what a long pays at its open, as a fraction of its worth."""
+"""A bar or a tick of a symbol, in one line of the processor's cache. `until` is when it is over, `extra` the number of
+its EXTRA, or NOWHERE. A quote has the middle as open and close, the ask as high and the bid as low, and the ask's size
+as its volume."""
+
+EXTRA = np.dtype(
+    [
+        ("split", np.float64),
+        ("dividend", np.float64),
+        ("funding", np.float64),
+        ("half", np.float64),
+        ("bid_size", np.float64),
+    ]
+)
+"""What few rows have: what takes effect at the open (new shares per old, cash a share, what a long pays as a share of
+its worth), half of the spread quoted as a bar ends (NaN where none is), and the size of a quote's bid."""
+NO_EXTRA = (1.0, 0.0, 0.0, np.nan, np.inf)
 
 RATE = np.dtype([("at", np.int64), ("rate", np.float64), ("currency", np.int32)], align=True)
 """From an instant on, a currency's worth in account currency."""
@@ -152,6 +175,8 @@ ORDER_REASONS = (
     "the order that it names is not open",
 )
 
+HAS_CHILDREN, GROUP_FILLED = 1, 2
+
 # When in a bar a price was reached.
 NEVER, OPENING, INSIDE = range(3)
 
@@ -174,7 +199,26 @@ NEVER, OPENING, INSIDE = range(3)
 ACCOUNT_SLOTS = 13
 
 # Counters and instants of the desk. SERIAL numbers the phases of all steps, of which several may be at one instant.
-FILLS, ACTIVE, LIVE, ORDERS, TAKEN, LATE, READY, STEP, FIRST_ROW, END_ROW, NOW, CLOSED, CARRIED, MONTH, NEXT_RATE, NEXT_EXIT, LOGGED, SERIAL = range(18)  # fmt: skip
+(
+    FILLS,
+    ACTIVE,
+    LIVE,
+    ORDERS,
+    TAKEN,
+    LATE,
+    READY,
+    STEP,
+    FIRST_ROW,
+    END_ROW,
+    NOW,
+    CLOSED,
+    CARRIED,
+    MONTH,
+    NEXT_RATE,
+    NEXT_EXIT,
+    LOGGED,
+    SERIAL,
+) = range(18)
 TALLIES = 18
 
 ORDER = np.dtype(
@@ -182,21 +226,13 @@ ORDER = np.dtype(
         ("submitted", np.int64),
         ("eligible", np.int64),
         ("expires", np.int64),
+        ("wanted", np.float64),
         ("quantity", np.float64),
         ("filled", np.float64),
-        ("limit", np.float64),
-        ("stop", np.float64),
-        ("trail", np.float64),
-        ("anchor", np.float64),
-        ("wanted", np.float64),
-        ("fraction", np.float64),
         ("notional", np.float64),
         ("commission", np.float64),
-        ("detail", np.float64),
-        ("reached", np.int64),
-        ("parent", np.int64),
-        ("group", np.int64),
-        ("names", np.int64),
+        ("limit", np.float64),
+        ("stop", np.float64),
         ("symbol", np.int32),
         ("side", np.int8),
         ("kind", np.int8),
@@ -210,6 +246,14 @@ ORDER = np.dtype(
         ("follows", np.int8),
         ("family", np.int8),
         ("rested", np.int8),
+        ("reached", np.int32),
+        ("parent", np.int32),
+        ("group", np.int32),
+        ("names", np.int32),
+        ("trail", np.float64),
+        ("anchor", np.float64),
+        ("fraction", np.float64),
+        ("detail", np.float64),
     ],
     align=True,
 )
@@ -223,8 +267,9 @@ notional     price x quantity x multiplier filled so far; `commission` what was 
 detail       the margin that it was rejected for, as a multiple of equity
 reached      serial of the step in which its price was last reached inside a bar
 parent       row of the order that wakes it; `follows`: its quantity is what that order has filled
-family       1 where other orders wait for this one
-group        number of its OCO group; `names` the row that a cancel or replace is about
+family       bits: HAS_CHILDREN where other orders wait for this one, GROUP_FILLED in the first order of an OCO group
+group        of OCO orders: of a bracket the entry's row, of a group by name -2 less the row of its first order
+names        the row that a cancel or replace is about; of a replaced order, that of the order in its place
 rested       1 once it has been in the book for a tick
 """
 
@@ -254,6 +299,14 @@ SYMBOL = np.dtype(
         ("mark", np.float64),
         ("factor", np.float64),
         ("rate", np.float64),
+        ("long_rate", np.float64),
+        ("short_rate", np.float64),
+        ("per_unit", np.float64),
+        ("paid", np.int8),
+        ("right", np.int8),
+        ("gone", np.int8),
+        ("reducers", np.int8),
+        ("currency", np.int32),
         ("before", np.float64),
         ("opened", np.int64),
         ("closed", np.int64),
@@ -262,21 +315,18 @@ SYMBOL = np.dtype(
         ("serial", np.int64),
         ("due", np.int64),
         ("offered", np.int64),
-        ("day_close", np.float64),
-        ("variance", np.float64),
+        ("average", np.float64),
         ("left", np.float64),
         ("left_sell", np.float64),
         ("half", np.float64),
-        ("average", np.float64),
+        ("day_close", np.float64),
+        ("variance", np.float64),
         ("lot", np.float64),
         ("tick", np.float64),
         ("minimum", np.float64),
         ("multiplier", np.float64),
         ("borrow", np.float64),
         ("funding", np.float64),
-        ("long_rate", np.float64),
-        ("short_rate", np.float64),
-        ("per_unit", np.float64),
         ("strike", np.float64),
         ("spread_model", np.int64),
         ("slippage_model", np.int64),
@@ -285,12 +335,7 @@ SYMBOL = np.dtype(
         ("slippage_numbers", np.int64),
         ("commission_numbers", np.int64),
         ("target", np.int64),
-        ("currency", np.int32),
         ("underlying", np.int32),
-        ("right", np.int8),
-        ("paid", np.int8),
-        ("gone", np.int8),
-        ("reducers", np.int8),
     ],
     align=True,
 )
@@ -325,6 +370,8 @@ class Market(NamedTuple):
 
     rows: Records
     """ROW rows."""
+    extras: Records
+    """EXTRA rows, by the number in a row's `extra`."""
     opens: Integers
     """Of each step."""
     start: Integers
@@ -337,9 +384,11 @@ class Market(NamedTuple):
     """EXIT rows, ascending."""
 
 
-def market_of(rows: Records, opens: Integers, start: Integers, recorded: npt.NDArray[np.bool_]) -> Market:
+def market_of(
+    rows: Records, extras: Records, opens: Integers, start: Integers, recorded: npt.NDArray[np.bool_]
+) -> Market:
     """A market that nobody leaves, in one currency."""
-    return Market(rows, opens, start, recorded, np.zeros(0, RATE), np.zeros(0, EXIT))
+    return Market(rows, extras, opens, start, recorded, np.zeros(0, RATE), np.zeros(0, EXIT))
 
 
 class Desk(NamedTuple):

@@ -224,13 +224,15 @@ def entries(orders: Columns, symbol: Integers, eligible: Integers, first_row: in
         made[name] = NOWHERE
     for name in ("limit", "stop", "trail", "anchor", "fraction"):
         made[name] = np.nan
-    at = made[own]
+    plain = source.size == own.size
+    at = made if plain else made[own]
     at["kind"], at["tif"], at["sizing"], at["action"] = orders.kind, orders.tif, orders.sizing, orders.action
     at["side"], at["expires"], at["wanted"], at["reduce"] = orders.side, orders.expires, orders.wanted, orders.reduce
     at["limit"], at["stop"], at["trail"] = orders.limit, orders.stop, orders.trail
-    plain = (orders.sizing == UNITS) | (orders.action != SUBMIT)
-    at["quantity"] = np.where(plain, orders.wanted, 0.0)
-    made[own] = at
+    counted = (orders.sizing == UNITS) | (orders.action != SUBMIT)
+    at["quantity"] = np.where(counted, orders.wanted, 0.0)
+    if not plain:
+        made[own] = at
     child = np.full(source.size, "", "<U11")
     _children(made, own[take] + 1, own[take] + first_row, LIMIT, orders.take[take], orders.take_fraction[take])
     child[own[take] + 1] = TAKE_PROFIT

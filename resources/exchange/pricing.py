@@ -10,7 +10,6 @@ from typing import Any
 
 from resources.exchange.compiled import compiled
 from resources.exchange.layout import (
-    AT_CLOSE,
     AT_LIMIT,
     AT_OPEN,
     AT_QUOTE,
@@ -59,12 +58,10 @@ def price_reached(order: Any, bar: Any, touch: bool) -> tuple[int, float, int, b
     immediate = order.tif in (IOC, FOK)
     if kind == MARKET or (triggered and is_stop(kind)):  # rule 3
         return OPENING, start, AT_OPEN, True
-    if kind in (MARKET_ON_OPEN, LIMIT_ON_OPEN):
-        if bar.flags & FIRST and (kind == MARKET_ON_OPEN or side * start <= side * limit):
-            return OPENING, start, AT_OPEN, kind == MARKET_ON_OPEN
-    elif kind in (MARKET_ON_CLOSE, LIMIT_ON_CLOSE):
-        return NEVER, math.nan, AT_CLOSE, False
-    elif is_stop(kind):  # rules 5 and 7
+    if kind in (MARKET_ON_OPEN, LIMIT_ON_OPEN, MARKET_ON_CLOSE, LIMIT_ON_CLOSE):
+        met = kind == MARKET_ON_OPEN or (kind == LIMIT_ON_OPEN and side * start <= side * limit)
+        return OPENING if met and bar.flags & FIRST else NEVER, start, AT_OPEN, kind == MARKET_ON_OPEN
+    if is_stop(kind):  # rules 5 and 7
         if side * start >= side * stop:
             return OPENING, start, GAP, True
         if side * bad >= side * stop:
@@ -88,7 +85,7 @@ def at_tick(order: Any, bar: Any, touch: bool) -> tuple[int, float, int, bool]:
     kind, side, limit, stop, triggered = order.kind, order.side, order.limit, order.stop, order.triggered != 0
     price, middle = bar.open, bar.open
     if bar.flags & QUOTE:
-        price = bar.ask if side > 0 else bar.bid
+        price = bar.high if side > 0 else bar.low
     if kind == MARKET or (triggered and is_stop(kind)):
         return OPENING, middle, AT_QUOTE, True
     if is_stop(kind):
@@ -103,9 +100,8 @@ def at_tick(order: Any, bar: Any, touch: bool) -> tuple[int, float, int, bool]:
         sure = side * price < side * limit or ((touch or bar.flags & QUOTE != 0) and price == limit)
         if order.rested != 0 and sure:
             return OPENING, limit, AT_LIMIT, False
-    elif kind in (MARKET_ON_OPEN, LIMIT_ON_OPEN):
-        if bar.flags & FIRST and (kind == MARKET_ON_OPEN or side * price <= side * limit):
-            return OPENING, middle, AT_OPEN, True
+    elif bar.flags & FIRST and (kind == MARKET_ON_OPEN or (kind == LIMIT_ON_OPEN and side * price <= side * limit)):
+        return OPENING, middle, AT_OPEN, True
     return NEVER, math.nan, AT_OPEN, False
 
 
@@ -132,7 +128,4 @@ def stop_reached(order: Any, bar: Any) -> bool:
     """Whether a bar or tick reached the order's stop, filled or not: from then on it is a market or limit order."""
     side = order.side
     worst = bar.high if side > 0 else bar.low
-    if bar.flags & QUOTE:
-        worst = bar.ask if side > 0 else bar.bid
     return bool(side * worst >= side * order.stop)
-

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from resources.exchange.compiled import compiled, inlined
-from resources.exchange.families import DUST, has_ended, orphan, wake
+from resources.exchange.families import DUST, has_ended, orphan
 from resources.exchange.layout import (
     ACCEPTED,
     ACTIVE,
@@ -18,12 +18,14 @@ from resources.exchange.layout import (
     EQUITY,
     EQUITY_BEFORE,
     FILLED,
+    GROUP_FILLED,
+    HAS_CHILDREN,
     HELD,
-    INSIDE,
     NO_PRICE,
     NOT_OPEN,
     NOTIONAL,
     NOWHERE,
+    OTHER_FILLED,
     PARTIAL,
     REJECTED,
     REPLACED,
@@ -41,11 +43,23 @@ def known_price(desk: Desk, row: int) -> float:
     """The last close that whoever submitted the order can have known."""
     order = desk.book[row]
     symbol = desk.symbols[order.symbol]
-    price: float = symbol.mark if symbol.closed <= order.submitted else symbol.before
+    over = symbol.due >= symbol.serial  # while its bar is open, its mark may be the open
+    price: float = symbol.mark if over and symbol.closed <= order.submitted else symbol.before
     return price
 
 
 @compiled
+def lacks_price(desk: Desk, row: int) -> bool:
+    """Whether an order has exits at a distance from a price that nobody knows yet."""
+    if not math.isnan(known_price(desk, row)):
+        return False
+    for child in range(row + 1, min(row + 3, desk.book.size)):
+        if desk.book[child].follows != 0 and desk.book[child].parent == row and desk.book[child].fraction > 0.0:
+            return True
+    return False
+
+
+@inlined
 def accept(desk: Desk, row: int) -> None:
     """Receive a request: work out its quantity with what was known when it was submitted, and put it in the book.
 
@@ -57,7 +71,13 @@ def accept(desk: Desk, row: int) -> None:
         if symbol.gone != 0:
             order.state, order.reason = REJECTED, DELISTED
             return
+        if lacks_price(desk, row):
+            order.state, order.reason = REJECTED, NO_PRICE
+            return
         if order.sizing != UNITS and not size(desk, row):
+            return
+        if order.group < NOWHERE and desk.book[NOWHERE - 1 - order.group].family & GROUP_FILLED:
+            order.state, order.reason = CANCELLED, OTHER_FILLED
             return
         if order.parent == NOWHERE and order.quantity * known_price(desk, row) * symbol.multiplier < symbol.minimum:
             order.state, order.reason = REJECTED, TOO_SMALL
@@ -75,9 +95,11 @@ def accept(desk: Desk, row: int) -> None:
 def adopt(desk: Desk, row: int) -> None:
     """Let a child sleep until its parent fills; one whose parent has filled already wakes at once."""
     child = desk.book[row]
+    while desk.book[child.parent].reason == REPLACED and desk.book[child.parent].names != NOWHERE:
+        child.parent = desk.book[child.parent].names
     parent = desk.book[child.parent]
     child.state = HELD
-    parent.family = 1
+    parent.family |= HAS_CHILDREN
     if child.follows != 0:
         child.side = -parent.side
         child.quantity = parent.quantity
@@ -86,7 +108,7 @@ def adopt(desk: Desk, row: int) -> None:
             child.limit *= price * (1.0 + parent.side * child.fraction)
             child.stop *= price * (1.0 - parent.side * child.fraction)
     if parent.filled > 0.0:
-        wake(desk, row, INSIDE, math.nan)
+        child.state = ACCEPTED  # it is a plain order by now, from its own submission on
     elif has_ended(parent.state):
         orphan(desk.book, row)
 
@@ -169,7 +191,7 @@ def take_over(desk: Desk, row: int) -> None:
     order.anchor, order.triggered, order.reduce = before.anchor, before.triggered, before.reduce
     order.group, order.parent, order.follows, order.family = before.group, before.parent, before.follows, before.family
     order.state = before.state
-    before.state, before.reason = CANCELLED, REPLACED
+    before.state, before.reason, before.names = CANCELLED, REPLACED, row
     if desk.symbols[order.symbol].target == order.names:
         desk.symbols[order.symbol].target = row
     for other in desk.active[: desk.tally[ACTIVE]]:

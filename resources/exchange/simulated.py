@@ -23,13 +23,13 @@ from resources.brokers.base import (
 from resources.config import BacktestSettings
 from resources.errors import BarSchemaError
 from resources.exchange.layout import (
-    BAR_COLUMNS,
     CANCEL,
     CANNOT_CARRY,
     CASH,
     DELISTING,
     EQUITY,
     EXPIRY,
+    EXTRA,
     FILL_REASONS,
     FILLS,
     FIRST,
@@ -63,7 +63,7 @@ _STANDARD = Listing()
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A raw bar, with the split (new shares per old), dividend (cash per share) and funding that take effect at its open.
+    """A raw bar, with the split (new shares per old), dividend (cash a share) and funding that take effect at its open.
 
     A halted, stale or missing bar has volume 0 and fills nothing (rule 11). `first` and `last` say whether it is the
     first or last bar of its session. `bid` and `ask` are the last quote, known as the bar ends. `ends` is when it does:
@@ -298,7 +298,7 @@ class Exchange:
         if order.parent:
             made.records["parent"][0] = self._current(order.parent)
         if order.oco_group:
-            made.records["group"][0] = self._groups.setdefault(order.oco_group, -2 - len(self._groups))
+            made.records["group"][0] = self._groups.setdefault(order.oco_group, NOWHERE - 1 - self._venue.next_row)
         row = self._venue.add(made.records)
         for number, child in enumerate(made.child.tolist()):
             order_id = f"{order.id}:{child}" if child else order.id
@@ -418,15 +418,16 @@ def _number(value: float) -> float | None:
 
 def _market(ts: datetime, numbers: list[int], bars: list[Bar]) -> Market:
     """One step's bars as the kernel takes them."""
-    rows = np.zeros(len(bars), ROW)
-    for row, number, bar in zip(rows, numbers, bars, strict=True):
-        for name in (*BAR_COLUMNS, "funding"):
+    rows, extras = np.zeros(len(bars), ROW), np.zeros(len(bars), EXTRA)
+    for place, (row, number, bar) in enumerate(zip(rows, numbers, bars, strict=True)):
+        for name in ("open", "high", "low", "close", "volume"):
             row[name] = getattr(bar, name)
-        quote = (bar.bid, bar.ask) if bar.bid is not None and bar.ask is not None else (np.nan, np.nan)
-        row["bid"], row["ask"], row["bid_size"], row["ask_size"] = *quote, np.nan, np.nan
+        half = (bar.ask - bar.bid) / 2.0 if bar.bid is not None and bar.ask is not None else np.nan
+        extras[place] = (bar.split, bar.dividend, bar.funding, half, np.inf)
+        row["extra"] = place
         row["until"] = micros(ts if bar.ends is None else bar.ends)
         row["symbol"], row["flags"] = number, FIRST * bar.first | LAST * bar.last
-    return market_of(rows, np.array([micros(ts)]), np.array([0, len(bars)]), np.array([True]))
+    return market_of(rows, extras, np.array([micros(ts)]), np.array([0, len(bars)]), np.array([True]))
 
 
 def _check(symbol: str, ts: datetime, bar: Bar) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 
 from resources.exchange.account import close_rows, leave, new_day, set_rate, take_actions, take_rates
 from resources.exchange.closing import close_bars
-from resources.exchange.compiled import borrowed, cached, call_reaction, compiled, inlined
+from resources.exchange.compiled import cached, call_reaction, compiled, inlined
 from resources.exchange.costs import to_tick
 from resources.exchange.families import DUST, orphan
 from resources.exchange.filling import exposures, fill, is_open
@@ -30,6 +30,7 @@ from resources.exchange.layout import (
     BORROW,
     CASH,
     DATE_REACHED,
+    DELISTING,
     DIVIDENDS,
     END_ROW,
     EQUITY,
@@ -53,6 +54,7 @@ from resources.exchange.layout import (
     ORDERS,
     QUOTE,
     READY,
+    ROWS_A_SYMBOL,
     SERIAL,
     STEP,
     SUBMIT,
@@ -60,7 +62,6 @@ from resources.exchange.layout import (
     TRAILING,
     TRAILING_PERCENT,
     VALUE,
-    ROWS_A_SYMBOL,
     Desk,
     Integers,
     Log,
@@ -76,9 +77,10 @@ DONE, NO_ROOM, UNBALANCED = range(3)
 
 
 @inlined
-def open_bars(desk: Desk, rows: Records) -> int:
+def open_bars(desk: Desk, market: Market) -> Any:
     """Let the step's bars begin, with what takes effect as they open (rule 17); when the last of them will be over."""
     now, symbols, step, serial = desk.tally[NOW], desk.symbols, desk.tally[STEP], desk.tally[SERIAL]
+    rows = market.rows
     end = np.int64(0)
     for row in range(desk.tally[FIRST_ROW], desk.tally[END_ROW]):
         bar = rows[row]
@@ -86,8 +88,8 @@ def open_bars(desk: Desk, rows: Records) -> int:
         symbol.before = symbol.mark
         symbol.row, symbol.step, symbol.serial, symbol.opened = row, step, serial, now
         end = max(end, bar.until)
-        if bar.split != 1.0 or (symbol.position != 0.0 and (bar.dividend != 0.0 or bar.funding != 0.0)):
-            take_actions(desk, bar, now)
+        if bar.extra != NOWHERE:
+            take_actions(desk, bar.symbol, market.extras[bar.extra], now)
     return end
 
 
@@ -100,13 +102,12 @@ def share_of(volume: float, lot: float) -> float:
 
 
 @compiled
-def offer_volume(terms: Terms, symbol: Any, bar: Any) -> None:
+def offer_volume(terms: Terms, extras: Records, symbol: Any, bar: Any) -> None:
     """Rules 10 and 11: the share of a bar's volume that orders may take, in whole lots."""
+    symbol.left = share_of(terms.participation * bar.volume, symbol.lot)
     if bar.flags & QUOTE:
-        symbol.left = share_of(terms.participation * bar.ask_size, symbol.lot)
-        symbol.left_sell = share_of(terms.participation * bar.bid_size, symbol.lot)
-    else:
-        symbol.left = share_of(terms.participation * bar.volume, symbol.lot)
+        size = math.inf if bar.extra == NOWHERE else extras[bar.extra].bid_size
+        symbol.left_sell = share_of(terms.participation * size, symbol.lot)
 
 
 @compiled
@@ -122,7 +123,7 @@ def set_prices(order: Any, symbol: Any, bar: Any) -> None:
 
 
 @inlined
-def make_live(terms: Terms, desk: Desk, rows: Records, row: int) -> bool:
+def make_live(terms: Terms, desk: Desk, market: Market, row: int) -> bool:
     """Whether an order of the book may fill in this step; if so, it and its bar's volume are made ready."""
     order = desk.book[row]
     now = desk.tally[NOW]
@@ -136,30 +137,30 @@ def make_live(terms: Terms, desk: Desk, rows: Records, row: int) -> bool:
     symbol, serial = desk.symbols[order.symbol], desk.tally[SERIAL]
     if symbol.serial != serial:
         return False
-    bar = rows[symbol.row]
+    bar = market.rows[symbol.row]
     set_prices(order, symbol, bar)
     if symbol.offered != serial:
         symbol.offered = serial
-        offer_volume(terms, symbol, bar)
+        offer_volume(terms, market.extras, symbol, bar)
     return True
 
 
 @inlined
-def gather(terms: Terms, desk: Desk, rows: Records) -> None:
+def gather(terms: Terms, desk: Desk, market: Market) -> None:
     """Rule 1: the orders that may fill in this step, by priority."""
     count = 0
     for place in range(desk.tally[ACTIVE]):
         row = desk.active[place]
-        if make_live(terms, desk, rows, row):
+        if make_live(terms, desk, market, row):
             desk.live[count] = row
             count += 1
     desk.tally[LIVE] = count
 
 
 @inlined
-def at_open(terms: Terms, desk: Desk, rows: Records) -> None:
+def at_open(terms: Terms, desk: Desk, market: Market) -> None:
     """Everything that fills at the open: what frees the account, what loads it, then the children of both."""
-    book, symbols, live = desk.book, desk.symbols, desk.live
+    book, symbols, live, rows = desk.book, desk.symbols, desk.live, market.rows
     count = desk.tally[LIVE]
     for freeing in (True, False):
         for place in range(count):
@@ -174,7 +175,7 @@ def at_open(terms: Terms, desk: Desk, rows: Records) -> None:
     while count < desk.tally[LIVE]:
         row = live[count]
         count += 1
-        if make_live(terms, desk, rows, row):
+        if make_live(terms, desk, market, row):
             order = book[row]
             reached, price, reason, taker = price_reached(order, rows[symbols[order.symbol].row], terms.touch)
             if reached == OPENING:
@@ -182,19 +183,21 @@ def at_open(terms: Terms, desk: Desk, rows: Records) -> None:
 
 
 @compiled
-def comes_before(book: Records, symbols: Records, one: int, other: int) -> bool:
-    """Which of two orders is tried first inside the bar, where nobody knows the path: the worse one for the account.
+def rank(desk: Desk, row: int) -> int:
+    """When an order is tried inside the bar, where nobody knows the path: what is worse for the account comes first.
 
-    Loading before freeing (money from a sale that may come later is not spent), stops before limits, dearer buys and
-    cheaper sells first. The better path has them the other way round.
+    Loading before freeing (money from a sale that may come later is not spent), stops before limits. The better path
+    has them the other way round.
     """
-    first, second = book[one], book[other]
-    first_frees = bool(symbols[first.symbol].position * first.side < 0.0)
-    second_frees = bool(symbols[second.symbol].position * second.side < 0.0)
-    if first_frees != second_frees:
-        return second_frees
-    if is_stop(first.kind) != is_stop(second.kind):
-        return is_stop(first.kind)
+    order = desk.book[row]
+    frees = desk.symbols[order.symbol].position * order.side < 0.0
+    return (2 if frees else 0) + (0 if is_stop(order.kind) else 1)
+
+
+@compiled
+def is_dearer(desk: Desk, one: int, other: int) -> bool:
+    """Whether the first of two orders of a symbol and side has the worse price: dearer buys and cheaper sells."""
+    first, second = desk.book[one], desk.book[other]
     if first.symbol != second.symbol or first.side != second.side:
         return False
     if is_stop(first.kind):
@@ -203,6 +206,22 @@ def comes_before(book: Records, symbols: Records, one: int, other: int) -> bool:
 
 
 @compiled
+def place_in(terms: Terms, desk: Desk, row: int, length: int) -> int:
+    """Where an order belongs in the queue: by rank, in a symbol by price, and else as it was received."""
+    place, way = length, -1 if terms.better else 1
+    mine = way * rank(desk, row)
+    for number in range(length - 1, -1, -1):
+        other = desk.live[number]
+        theirs = way * rank(desk, other)
+        if theirs < mine:
+            break
+        dearer = is_dearer(desk, other, row) if terms.better else is_dearer(desk, row, other)
+        if theirs > mine or dearer:
+            place = number
+    return place
+
+
+@inlined
 def queue_up(terms: Terms, desk: Desk, rows: Records) -> int:
     """Put the live orders whose price lies inside their bar first in `live`, in the order to be tried; their number."""
     book, symbols, queue = desk.book, desk.symbols, desk.live
@@ -218,20 +237,15 @@ def queue_up(terms: Terms, desk: Desk, rows: Records) -> int:
         if reached != INSIDE or (order.expires < bar.until and not is_stop(order.kind)):
             continue
         order.reached = desk.tally[SERIAL]
-        place = length
-        while place > 0:
-            other = queue[place - 1]
-            earlier = comes_before(book, symbols, other, row) if terms.better else comes_before(book, symbols, row, other)
-            if not earlier:
-                break
-            queue[place] = other
-            place -= 1
+        place = place_in(terms, desk, row, length)
+        for later in range(length, place, -1):
+            queue[later] = queue[later - 1]
         queue[place] = row
         length += 1
     return length
 
 
-@compiled
+@inlined
 def inside(terms: Terms, desk: Desk, rows: Records) -> None:
     """Everything that fills after the open, at its own price; ambiguous where orders compete for the bar's volume."""
     start = desk.tally[FILLS]
@@ -263,24 +277,26 @@ def flag_rivals(fills: Records, symbol: int, row: int) -> None:
 
 
 @inlined
-def settle(terms: Terms, desk: Desk, market: Market, now: int) -> None:
-    """Let time pass to `now`: closes, conversion rates and departures that are due, in this order."""
+def settle(terms: Terms, desk: Desk, market: Market, now: int, opening: bool) -> None:
+    """Let time pass to `now`: closes and departures that are due. What is delisted leaves as a session opens."""
     tally, rows, symbols = desk.tally, market.rows, desk.symbols
     first, end = tally[FIRST_ROW], tally[END_ROW]
     tally[FIRST_ROW] = end
     waiting = tally[LATE] > 0
     if first < end:
-        tally[LATE] += close_rows(terms, desk, rows, first, end, now)
+        tally[LATE] += close_rows(terms, desk, market, first, end, now)
     if waiting:
         for number in range(symbols.size):
             row = symbols[number].row
             if row != NOWHERE and row < first and symbols[number].closed < rows[row].until and rows[row].until <= now:
-                tally[LATE] += close_rows(terms, desk, rows, row, row + 1, now) - 1
+                tally[LATE] += close_rows(terms, desk, market, row, row + 1, now) - 1
     if (first < end or waiting) and tally[ACTIVE] > 0:
         close_bars(terms, desk, rows)
-    take_rates(desk, market.rates, now)
-    while tally[NEXT_EXIT] < market.exits.size and market.exits[tally[NEXT_EXIT]].at <= now:
-        leave(desk, market.exits[tally[NEXT_EXIT]].symbol, market.exits[tally[NEXT_EXIT]].reason)
+    while tally[NEXT_EXIT] < market.exits.size:
+        leaving = market.exits[tally[NEXT_EXIT]]
+        if leaving.at > now or (leaving.reason == DELISTING and not opening):
+            break
+        leave(desk, leaving.symbol, leaving.reason)
         tally[NEXT_EXIT] += 1
 
 
@@ -300,9 +316,8 @@ def tidy(desk: Desk) -> None:
 
 @inlined
 def balance(desk: Desk) -> bool:
-    """Whether cash and positions at market are the equity that prices, fills and costs lead to."""
+    """Whether cash and positions at market, just added up, are the equity that prices, fills and costs lead to."""
     account = desk.account
-    exposures(account, desk.symbols)
     equity = account[CASH] + account[VALUE]
     scale = max(abs(equity), account[GROSS], 1.0)
     if not abs(equity - account[EQUITY]) <= 1e-9 * scale:
@@ -317,8 +332,6 @@ def write_down(desk: Desk, log: Log) -> None:
     row, account, symbols = desk.tally[LOGGED], desk.account, desk.symbols
     if row < log.step.size:
         log.step[row] = desk.tally[STEP]
-        for slot in range(ACCOUNT_SLOTS):
-            log.account[row, slot] = account[slot]
         for number in range(symbols.size):
             symbol = symbols[number]
             if symbol.position != 0.0:
@@ -326,6 +339,8 @@ def write_down(desk: Desk, log: Log) -> None:
                 log.average[row, number] = symbol.average
                 if log.factor.size > 0:
                     log.factor[row, number] = symbol.factor
+        for slot in range(ACCOUNT_SLOTS):
+            log.account[row, slot] = account[slot]
         account[DIVIDENDS] = account[BORROW] = account[FUNDING] = account[INTEREST] = 0.0
     desk.tally[LOGGED] += 1
 
@@ -336,62 +351,27 @@ def trade_step(terms: Terms, desk: Desk, market: Market, step: int) -> None:
     tally, now = desk.tally, market.opens[step]
     tally[STEP], tally[NOW] = step, now
     tally[SERIAL] += 1
-    settle(terms, desk, market, now)
+    settle(terms, desk, market, now, True)
     while tally[TAKEN] < tally[ORDERS] and desk.book[tally[TAKEN]].submitted <= now:
+        take_rates(desk, market.rates, desk.book[tally[TAKEN]].submitted)  # money is sized with what was known then
         accept(desk, tally[TAKEN])
         tally[TAKEN] += 1
+    take_rates(desk, market.rates, now)
     desk.account[EQUITY_BEFORE] = desk.account[EQUITY]
     new_day(terms, desk, now)
     tally[SERIAL] += 1
     tally[FIRST_ROW], tally[END_ROW], tally[READY] = market.start[step], market.start[step + 1], 0
-    end = open_bars(desk, market.rows)
+    end = open_bars(desk, market)
     if tally[ACTIVE] > 0:
-        gather(terms, desk, market.rows)
+        gather(terms, desk, market)
         if tally[LIVE] > 0:
-            at_open(terms, desk, market.rows)
+            at_open(terms, desk, market)
             inside(terms, desk, market.rows)
     following = market.opens[step + 1] if step + 1 < market.opens.size else FOREVER
-    settle(terms, desk, market, min(end, following))
+    settle(terms, desk, market, min(end, following), False)
+    take_rates(desk, market.rates, min(end, following))
     if tally[ACTIVE] > 0:
         tidy(desk)
-
-
-@inlined
-def lent(desk: Desk) -> Desk:
-    return Desk(
-        borrowed(desk.book),
-        borrowed(desk.active),
-        borrowed(desk.live),
-        borrowed(desk.tally),
-        borrowed(desk.account),
-        borrowed(desk.symbols),
-        borrowed(desk.facts),
-        borrowed(desk.fills),
-    )
-
-
-@inlined
-def lent_market(market: Market) -> Market:
-    return Market(
-        borrowed(market.rows),
-        borrowed(market.opens),
-        borrowed(market.start),
-        borrowed(market.recorded),
-        borrowed(market.rates),
-        borrowed(market.exits),
-    )
-
-
-@inlined
-def lent_log(log: Log) -> Log:
-    return Log(
-        borrowed(log.step),
-        borrowed(log.account),
-        borrowed(log.position),
-        borrowed(log.mark),
-        borrowed(log.average),
-        borrowed(log.factor),
-    )
 
 
 @cached
@@ -403,7 +383,6 @@ def trade(
     `reaction` is the address of a function that may submit orders after each step, told the `places` of what it reads;
     0 for none.
     """
-    desk, market, log = lent(desk), lent_market(market), lent_log(log)
     tally = desk.tally
     for step in range(first, last):
         coming = tally[TAKEN]
@@ -415,6 +394,7 @@ def trade(
             return NO_ROOM, step
         trade_step(terms, desk, market, step)
         if market.recorded[step]:
+            exposures(desk.account, desk.symbols)
             if not balance(desk):
                 return UNBALANCED, step
             write_down(desk, log)

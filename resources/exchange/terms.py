@@ -48,7 +48,7 @@ class Listing:
     """What the exchange knows of an instrument.
 
     Without a tick (0.0) prices are continuous: what is not known is not rounded. `right` is call or put, of an option
-    with `strike`, on the symbol `underlying`. `expires` is the last session of a contract, `calendar` that of its venue,
+    with `strike`, on the symbol `underlying`. `expires` is a contract's last session, `calendar` that of its venue,
     `minimum_notional` the least worth of an order in its currency. `margin_per_unit` stands in for the margin model's.
     """
 

@@ -12,14 +12,12 @@ from resources.exchange.layout import (
     ACCEPTED,
     ACCOUNT_SLOTS,
     ACTIVE,
-    CANCELLED,
     CARRIED,
     CASH,
     CLOSED,
     DELISTING,
     EQUITY,
     EQUITY_BEFORE,
-    EXPIRED,
     FILL,
     FILLED,
     FILLS,
@@ -29,11 +27,10 @@ from resources.exchange.layout import (
     ORDER,
     ORDERS,
     PARTIAL,
-    REJECTED,
+    ROWS_A_SYMBOL,
     SYMBOL,
     TALLIES,
     VALUE,
-    ROWS_A_SYMBOL,
     Desk,
     Floats,
     Integers,
@@ -91,7 +88,8 @@ class Venue:
             account=np.zeros(ACCOUNT_SLOTS),
             symbols=np.zeros(0, SYMBOL),
             facts=np.zeros(FACTS),
-            fills=np.zeros(256, FILL),
+            # An order fills once, as a rule, and room that is found missing must be copied.
+            fills=np.zeros(256 + orders + orders // 8 + 4 * len(names), FILL),
         )
         self.desk.account[[CASH, EQUITY, EQUITY_BEFORE]] = settings.cash
         self.add_symbols(names, listings)
@@ -197,9 +195,9 @@ class Venue:
     def end(self, rows: Integers, state: int, reason: int) -> None:
         """End those of the orders that are still open, asleep, or never received."""
         book = self.desk.book
-        over = np.isin(book["state"][rows], (FILLED, CANCELLED, REJECTED, EXPIRED))
-        book["state"][rows[~over]] = state
-        book["reason"][rows[~over]] = reason
+        still = rows[book["state"][rows] < FILLED]
+        book["state"][still] = state
+        book["reason"][still] = reason
 
     def open_rows(self) -> Integers:
         """The orders that are still open or asleep, by priority."""

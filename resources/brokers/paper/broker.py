@@ -155,7 +155,7 @@ class PaperBroker:
         """Cancel what is still open of the order. Raises PaperVenueError for an unknown id."""
         with self._changing():
             self._known(order_id)
-            self._tell("cancel", {"id": order_id})
+            self._end(order_id)
             self._publish_open()
             return self._known(order_id)
 
@@ -251,9 +251,17 @@ class PaperBroker:
         """End the day orders that the exchange had no bar for. It knows no such end: there they are cancelled."""
         for status in self._ledger.open_orders():
             if status.order.tif is TimeInForce.DAY:
-                self._tell("cancel", {"id": status.order.id})
+                self._end(status.order.id)
                 self._ledger.move_order(replace(status, state=OrderState.EXPIRED, reason=reason))
         self._publish_open()
+
+    def _end(self, order_id: str) -> None:
+        """Cancel an order, and what waits for it to fill: the exchange would let that go with its next bars only."""
+        self._tell("cancel", {"id": order_id})
+        exchange = self._restored()
+        if exchange.status(order_id).filled == 0.0:
+            for child in exchange.children(order_id):
+                self._tell("cancel", {"id": child.id})
 
     # ---- exchange and ledger
 

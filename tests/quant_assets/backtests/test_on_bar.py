@@ -30,9 +30,8 @@ def test_an_order_fills_at_the_open_after_the_bar_that_made_it():
 def test_it_sees_its_own_fills():
     def pyramid(view):
         """Add a unit whenever the price is 5 above what the position cost, three at most."""
-        if position(view, 0) == 0.0:
-            submit(view, 0, 1, 1.0)
-        elif position(view, 0) < 3.0 and price(view, 0) >= average_price(view, 0) + 5.0:
+        held = position(view, 0)
+        if held == 0.0 or (held < 3.0 and price(view, 0) >= average_price(view, 0) + 5.0):
             submit(view, 0, 1, 1.0)
 
     prices = [100, 100, 104, 106, 107, 120, 130]

@@ -314,6 +314,16 @@ def test_costs_add_up_fills_and_carry() -> None:
     )
 
 
+def test_what_hangs_on_the_path_is_told_for_both_paths() -> None:
+    result = with_metrics(a_result(ambiguous=True), total_return=0.101, sharpe_ratio=0.5)
+    source = a_provenance(other_path={"total_return": 0.25, "sharpe_ratio": 0.75})
+    (line,) = [line for line in caveats(result, source) if "unknown path" in line]
+    assert line.endswith(
+        "the worse path was taken. The result under the better path: 25.0% total return instead of 10.1%, "
+        "0.75 Sharpe ratio instead of 0.50."
+    )
+
+
 ASSUMED = [
     ({"participation": 0.25}, "share 25% of a session's volume"),
     (

@@ -51,12 +51,18 @@ def bars(session: date, symbols: tuple[str, ...] = SYMBOLS, split: float = 1.0) 
     return pl.DataFrame(rows, schema_overrides=times)
 
 
-def signals(session: date, weights: dict[str, float], wish: str = "buy") -> pl.DataFrame:
+def signals(
+    session: date, weights: dict[str, float], wish: str = "buy", exits: tuple[float, float] | None = None
+) -> pl.DataFrame:
+    """`exits` are the fractions at which every target takes its profit and stops its loss."""
     rows = [
         {"symbol": symbol, "session": session, "strategy": "test", "target_weight": weight, "order_intent": wish}
         for symbol, weight in weights.items()
     ]
-    return pl.DataFrame(rows)
+    frame = pl.DataFrame(rows)
+    if exits is None:
+        return frame
+    return frame.with_columns(take_profit_fraction=pl.lit(exits[0]), stop_loss_fraction=pl.lit(exits[1]))
 
 
 @dataclass
@@ -66,6 +72,7 @@ class Stage:
     folder: Path
     weights: dict[str, float] = field(default_factory=lambda: dict(WEIGHTS))
     wish: str = "buy"
+    exits: tuple[float, float] | None = None
     settings: LiveSettings = SETTINGS
     replay_seconds: float = 12.0
     session: date = MONDAY
@@ -100,7 +107,7 @@ class Stage:
         before = {MONDAY: FRIDAY, TUESDAY: MONDAY}[self.session]
         rows = bars(before)
         prices = dict(zip(rows["symbol"], rows["close"], strict=True))
-        task = Assignment(self.session, signals(before, self.weights, self.wish), prices, self.splits)
+        task = Assignment(self.session, signals(before, self.weights, self.wish, self.exits), prices, self.splits)
         hooks = Hooks(
             now=self.now,
             sleep=self.sleep,

@@ -11,6 +11,7 @@ import pytest
 
 from quant_assets.live.planning import Book, order_id, plan_session, target_units
 from resources.config import LimitSettings
+from resources.exchange import Listing
 
 FRIDAY, MONDAY = date(2013, 2, 22), date(2013, 2, 25)
 NOW = datetime(2013, 2, 25, 14, 29, tzinfo=UTC)
@@ -156,3 +157,16 @@ def test_signals_that_are_not_one_wish_a_symbol_are_refused(name: str, wants: pl
 def test_units_are_whole_lots() -> None:
     assert target_units(0.3, 10_000, 7.0, lot=10.0) == 420.0
     assert target_units(-0.3, 10_000, 7.0, lot=10.0) == -420.0
+
+
+def test_contracts_are_sized_and_limited_by_what_they_are_worth() -> None:
+    """A future at 10 with a multiplier of 50 is worth 500: a tenth of 10,000 is two of them; a quarter is too much."""
+    listings = {"AAA": Listing(multiplier=50.0, asset_class="future"), "BBB": Listing(lot=0.001, asset_class="crypto")}
+    book = Book({}, 10_000, 10_000, {"AAA": 10.0, "BBB": 40_000.0}, listings)
+    limits = LimitSettings(single_name=0.2, order_notional=0.2)
+    plan = plan_session(frame({"AAA": (0.1, "buy"), "BBB": (0.1, "buy")}), MONDAY, book, NOW, limits)
+    assert [(order.symbol, order.quantity) for order in plan.orders] == [("AAA", 2.0), ("BBB", 0.025)]
+    assert plan.refused == {}
+    heavy = plan_session(frame({"AAA": (0.25, "buy")}), MONDAY, book, NOW, limits)
+    assert [order.quantity for order in heavy.orders] == [5.0]
+    assert "0.25" in heavy.refused[heavy.orders[0].id]

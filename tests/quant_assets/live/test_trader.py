@@ -28,7 +28,12 @@ def story(stage: Stage) -> dict[str, Any]:
     orders = journal.orders(stage.session)
     told = {status.order.id: (status.state, status.filled) for status in orders}
     sent = {name: state for name, state in told.items() if name not in journal.plan(stage.session).refused}
-    assert sent == {status.order.id: (status.state, status.filled) for status in venue.orders()}
+    exits = {status.order.id: (status.state, status.filled) for status in journal.exits(stage.session)}
+    resting = {status.order.id: (status.state, status.filled) for status in journal.resting(stage.session)}
+    assert sent | exits | resting == {status.order.id: (status.state, status.filled) for status in venue.orders()} | {
+        name: seen for name, seen in exits.items() if seen[0] is OrderState.INTENDED
+    }
+    told |= exits
     at_venue = [event for _, event in venue.events() if isinstance(event, Fill) and event.ts.date() == stage.session]
     assert journal.fills(stage.session) == at_venue
     return {"orders": told, "fills": at_venue, "positions": venue.positions(), "cash": venue.account().cash}
@@ -137,6 +142,78 @@ def test_a_split_between_signal_and_open_is_no_contradiction(stage: Stage) -> No
     assert held["AAA"] == (594.0 - sale.quantity) * 2, "what was held and what was asked are both restated"
 
 
+# ---- exits that the venue makes of an order's bracket
+
+ENTRY, TAKE, STOP = "20130225-test-AAA-1", "20130225-test-AAA-1:take_profit", "20130225-test-AAA-1:stop_loss"
+
+
+def bracketed(folder: Path, take_profit: float) -> Stage:
+    """AAA: bought at 53 on Monday (high 54.06), 54 on Tuesday (high 55.08); exits at fractions of Friday's 50.5."""
+    stage = Stage(folder, replay_seconds=0.4)
+    stage.weights, stage.exits = {"AAA": 0.3}, (take_profit, 0.2)
+    return stage
+
+
+def on_tuesday(stage: Stage, weight: float, wish: str) -> Stage:
+    stage.session, stage.weights, stage.wish = TUESDAY, {"AAA": weight}, wish
+    return stage
+
+
+def test_exits_are_known_and_their_fills_applied(tmp_path: Path) -> None:
+    stage = bracketed(tmp_path, take_profit=0.06)
+    summary = stage.worker().run()
+    seen = story(stage)
+    filled = OrderState.FILLED
+    assert seen["orders"] == {ENTRY: (filled, 594.0), TAKE: (filled, 594.0), STOP: (OrderState.CANCELLED, 0.0)}
+    assert [(fill.order_id, fill.price) for fill in seen["fills"]][1:] == [(TAKE, pytest.approx(50.5 * 1.06))]
+    assert seen["positions"] == []
+    assert (summary.planned, summary.sent, summary.fills, summary.unfilled) == (1, 1, 2, {})
+
+
+def test_an_exit_rests_over_sessions_and_is_neither_doubled_nor_lost(tmp_path: Path) -> None:
+    stage = bracketed(tmp_path, take_profit=0.08)
+    stage.worker().run()
+    assert {status.order.id: str(status.state) for status in stage.journal().exits(MONDAY)} == {
+        TAKE: "accepted",
+        STOP: "accepted",
+    }
+    summary = on_tuesday(stage, 0.3, "hold").worker().run()
+    assert summary.planned == 0, "what has exits of its own is held"
+    seen = story(stage)
+    assert [(fill.order_id, fill.quantity) for fill in seen["fills"]] == [(TAKE, 594.0)]
+    assert seen["positions"] == []
+    assert [str(status.state) for status in stage.journal().exits(MONDAY)] == ["filled", "cancelled"]
+
+
+def test_a_target_closed_by_the_plan_leaves_no_exit_behind(tmp_path: Path) -> None:
+    stage = bracketed(tmp_path, take_profit=0.5)
+    stage.worker().run()
+    on_tuesday(stage, 0.0, "sell").worker().run()
+    seen = story(stage)
+    assert seen["orders"] == {"20130226-test-AAA-1": (OrderState.FILLED, 594.0)}
+    assert seen["positions"] == []
+    assert [(status.state, status.reason) for status in stage.journal().exits(MONDAY)] == [
+        (OrderState.CANCELLED, "reduce-only: no position is left to reduce")
+    ] * 2
+    assert stage.venue().orders() == [status for status in stage.venue().orders() if status.order.parent == ""]
+
+
+def test_a_plan_and_an_exit_at_the_same_open_sell_once(tmp_path: Path) -> None:
+    stage = bracketed(tmp_path, take_profit=0.069)  # 53.98: above Monday's close of 53.53, below Tuesday's open of 54
+    stage.bars = lambda session: bars(session).with_columns(high=pl.max_horizontal("open", "close"))
+    stage.worker().run()
+    on_tuesday(stage, 0.0, "sell").worker().run()
+    assert sum(fill.quantity for fill in story(stage)["fills"]) == 594.0
+    assert story(stage)["positions"] == []
+
+
+def test_refused_orders_have_no_exits(tmp_path: Path) -> None:
+    stage = bracketed(tmp_path, take_profit=0.06)
+    stage.settings = SETTINGS.model_copy(update={"limits": LimitSettings(single_name=0.1, order_notional=0.5)})
+    stage.worker().run()
+    assert stage.journal().exits(MONDAY) == []
+
+
 # ---- interruptions
 
 
@@ -201,6 +278,42 @@ def test_killed_at_every_single_call_the_session_ends_as_if_nothing_had_been(tmp
         stage.worker(attempt=2).run()
         assert story(stage) == expected, f"killed at call {last}"
     assert deaths > 40, "each call was tried"
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the call", "after the call"])
+def test_killed_while_an_exit_of_the_session_before_fills(tmp_path: Path, after: bool) -> None:
+    def second_session(name: str) -> Stage:
+        stage = bracketed(tmp_path / name, take_profit=0.08)
+        Mortal.arm(-1, after)
+        stage.worker().run()
+        return on_tuesday(stage, 0.3, "hold")
+
+    undisturbed = second_session("undisturbed")
+    undisturbed.worker().run()
+    expected, deaths = story(undisturbed), 0
+    for last in range(1 if after else 0, 200, 2):
+        stage = second_session(f"killed-{last}")
+        if not run_until(stage, last, after):
+            break
+        deaths += 1
+        stage.worker(attempt=2).run()
+        assert story(stage) == expected, f"killed at call {last}"
+    assert deaths > 10, "calls were tried all along the session"
+
+
+def test_what_a_killed_worker_left_unread_is_no_contradiction_in_the_next_session(tmp_path: Path) -> None:
+    """Its fills are applied by the next session's worker, before that plans from the venue's holdings."""
+    late = 0
+    for last in range(20, 40, 3):
+        stage = bracketed(tmp_path / f"killed-{last}", take_profit=0.08)
+        assert run_until(stage, last, after=True)
+        Mortal.arm(-1, after=True)
+        read = len(stage.journal().fills(MONDAY))
+        on_tuesday(stage, 0.3, "hold").worker().run()
+        fills = [event for _, event in stage.venue().events() if isinstance(event, Fill)]
+        assert stage.journal().fills(MONDAY) + stage.journal().fills(TUESDAY) == fills
+        late += len(fills) - read > 1
+    assert late > 0, "in one case the entry's fill was applied a session late"
 
 
 def test_killed_twice(tmp_path: Path) -> None:

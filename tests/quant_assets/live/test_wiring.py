@@ -15,7 +15,7 @@ import pytest
 
 from quant_assets.live.frames import EXECUTIONS
 from quant_assets.live.job import live_job
-from quant_assets.live.wiring import BARS, SIGNALS, materialized, wire
+from quant_assets.live.wiring import BARS, INSTRUMENTS, SIGNALS, materialized, wire
 from quant_assets.live.world import SESSION_TAG
 from resources.config import Settings, load
 from resources.lake import Lake
@@ -65,6 +65,21 @@ def test_a_session_from_lake_to_lake(settings: Settings, lake: Lake, instance: d
     (run,) = instance.get_runs()
     assert run.tags[SESSION_TAG] == "2013-02-25"
     assert sorted(path.name for path in (settings.home / "live").iterdir()) == ["journal.sqlite", "paper.sqlite"]
+
+
+def test_the_venue_knows_the_instruments(settings: Settings, lake: Lake, instance: dg.DagsterInstance) -> None:
+    table = pl.DataFrame(
+        {"symbol": ["AAA", "BBB"], "tick": [0.25, None], "lot": [100.0, None], "currency": ["USD", "EUR"]}
+    )
+    with lake.writing(INSTRUMENTS) as staging:
+        staging.write([({}, table)])
+    world = wire(settings, lake, lambda: SYMBOLS, lambda session: f"{session:%Y}")
+    assert live_job(world).execute_in_process(instance=instance).success
+    executions = lake.read(("live", "executions"), {"date": "2013-02-25"})
+    bought = executions.row(by_predicate=pl.col("symbol") == "AAA", named=True)
+    assert bought["price"] == 53.25, "53 and its costs, in whole ticks"
+    assert bought["quantity"] == 500.0, "594 shares would be the target, in whole lots"
+    assert "BBB" not in executions["symbol"].to_list(), "no rates of euros here"
 
 
 def test_a_session_that_is_not_recorded_has_no_rows(settings: Settings, lake: Lake) -> None:

@@ -41,7 +41,9 @@ def orders(draw: st.DrawFn, sessions: int) -> Order:
         stop=draw(PRICES) if "stop" in kind else None,
         tif=draw(st.sampled_from(tifs)),
         symbol=draw(st.sampled_from(SYMBOLS)),
-        at=max(opens(0), opens(draw(st.integers(0, sessions - 1))) - timedelta(hours=draw(st.sampled_from([-2, 0, 3])))),
+        at=max(
+            opens(0), opens(draw(st.integers(0, sessions - 1))) - timedelta(hours=draw(st.sampled_from([-2, 0, 3])))
+        ),
     )
 
 

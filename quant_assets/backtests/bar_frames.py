@@ -1,0 +1,199 @@
+"""The frames that a backtest takes: bars, quotes or trades, checked before anything runs, and when each bar is over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+import numpy as np
+import polars as pl
+
+from resources.calendars import UTC_MICROS
+from resources.errors import BarSchemaError
+from resources.exchange.layout import BAR_COLUMNS, QUOTE_COLUMNS
+from resources.exchange.terms import Listing
+
+Frame = pl.LazyFrame | pl.DataFrame
+
+ALONE = timedelta(days=1)
+"""How long a bar is taken to last where nothing shows it: no known_at, and no second bar of any symbol."""
+
+
+def checked(bars: Frame) -> tuple[pl.DataFrame, str]:
+    """The frame with every column that is needed, its values in order, and whether it holds bars, quotes or trades."""
+    lazy = bars.lazy()
+    schema = lazy.collect_schema()
+    kind = _kind(schema)
+    for name in ("ts", "known_at"):
+        if name in schema and (
+            not isinstance(schema[name], pl.Datetime) or getattr(schema[name], "time_zone", None) is None
+        ):
+            raise BarSchemaError(f"bars: column {name} is {schema[name]}; it must be {UTC_MICROS}")
+    lazy = _as_bars(lazy, schema, kind)
+    floats = [pl.col(name).cast(pl.Float64) for name in BAR_COLUMNS]
+    others = [name for name in (*QUOTE_COLUMNS, "funding") if name in lazy.collect_schema()]
+    instants = [pl.col(name).cast(UTC_MICROS) for name in ("ts", "known_at") if name in schema]
+    more = [name for name in ("session", "flags") if name in schema]
+    frame = lazy.select(
+        pl.col("symbol").cast(pl.String), *instants, *more, *floats, *[pl.col(name).cast(pl.Float64) for name in others]
+    ).collect()
+    if frame.is_empty():
+        raise BarSchemaError("bars: no rows; a backtest needs at least one session")
+    _check_values(frame)
+    return frame, kind
+
+
+def _kind(schema: pl.Schema) -> str:
+    needs = {
+        "bar": ("ts", "symbol", "open", "high", "low", "close", "volume"),
+        "quote": ("ts", "symbol", "bid", "ask"),
+        "trade": ("ts", "symbol", "price"),
+    }
+    for kind, columns in needs.items():
+        if set(columns) <= set(schema):
+            return kind
+    missing = [name for name in needs["bar"] if name not in schema]
+    raise BarSchemaError(
+        f"bars: missing columns {missing}; a backtest takes bars with {list(needs['bar'])}, "
+        f"quotes with {list(needs['quote'])} or trades with {list(needs['trade'])}"
+    )
+
+
+def _as_bars(lazy: pl.LazyFrame, schema: pl.Schema, kind: str) -> pl.LazyFrame:
+    """The columns of bars: ticks are bars of one price, of an unlimited volume where no size is told."""
+    if kind == "quote":
+        middle = (pl.col("bid") + pl.col("ask")) / 2
+        sizes = [pl.lit(np.inf).alias(name) for name in ("bid_size", "ask_size") if name not in schema]
+        lazy = lazy.with_columns(*sizes, **dict.fromkeys(("open", "high", "low", "close"), middle), volume=np.inf)
+    elif kind == "trade":
+        size = pl.col("size") if "size" in schema else pl.lit(np.inf)
+        lazy = lazy.with_columns(**dict.fromkeys(("open", "high", "low", "close"), pl.col("price")), volume=size)
+    missing = {"split": 1.0, "dividend": 0.0}
+    lazy = lazy.with_columns(**{name: pl.lit(value) for name, value in missing.items() if name not in schema})
+    if kind == "bar" and {"bid", "ask"} <= set(schema):
+        unknown = {name: pl.lit(None, pl.Float64) for name in ("bid_size", "ask_size") if name not in schema}
+        lazy = lazy.with_columns(**unknown)
+    elif kind == "bar":
+        lazy = lazy.drop([name for name in QUOTE_COLUMNS if name in schema])
+    return lazy
+
+
+def _check_values(frame: pl.DataFrame) -> None:
+    positive = {
+        name: pl.col(name).is_finite() & (pl.col(name) > 0) for name in ("open", "high", "low", "close", "split")
+    }
+    fine: dict[str, pl.Expr] = {
+        "ts": pl.col("ts").is_not_null(),
+        "symbol": pl.col("symbol").is_not_null(),
+        **positive,
+        "volume": (pl.col("volume") >= 0) & pl.col("volume").is_not_nan(),
+        "dividend": pl.col("dividend").is_finite(),
+    }
+    if "funding" in frame.columns:
+        fine["funding"] = pl.col("funding").fill_null(0.0).is_finite()
+    if "bid" in frame.columns:
+        quoted = (pl.col("bid") > 0) & (pl.col("ask") >= pl.col("bid")) & pl.col("ask").is_finite()
+        fine["ask"] = quoted | pl.any_horizontal(pl.col("bid", "ask").is_null())
+    whole = frame.select(well.fill_null(False).all().alias(name) for name, well in fine.items()).row(0, named=True)
+    for name, well in whole.items():
+        if not well:
+            bad = frame.filter(~fine[name].fill_null(False)).head(1)
+            raise BarSchemaError(
+                f"{bad['symbol'][0]} {when(bad)}: {name} is {bad[name][0]}; prices and splits must be positive, "
+                "volumes zero or more, an ask at least its bid. Clean the bars first."
+            )
+    high = pl.max_horizontal("open", "close", "low")
+    crossed = frame.filter((pl.col("high") < high) | (pl.col("low") > pl.min_horizontal("open", "close")))
+    if crossed.height:
+        bad = crossed.head(1)
+        shape = ", ".join(f"{name} {bad[name][0]}" for name in ("open", "high", "low", "close"))
+        raise BarSchemaError(
+            f"{bad['symbol'][0]} {when(bad)}: high and low do not bound the bar ({shape}). Clean the bars first."
+        )
+
+
+def refuse_adjusted(frame: pl.DataFrame, symbols: Sequence[str], known: Sequence[Listing]) -> None:
+    """A split changes strike, multiplier and symbol of the options on it, and nothing here tells how: refuse them."""
+    splits = frame.filter(pl.col("split") != 1.0).select("symbol", "session")
+    if not splits.height:
+        return
+    for symbol, listing in zip(symbols, known, strict=True):
+        if listing.right:
+            begin = frame.filter(pl.col("symbol") == symbol)["session"].min()
+            within = pl.col("session").is_between(pl.lit(begin), pl.lit(listing.expires))
+            found = splits.filter((pl.col("symbol") == listing.underlying) & within)
+            if found.height:
+                raise BarSchemaError(
+                    f"{symbol}: the split of {listing.underlying} on {found['session'][0]} changes its strike and "
+                    "multiplier; leave the option out, or end its bars (and give that expiry) before"
+                )
+
+
+def when(row: pl.DataFrame) -> object:
+    return row["session"][0] if "session" in row.columns else row["ts"][0]
+
+
+def refined(frame: pl.DataFrame, finer: pl.DataFrame) -> pl.DataFrame:
+    """Bars, each replaced by the finer ones that begin inside it, where there are any.
+
+    A bar's split, dividend and funding go to the first of its finer bars. Raises BarSchemaError where a finer bar
+    leaves the range of its own.
+    """
+    frame = with_ends(frame)
+    finer = with_ends(finer)
+    acts = [name for name in ("split", "dividend", "funding") if name in frame.columns]
+    outer = frame.select(
+        "symbol",
+        "ts",
+        "until",
+        "session" if "session" in frame.columns else pl.lit(None).alias("session"),
+        pl.col("ts").alias("coarse"),
+        pl.col("high").alias("above"),
+        pl.col("low").alias("beneath"),
+        *[pl.col(name).alias(f"of_{name}") for name in acts],
+    )
+    inner = (
+        finer.sort("ts")
+        .join_asof(
+            outer.sort("ts").rename({"until": "coarse_until"}),
+            on="ts",
+            by="symbol",
+            strategy="backward",
+            suffix="_coarse",
+            check_sortedness=False,
+        )
+        .filter(pl.col("ts") < pl.col("coarse_until"))
+    )
+    slack = 1 + 1e-6
+    wrong = inner.filter((pl.col("high") > pl.col("above") * slack) | (pl.col("low") * slack < pl.col("beneath")))
+    if wrong.height:
+        bad = wrong.row(0, named=True)
+        raise BarSchemaError(
+            f"{bad['symbol']} {bad['ts']}: the finer bar ({bad['low']} to {bad['high']}) leaves the range of the bar "
+            f"at {bad['coarse']} ({bad['beneath']} to {bad['above']}); give intrabar bars of the same source and "
+            "adjustment"
+        )
+    start = pl.col("ts") == pl.col("ts").min().over("symbol", "coarse")
+    taken = [name for name in ("split", "dividend", "funding") if f"of_{name}" in inner.columns]
+    inner = inner.with_columns(
+        **{name: pl.when(start).then(f"of_{name}").otherwise(1.0 if name == "split" else 0.0) for name in taken}
+    )
+    if "session_coarse" in inner.columns:
+        inner = inner.with_columns(session=pl.coalesce("session_coarse", "session"))
+    covered = inner.select("symbol", ts="coarse").unique()
+    rest = frame.join(covered, on=["symbol", "ts"], how="anti")
+    columns = [name for name in frame.columns if name in inner.columns]
+    return pl.concat([rest.select(columns), inner.select(columns)]).with_columns(known_at="until").drop("until")
+
+
+def with_ends(frame: pl.DataFrame) -> pl.DataFrame:
+    """Add `until`, when each bar is over: known_at, else the symbol's usual spacing after its start."""
+    following = pl.col("ts").shift(-1).over("symbol", order_by="ts")
+    if "known_at" in frame.columns:
+        end = pl.col("known_at")
+    else:
+        gap = (following - pl.col("ts")).filter(following > pl.col("ts"))
+        usual = frame.select(gap.min()).item() if frame.height > 1 else None
+        end = pl.col("ts") + gap.min().over("symbol").fill_null(usual or ALONE)
+    # A bar is over when the symbol's next one opens at the latest: daylight saving makes some days 23 hours long.
+    return frame.with_columns(until=pl.min_horizontal(end, following).clip(lower_bound=pl.col("ts")))
