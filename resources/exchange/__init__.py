@@ -35,12 +35,13 @@ The rules it keeps, by their numbers in the fill contract, and what it adds wher
 At the open, fills that free the account come before fills that load it. Inside the bar, where the path is unknown,
 loading comes before freeing, stops before limits; fills that compete for the bar's volume are flagged `ambiguous`.
 
-simulated.py   the interface for a live feed             venue.py      the arrays that backtests drive
+simulated.py   the interface for a live feed (bars.py)   venue.py      the arrays that backtests drive
 step.py        the order of things in a step: start here
   requests.py  sized, held or booked                     pricing.py    when a price is reached, rules 3 to 7
   filling.py   how much, and what it changes             families.py   brackets, OCO, reduce-only
-  account.py   carrying, corporate actions, expiry       closing.py    the auction, and orders that end
-  costs.py     calls the models of models/               reaction.py   strategies that see their own fills
+  account.py   carrying, corporate actions, expiry       inside.py     the path inside a bar, which nobody knows
+  costs.py     calls the models of models/               closing.py    the auction, and orders that end
+reaction.py    strategies that see their own fills       reacting.py   what they may ask and do
 layout.py      words and records shared with numba       orders.py     what makes an order acceptable
 """
 
@@ -50,14 +51,15 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from resources.exchange.bars import Bar
     from resources.exchange.orders import OrderError
-    from resources.exchange.simulated import Bar, Exchange, Execution
+    from resources.exchange.simulated import Exchange, Execution
     from resources.exchange.terms import Listing
     from resources.exchange.venue import IdentityError
 
 __all__ = ["Bar", "Exchange", "Execution", "IdentityError", "Listing", "OrderError"]
 
-_HOME = {"OrderError": "orders", "Listing": "terms", "IdentityError": "venue"}
+_HOME = {"Bar": "bars", "OrderError": "orders", "Listing": "terms", "IdentityError": "venue"}
 
 
 def __getattr__(name: str) -> Any:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from resources.brokers.base import Order, Side, Sizing
+from resources.brokers.brackets import STOP_LOSS, TAKE_PROFIT
 from resources.errors import QuantError
 from resources.exchange.layout import (
     FOK,
@@ -45,9 +46,6 @@ from resources.exchange.terms import Listing
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 PRICE_FIELDS = ("limit_price", "stop_price", "trail", "take_profit", "stop_loss")
-
-TAKE_PROFIT, STOP_LOSS = "take_profit", "stop_loss"
-"""What the ids of a bracket's children end with, after a colon."""
 
 
 class OrderError(QuantError):

@@ -14,14 +14,13 @@ from resources.brokers.base import (
     Order,
     OrderState,
     OrderStatus,
-    OrderType,
     Position,
     Side,
     Sizing,
-    TimeInForce,
 )
+from resources.brokers.brackets import exits_of
 from resources.config import BacktestSettings
-from resources.errors import BarSchemaError
+from resources.exchange.bars import Bar, check_bar, market_at
 from resources.exchange.layout import (
     CANCEL,
     CANNOT_CARRY,
@@ -29,25 +28,19 @@ from resources.exchange.layout import (
     DELISTING,
     EQUITY,
     EXPIRY,
-    EXTRA,
     FILL_REASONS,
     FILLS,
-    FIRST,
-    LAST,
     MARGIN,
     NOWHERE,
     ORDER_REASONS,
     REPLACE,
-    ROW,
     STATES,
     SUBMIT,
     Market,
     Records,
-    market_of,
     no_log,
 )
 from resources.exchange.orders import (
-    TAKE_PROFIT,
     Columns,
     OrderError,
     columns_of,
@@ -59,30 +52,6 @@ from resources.exchange.terms import Listing
 from resources.exchange.venue import Venue
 
 _STANDARD = Listing()
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A raw bar, with the split (new shares per old), dividend (cash a share) and funding that take effect at its open.
-
-    A halted, stale or missing bar has volume 0 and fills nothing (rule 11). `first` and `last` say whether it is the
-    first or last bar of its session. `bid` and `ask` are the last quote, known as the bar ends. `ends` is when it does:
-    without it, whatever is submitted from the bar's open on is sized with its close.
-    """
-
-    open: float
-    high: float
-    low: float
-    close: float
-    volume: float
-    split: float = 1.0
-    dividend: float = 0.0
-    first: bool = True
-    last: bool = True
-    bid: float | None = None
-    ask: float | None = None
-    funding: float = 0.0
-    ends: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +190,7 @@ class Exchange:
         if ts.tzinfo is None or (self._now is not None and ts <= self._now):
             raise OrderError(f"bars at {ts}: sessions come in order, with a time zone; the last was {self._now}")
         for symbol, bar in bars.items():
-            _check(symbol, ts, bar)
+            check_bar(symbol, ts, bar)
         numbers = [self._symbol(symbol) for symbol in bars]
         desk = self._venue.desk
         for symbol, number in zip(bars, numbers, strict=True):
@@ -229,7 +198,7 @@ class Exchange:
                 currency = self._venue.currencies[desk.symbols["currency"][number]]
                 raise OrderError(f"{symbol} {ts}: no conversion rate of {currency}; call set_rate first")
         self._now = ts
-        return self._traded(_market(ts, numbers, list(bars.values())), ts)
+        return self._traded(market_at(ts, numbers, list(bars.values())), ts)
 
     def set_rate(self, currency: str, rate: float) -> None:
         """From now on a unit of `currency` is worth `rate` in account currency. Raises OrderError if not positive."""
@@ -300,10 +269,11 @@ class Exchange:
         if order.oco_group:
             made.records["group"][0] = self._groups.setdefault(order.oco_group, NOWHERE - 1 - self._venue.next_row)
         row = self._venue.add(made.records)
+        exits = {exit.id: exit for exit in exits_of(order)}
         for number, child in enumerate(made.child.tolist()):
             order_id = f"{order.id}:{child}" if child else order.id
             if child:
-                self._orders[order_id] = _child(order, order_id, child)
+                self._orders[order_id] = exits[order_id]
             self._rows[order_id], self._ids[row + number] = row + number, order_id
         for number in range(made.child.size):
             self._venue.receive(row + number)
@@ -393,58 +363,5 @@ def order_reason(record: Records, max_gross: float) -> str:
     return reason
 
 
-def _child(order: Order, order_id: str, child: str) -> Order:
-    take = child == TAKE_PROFIT
-    return Order(
-        id=order_id,
-        symbol=order.symbol,
-        side=Side.SELL if order.side is Side.BUY else Side.BUY,
-        quantity=order.quantity,
-        type=OrderType.LIMIT if take else OrderType.STOP,
-        tif=TimeInForce.GTC,
-        submitted_at=order.submitted_at,
-        limit_price=order.take_profit if take else None,
-        stop_price=None if take else order.stop_loss,
-        tag=order.tag,
-        reduce_only=True,
-        oco_group=f"{order.id}:exits",
-        parent=order.id,
-    )
-
-
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _market(ts: datetime, numbers: list[int], bars: list[Bar]) -> Market:
-    """One step's bars as the kernel takes them."""
-    rows, extras = np.zeros(len(bars), ROW), np.zeros(len(bars), EXTRA)
-    for place, (row, number, bar) in enumerate(zip(rows, numbers, bars, strict=True)):
-        for name in ("open", "high", "low", "close", "volume"):
-            row[name] = getattr(bar, name)
-        half = (bar.ask - bar.bid) / 2.0 if bar.bid is not None and bar.ask is not None else np.nan
-        extras[place] = (bar.split, bar.dividend, bar.funding, half, np.inf)
-        row["extra"] = place
-        row["until"] = micros(ts if bar.ends is None else bar.ends)
-        row["symbol"], row["flags"] = number, FIRST * bar.first | LAST * bar.last
-    return market_of(rows, extras, np.array([micros(ts)]), np.array([0, len(bars)]), np.array([True]))
-
-
-def _check(symbol: str, ts: datetime, bar: Bar) -> None:
-    prices = (bar.open, bar.high, bar.low, bar.close)
-    possible = (
-        all(0.0 < price < np.inf for price in prices)
-        and bar.low <= min(prices)
-        and bar.high >= max(prices)
-        and 0.0 <= bar.volume < np.inf
-        and 0.0 < bar.split < np.inf
-        and np.isfinite(bar.dividend)
-        and np.isfinite(bar.funding)
-        and (bar.bid is None or bar.ask is None or 0.0 < bar.bid <= bar.ask < np.inf)
-        and (bar.ends is None or (bar.ends.tzinfo is not None and bar.ends >= ts))
-    )
-    if not possible:
-        raise BarSchemaError(
-            f"{symbol} {ts}: {bar} is not a bar; prices and split must be positive, high and low bound the others, "
-            "volume be zero or more. Fix the feed, or leave the symbol out."
-        )
