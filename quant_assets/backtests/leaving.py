@@ -100,10 +100,8 @@ def _lacking(market: Market, session: Days, ordinary: Integers, witnesses: Integ
 
 def _settlement(market: Market, session: Days, expiry: np.datetime64) -> int | None:
     """When a contract of that last session is settled: as the session's bars are over; None before it has come."""
-    ahead = np.arange(session[-1] + 1, expiry + 1)
-    if (
-        (ahead.astype(np.int64) + 3) % 7 < SATURDAY
-    ).any():  # a contract may expire on a weekend: nothing trades until then
+    ahead = (np.arange(session[-1] + 1, expiry + 1).astype(np.int64) + 3) % 7
+    if (ahead < SATURDAY).any():  # where it expires on a weekend, nothing trades until then
         return None
     last = int(np.searchsorted(session, expiry, side="right")) - 1
     if last < 0:
