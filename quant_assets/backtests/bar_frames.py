@@ -15,15 +15,22 @@ from resources.exchange.terms import Listing
 
 Frame = pl.LazyFrame | pl.DataFrame
 
+LONG = timedelta(days=2)
+"""From this spacing on bars are weeks or months, whose lengths differ."""
+
 ALONE = timedelta(days=1)
 """How long a bar is taken to last where nothing shows it: no known_at, and no second bar of any symbol."""
 
 
 def checked(bars: Frame) -> tuple[pl.DataFrame, str]:
     """The frame with every column that is needed, its values in order, and whether it holds bars, quotes or trades."""
+    if not isinstance(bars, pl.LazyFrame | pl.DataFrame):
+        raise BarSchemaError(f"bars: a {type(bars).__name__}; give a polars frame, of pandas with polars.from_pandas")
     lazy = bars.lazy()
     schema = lazy.collect_schema()
     kind = _kind(schema)
+    if "session" in schema and schema["session"] != pl.Date:
+        raise BarSchemaError(f"bars: column session is {schema['session']}; it must be a Date")
     for name in ("ts", "known_at"):
         if name in schema and (
             not isinstance(schema[name], pl.Datetime) or getattr(schema[name], "time_zone", None) is None
@@ -34,9 +41,13 @@ def checked(bars: Frame) -> tuple[pl.DataFrame, str]:
     others = [name for name in (*QUOTE_COLUMNS, "funding") if name in lazy.collect_schema()]
     instants = [pl.col(name).cast(UTC_MICROS) for name in ("ts", "known_at") if name in schema]
     more = [name for name in ("session", "flags") if name in schema]
-    frame = lazy.select(
+    wanted = lazy.select(
         pl.col("symbol").cast(pl.String), *instants, *more, *floats, *[pl.col(name).cast(pl.Float64) for name in others]
-    ).collect()
+    )
+    try:
+        frame = wanted.collect()
+    except pl.exceptions.InvalidOperationError as error:
+        raise BarSchemaError(f"bars: a column holds what is no number: {error}") from error
     if frame.is_empty():
         raise BarSchemaError("bars: no rows; a backtest needs at least one session")
     _check_values(frame)
@@ -85,6 +96,8 @@ def _check_values(frame: pl.DataFrame) -> None:
     fine: dict[str, pl.Expr] = {
         "ts": pl.col("ts").is_not_null(),
         "symbol": pl.col("symbol").is_not_null(),
+        **({"known_at": pl.col("known_at") >= pl.col("ts")} if "known_at" in frame.columns else {}),
+        **({"session": pl.col("session").is_not_null()} if "session" in frame.columns else {}),
         **positive,
         "volume": (pl.col("volume") >= 0) & pl.col("volume").is_not_nan(),
         "dividend": pl.col("dividend").is_finite(),
@@ -100,7 +113,7 @@ def _check_values(frame: pl.DataFrame) -> None:
             bad = frame.filter(~fine[name].fill_null(False)).head(1)
             raise BarSchemaError(
                 f"{bad['symbol'][0]} {when(bad)}: {name} is {bad[name][0]}; prices and splits must be positive, "
-                "volumes zero or more, an ask at least its bid. Clean the bars first."
+                "volumes zero or more, an ask at least its bid, known_at not before ts. Clean the bars first."
             )
     high = pl.max_horizontal("open", "close", "low")
     crossed = frame.filter((pl.col("high") < high) | (pl.col("low") > pl.min_horizontal("open", "close")))
@@ -187,13 +200,18 @@ def refined(frame: pl.DataFrame, finer: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_ends(frame: pl.DataFrame) -> pl.DataFrame:
-    """Add `until`, when each bar is over: known_at, else the symbol's usual spacing after its start."""
+    """Add `until`, when each bar is over: known_at, else the symbol's smallest spacing so far after its start.
+
+    Bars that are days apart (weeks, months) are not alike in length: without known_at they end as the next begins.
+    """
     following = pl.col("ts").shift(-1).over("symbol", order_by="ts")
     if "known_at" in frame.columns:
         end = pl.col("known_at")
     else:
-        gap = (following - pl.col("ts")).filter(following > pl.col("ts"))
-        usual = frame.select(gap.min()).item() if frame.height > 1 else None
-        end = pl.col("ts") + gap.min().over("symbol").fill_null(usual or ALONE)
+        gap = pl.when(following > pl.col("ts")).then(following - pl.col("ts"))
+        # Of gaps to come nothing may be known, or a cut would move the end of a bar.
+        least = gap.cum_min().forward_fill().over("symbol", order_by="ts").fill_null(ALONE)
+        whole = (least >= LONG) & following.is_not_null()
+        end = pl.when(whole).then(following).otherwise(pl.col("ts") + least)
     # A bar is over when the symbol's next one opens at the latest: daylight saving makes some days 23 hours long.
     return frame.with_columns(until=pl.min_horizontal(end, following).clip(lower_bound=pl.col("ts")))

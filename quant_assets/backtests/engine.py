@@ -16,6 +16,7 @@ from quant_assets.backtests.reactive import OnBar, book_of
 from quant_assets.backtests.simulation import simulate
 from quant_assets.backtests.tables import tables
 from resources.config import BacktestSettings
+from resources.errors import ConfigError
 from resources.exchange.layout import ORDER
 
 Frame = pl.LazyFrame | pl.DataFrame
@@ -87,6 +88,7 @@ def run(
     Example: `run(cleaned, orders, BacktestSettings(cash=100_000)).equity`
     """
     settings = config or BacktestSettings()
+    _check_given(bars, settings, instruments, intrabar, rates)
     past = bars if isinstance(bars, History) else history(bars, instruments, settings.currency, intrabar, rates)
     if isinstance(orders, OnBar):
         outcome = simulate(settings, past, book_of(np.zeros(0, ORDER), orders.tag), orders.reaction(past, settings))
@@ -109,6 +111,27 @@ def run(
         multipliers={name: listing.multiplier for name, listing in zip(past.symbols, past.listings, strict=True)},
     )
     return BacktestResult(**frames, metrics=figures)
+
+
+def _check_given(
+    bars: Frame | History, settings: BacktestSettings, instruments: object, intrabar: object, rates: object
+) -> None:
+    """Refuse what would be ignored: a History is prepared with all of it."""
+    if not isinstance(settings, BacktestSettings):
+        raise ConfigError(f"config: a {type(settings).__name__}; give BacktestSettings(...), or leave it out")
+    if isinstance(bars, History):
+        given = {"instruments": instruments, "intrabar": intrabar, "rates": rates}
+        named = [name for name, value in given.items() if value is not None]
+        if settings.roll_sessions_before_expiry is not None:
+            named = [name for name in named if name != "instruments"]
+        if named:
+            raise ConfigError(f"{named}: a History has its own; give them to history(), which prepares it")
+        if settings.currency != bars.currency:
+            raise ConfigError(f"currency is {settings.currency}, of the History {bars.currency}; prepare it with that")
+    elif settings.intrabar_timeframe is not None and intrabar is None:
+        raise ConfigError(
+            f"intrabar_timeframe is {settings.intrabar_timeframe}, and no finer bars are given: intrabar="
+        )
 
 
 def by_session(equity: pl.DataFrame, cash: float) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +36,9 @@ from resources.exchange.layout import (
     Integers,
     Records,
 )
+from resources.exchange.lifetimes import session_ends
 from resources.exchange.models.latency import Latency
-from resources.exchange.orders import Columns, OrderError, entries, first_fault
+from resources.exchange.orders import CHILDREN, Columns, OrderError, entries, first_fault
 
 FLOATS = (
     "quantity",
@@ -107,22 +109,23 @@ def book(orders: Frame, past: History, latency: Latency) -> Book:
     fault = first_fault(columns)
     if fault:
         raise OrderError(f"{_where(frame, fault[0])}: {fault[1]}")
+    calendars = np.array([listing.calendar for listing in past.listings])
+    columns.expires[:] = session_ends(columns, calendars[symbol])
     eligible = columns.submitted + np.round(latency.seconds(frame["order_id"].to_list()) * 1e6).astype(np.int64)
     made = entries(columns, symbol, eligible)
     return _linked(frame, made.records, made.source, made.child, action)
 
 
 def _linked(
-    frame: pl.DataFrame, records: Records, source: Integers, child: npt.NDArray[np.str_], action: Integers
+    frame: pl.DataFrame, records: Records, source: Integers, child: npt.NDArray[np.int8], action: Integers
 ) -> Book:
     """Resolve parents, OCO groups and the ids that cancels and replaces name, all of them ids of the frame."""
-    given, new = frame["order_id"].to_list(), action == SUBMIT
-    own = np.flatnonzero(child == "")
-    suffix = np.where(child == "", "", np.char.add(":", child))
-    ids = frame["order_id"].gather(source) + pl.Series(suffix.astype(str))
+    new, ids, tags = action == SUBMIT, frame["order_id"], frame["tag"]
+    own = np.flatnonzero(child == 0)
     origin = np.arange(source.size)
     if own.size < source.size:
-        children = ids.filter(pl.Series(child != ""))
+        ids, tags = ids.gather(source) + pl.Series(CHILDREN).gather(child), tags.gather(source)
+        children = ids.filter(pl.Series(child != 0))
         _refuse(frame, pl.Series(new) & frame["order_id"].is_in(children.implode()), "order_id", _TAKEN)
     groups: dict[str, int] = {}
     for place in frame.select(pl.arg_where(pl.col("oco_group").is_not_null())).to_series():
@@ -139,16 +142,22 @@ def _linked(
         for place in parents:
             records["parent"][own[place]] = _known(frame, place, "parent", rows)
         _refuse_circles(frame, records["parent"], own)
-        current = dict(rows)
+        given, current = frame["order_id"].to_list(), dict(rows)
         for place in sorted(named, key=lambda place: records["submitted"][own[place]]):
             row = own[place]
             first = _known(frame, place, "order_id", rows)
+            if records["symbol"][row] != records["symbol"][first]:
+                raise OrderError(
+                    f"{_where(frame, place)}: symbol is not that of order {given[place]}; give the order's own"
+                )
+            if frame["side"][place] is not None and (frame["side"][place] == "buy") != (records["side"][first] > 0):
+                raise OrderError(f"{_where(frame, place)}: side is {frame['side'][place]}; a side cannot be replaced")
             _check_replaceable(frame, place, int(records["kind"][first]))
             records["names"][row], origin[row] = current[given[place]], first
             if records["action"][row] == ACTIONS.index("replace"):
                 current[given[place]] = row
     order = np.argsort(records["submitted"], kind="stable")
-    return _sorted(records, ids, frame["tag"].gather(source), origin, order)
+    return _sorted(records, ids, tags, origin, order)
 
 
 def _refuse_circles(frame: pl.DataFrame, parent: Integers, own: Integers) -> None:
@@ -196,8 +205,15 @@ def _known(frame: pl.DataFrame, place: int, field: str, rows: dict[str, int]) ->
 
 def _frame(orders: Frame) -> pl.DataFrame:
     """The orders with every column there is, typed, words in place of what is left out."""
+    if not isinstance(orders, pl.LazyFrame | pl.DataFrame):
+        raise OrderError(f"orders: a {type(orders).__name__}; give a polars frame, of pandas with polars.from_pandas")
     lazy = orders.lazy()
     schema = lazy.collect_schema()
+    known = {*FLOATS, *TEXTS, "ts", "expire_at", "reduce_only"}
+    for name in schema:
+        meant = [] if name in known else get_close_matches(name, known, n=1, cutoff=0.85)
+        if meant:
+            raise OrderError(f"orders: column {name} is not read; {meant[0]} is: rename it, or drop it")
     missing = [name for name in ("ts", "symbol") if name not in schema]
     if missing or not (set(AMOUNTS) | {"action"}) & set(schema):
         missing += [] if set(AMOUNTS) & set(schema) else ["quantity or target_weight"]
@@ -212,7 +228,7 @@ def _frame(orders: Frame) -> pl.DataFrame:
     blank |= {"reduce_only": pl.lit(False), "expire_at": pl.lit(None, UTC_MICROS)}
     given = lazy.with_columns(**{name: value for name, value in blank.items() if name not in schema})
     words = {"type": "market", "tif": "gtc", "action": "submit", "tag": ""}
-    frame = (
+    wanted = (
         given.select(
             pl.col(FLOATS).cast(pl.Float64),
             pl.col(TEXTS).cast(pl.String),
@@ -221,8 +237,13 @@ def _frame(orders: Frame) -> pl.DataFrame:
         )
         .with_columns(pl.col(name).fill_null(word) for name, word in words.items())
         .with_columns(order_id=pl.coalesce("order_id", pl.int_range(pl.len()).cast(pl.String)))
-        .collect()
     )
+    try:
+        frame = wanted.collect()
+    except pl.exceptions.InvalidOperationError as error:
+        raise OrderError(f"orders: a column holds what is not of its type: {error}") from error
+    for name in FLOATS:
+        _refuse(frame, frame[name].is_nan().fill_null(False), name, "leave it out (null), or give a number")
     again = frame.select((pl.col("action") == "submit") & pl.struct("order_id", "action").is_duplicated()).to_series()
     _refuse(frame, again, "order_id", "each id once")
     return frame

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +14,8 @@ from resources.market_data.base import ASSET_CLASSES
 
 TRADED = tuple(kind for kind in ASSET_CLASSES if kind != "index")
 RIGHTS = ("call", "put")
+NUMBERS = {"lot": 1e-9, "tick": 0.0, "multiplier": 0.0, "minimum_notional": 0.0, "margin_per_unit": 0.0}
+"""The smallest value of each number: quantities below 1e-9 are nothing to the exchange."""
 
 OPTIONAL = (
     "lot",
@@ -58,8 +61,13 @@ def _listing(row: dict[str, Any]) -> Listing:
         raise BarSchemaError(
             f"instruments: {row['symbol']}: asset_class is {kind}; what can be traded is {list(TRADED)}"
         )
-    sizes = ("lot", "multiplier")
-    wrong: dict[str, Any] = {name: given[name] for name in sizes if name in given and not given[name] > 0}
+    wrong: dict[str, Any] = {}
+    for name, smallest in NUMBERS.items():
+        if name in given:
+            value = given[name]
+            fine = isinstance(value, int | float) and math.isfinite(value) and value >= smallest
+            if not fine or (value == 0 and name in ("lot", "multiplier", "margin_per_unit")):
+                wrong[name] = value
     if kind == "option":
         needed = {"strike": lambda value: value > 0, "right": RIGHTS.__contains__, "underlying": bool}
         wrong |= {name: given.get(name) for name, fine in needed.items() if not (name in given and fine(given[name]))}

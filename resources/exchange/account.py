@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from resources.exchange.compiled import compiled, inlined
 from resources.exchange.costs import SECONDS_PER_YEAR
 from resources.exchange.families import DUST, rescale
@@ -115,7 +117,7 @@ def split(desk: Desk, number: int, ratio: float, now: int) -> None:
     symbol.day_close /= ratio
     symbol.average /= ratio
     held = symbol.position * ratio
-    whole = math.copysign(math.floor(abs(held) / symbol.lot + DUST) * symbol.lot, held)
+    whole = math.copysign(np.floor(abs(held) / symbol.lot + DUST) * symbol.lot, held)
     symbol.position = held
     if abs(held - whole) > DUST:
         desk.account[CASH] += (held - whole) * symbol.mark * symbol.factor

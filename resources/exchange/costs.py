@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from resources.exchange.compiled import call_model, compiled
 from resources.exchange.layout import MONTH_NOTIONAL, MONTH_UNITS, Floats
 from resources.exchange.models import base
@@ -49,21 +51,21 @@ def commission(facts: Floats, order: Any, symbol: Any, quantity: float) -> float
 
 
 @compiled
+def to_tick(price: float, tick: float, direction: int) -> float:
+    """The nearest price on the tick upwards (direction +1) or downwards (-1); unchanged where there is none above 0."""
+    if tick <= 0.0 or math.isnan(price):
+        return price
+    steps = np.ceil(price / tick - 1e-6) if direction > 0 else np.floor(price / tick + 1e-6)
+    return steps * tick if steps >= 1.0 else price
+
+
+@compiled
 def worse_by(price: float, side: int, share: float, tick: float, limit: float) -> float:
     """The price moved against the account by a share of it, on its tick (rule 10), within the limit (rule 15)."""
     moved: float = price * (1.0 + side * min(share, MOST))
     if tick > 0.0:
         # The tolerance keeps a price that is on its tick, but for binary rounding, where it is.
-        moved = (math.ceil(moved / tick - 1e-6) if side > 0 else max(math.floor(moved / tick + 1e-6), 1.0)) * tick
+        moved = to_tick(moved, tick, side)
     if side * moved > side * limit:
         moved = limit
     return moved
-
-
-@compiled
-def to_tick(price: float, tick: float, direction: int) -> float:
-    """The nearest price on the tick upwards (direction +1) or downwards (-1); unchanged where there is no tick."""
-    if tick <= 0.0 or math.isnan(price):
-        return price
-    steps = math.ceil(price / tick - 1e-6) if direction > 0 else math.floor(price / tick + 1e-6)
-    return max(steps, 1.0) * tick

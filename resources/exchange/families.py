@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from resources.exchange.compiled import compiled
 from resources.exchange.layout import (
     ACCEPTED,
@@ -116,7 +118,7 @@ def rescale(desk: Desk, row: int, ratio: float, lot: float) -> None:
     """Rule 17: what a split makes of an order that rests or sleeps; `ratio` is new shares per old."""
     order = desk.book[row]
     order.filled *= ratio
-    order.quantity = order.filled + math.floor((order.quantity * ratio - order.filled) / lot + DUST) * lot
+    order.quantity = order.filled + np.floor((order.quantity * ratio - order.filled) / lot + DUST) * lot
     order.limit /= ratio
     order.stop /= ratio
     order.anchor /= ratio

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from resources.exchange.compiled import compiled, inlined
 from resources.exchange.costs import commission, half_spread, slippage, state_facts, worse_by
 from resources.exchange.families import DUST, parent_filled, release_group, release_reducers
@@ -129,9 +131,9 @@ def margin_after(account: Floats, symbol: Any, side: int, deal: Deal) -> float:
 @compiled
 def most_carried(account: Floats, facts: Floats, symbol: Any, order: Any, deal: Deal, limit: float) -> Deal:
     """The deal for the largest number of lots that the account can carry (rule 18, shrink_to_cash)."""
-    low, high = 0.0, math.floor(deal.quantity / symbol.lot + DUST)
+    low, high = 0.0, np.floor(deal.quantity / symbol.lot + DUST)
     while low < high:
-        middle = math.ceil((low + high) / 2.0)
+        middle = np.ceil((low + high) / 2.0)
         charge = commission(facts, order, symbol, middle * symbol.lot)
         tried = Deal(middle * symbol.lot, deal.reference, deal.price, deal.spread, charge)
         if margin_after(account, symbol, order.side, tried) <= limit:

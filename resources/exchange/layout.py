@@ -149,7 +149,8 @@ CORPORATE = FILL_REASONS[DELISTING:]
     TOO_SMALL,
     EXITED,
     NOT_OPEN,
-) = range(22)
+    NOT_SOUND,
+) = range(23)
 ORDER_REASONS = (
     "",
     "day order: the session is over",
@@ -172,7 +173,8 @@ ORDER_REASONS = (
     "the auction is over",
     "comes to less than one lot, or than the smallest order of its venue",
     "an exit filled before the entry was complete",
-    "the order that it names is not open",
+    "the order that it names is not open, or has filled so much already",
+    "on_bar: its quantity is no positive number of lots, or its type lacks a positive price",
 )
 
 HAS_CHILDREN, GROUP_FILLED = 1, 2

@@ -45,6 +45,9 @@ from resources.exchange.terms import Listing
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
+CHILDREN = ("", f":{TAKE_PROFIT}", f":{STOP_LOSS}")
+"""What is added to an order's id for the orders of its bracket."""
+
 PRICE_FIELDS = ("limit_price", "stop_price", "trail", "take_profit", "stop_loss")
 
 
@@ -201,8 +204,8 @@ class Entries:
 
     records: Records
     source: Integers
-    child: npt.NDArray[np.str_]
-    """Empty for the order itself, else TAKE_PROFIT or STOP_LOSS."""
+    child: npt.NDArray[np.int8]
+    """By row, the number in CHILDREN of what is added to its id: 0 for the order itself."""
 
 
 def entries(orders: Columns, symbol: Integers, eligible: Integers, first_row: int = 0) -> Entries:
@@ -231,12 +234,12 @@ def entries(orders: Columns, symbol: Integers, eligible: Integers, first_row: in
     at["quantity"] = np.where(counted, orders.wanted, 0.0)
     if not plain:
         made[own] = at
-    child = np.full(source.size, "", "<U11")
+    child = np.zeros(source.size, np.int8)
     _children(made, own[take] + 1, own[take] + first_row, LIMIT, orders.take[take], orders.take_fraction[take])
-    child[own[take] + 1] = TAKE_PROFIT
+    child[own[take] + 1] = CHILDREN.index(f":{TAKE_PROFIT}")
     second = own[loss] + 1 + take[loss]
     _children(made, second, own[loss] + first_row, STOP, orders.loss[loss], orders.loss_fraction[loss])
-    child[second] = STOP_LOSS
+    child[second] = CHILDREN.index(f":{STOP_LOSS}")
     return Entries(made, source, child)
 
 

@@ -71,9 +71,10 @@ def feature(view: View, symbol: int, column: int) -> float:
 @compiled
 def submit(view: View, symbol: int, side: int, quantity: float) -> Any:
     """A market order, good till cancelled, as a row that may be changed: kind, limit, stop, trail, tif, …"""
-    row = min(view.tally[ORDERS], view.book.size - 1)  # the last row is never received: it takes what is too much
-    order = view.book[row]
-    if row < view.book.size - 1:
+    # The last row is never received: it takes what is too much, and orders in symbols that there are none of.
+    fits = 0 <= symbol < view.symbols.size and view.tally[ORDERS] < view.book.size - 1
+    order = view.book[view.tally[ORDERS] if fits else view.book.size - 1]
+    if fits:
         view.tally[ORDERS] += 1
     order.submitted, order.expires = view.tally[CLOSED], FOREVER
     order.eligible = order.submitted + view.latency

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+
 from resources.exchange.compiled import compiled, inlined
 from resources.exchange.families import DUST, has_ended, orphan
 from resources.exchange.layout import (
@@ -21,18 +23,26 @@ from resources.exchange.layout import (
     GROUP_FILLED,
     HAS_CHILDREN,
     HELD,
+    LIMIT,
+    LIMIT_ON_CLOSE,
+    LIMIT_ON_OPEN,
     NO_PRICE,
     NOT_OPEN,
+    NOT_SOUND,
     NOTIONAL,
     NOWHERE,
     OTHER_FILLED,
     PARTIAL,
     REJECTED,
     REPLACED,
+    STOP,
+    STOP_LIMIT,
     SUBMIT,
     TARGET_POSITION,
     TARGET_WEIGHT,
     TOO_SMALL,
+    TRAILING,
+    TRAILING_PERCENT,
     UNITS,
     Desk,
 )
@@ -89,6 +99,23 @@ def accept(desk: Desk, row: int) -> None:
     desk.tally[ACTIVE] += 1
     if order.parent != NOWHERE:
         adopt(desk, row)
+
+
+@compiled
+def is_sound(desk: Desk, row: int) -> bool:
+    """Whether an order that compiled code submitted is one that an exchange could take; else it is rejected."""
+    order = desk.book[row]
+    lots = order.quantity / desk.symbols[order.symbol].lot
+    amount = order.follows != 0 or order.action != SUBMIT or order.sizing in (TARGET_WEIGHT, TARGET_POSITION)
+    if not amount:
+        amount = order.quantity > 0.0 and (order.sizing == NOTIONAL or abs(lots - np.round(lots)) <= DUST)
+    limited = order.kind in (LIMIT, STOP_LIMIT, LIMIT_ON_OPEN, LIMIT_ON_CLOSE)
+    priced = (not limited or order.limit > 0.0) and (order.kind not in (STOP, STOP_LIMIT) or order.stop > 0.0)
+    trailing = order.kind not in (TRAILING, TRAILING_PERCENT) or order.trail > 0.0
+    if order.action == SUBMIT and not (amount and priced and trailing):
+        order.state, order.reason = REJECTED, NOT_SOUND
+        return False
+    return True
 
 
 @compiled
@@ -150,7 +177,7 @@ def size(desk: Desk, row: int) -> bool:
 @inlined
 def in_lots(units: float, lot: float) -> float:
     """The nearest whole number of lots towards zero. The tolerance keeps an exact multiple that division missed."""
-    return math.copysign(math.floor(abs(units) / lot + DUST) * lot, units)
+    return math.copysign(np.floor(abs(units) / lot + DUST) * lot, units)
 
 
 @compiled
@@ -172,6 +199,9 @@ def obey(desk: Desk, row: int) -> bool:
     if request.action == CANCEL:
         end(desk, request.names, BY_REQUEST)
         request.state = FILLED
+        return False
+    if request.quantity <= before.filled + DUST:  # a quantity that is left as it was is NaN, and passes
+        request.state, request.reason = REJECTED, NOT_OPEN
         return False
     take_over(desk, row)
     return request.state in (ACCEPTED, PARTIAL)

@@ -40,7 +40,9 @@ from resources.exchange.layout import (
     Records,
     no_log,
 )
+from resources.exchange.lifetimes import session_ends
 from resources.exchange.orders import (
+    CHILDREN,
     Columns,
     OrderError,
     columns_of,
@@ -261,6 +263,7 @@ class Exchange:
     def _enter(self, order: Order) -> None:
         """Put an order and its bracket into the book."""
         columns = columns_of(order, self._listing(order.symbol))
+        columns.expires[:] = session_ends(columns, np.array([self._listing(order.symbol).calendar]))
         symbol = np.array([self._symbol(order.symbol)])
         eligible = columns.submitted + self._latency(order.id)
         made = entries(columns, symbol, eligible, int(self._venue.next_row))
@@ -271,7 +274,7 @@ class Exchange:
         row = self._venue.add(made.records)
         exits = {exit.id: exit for exit in exits_of(order)}
         for number, child in enumerate(made.child.tolist()):
-            order_id = f"{order.id}:{child}" if child else order.id
+            order_id = order.id + CHILDREN[child]
             if child:
                 self._orders[order_id] = exits[order_id]
             self._rows[order_id], self._ids[row + number] = row + number, order_id

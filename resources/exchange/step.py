@@ -42,6 +42,7 @@ from resources.exchange.layout import (
     FOREVER,
     FUNDING,
     GROSS,
+    GTD,
     HELD,
     INTEREST,
     LATE,
@@ -56,6 +57,7 @@ from resources.exchange.layout import (
     READY,
     ROWS_A_SYMBOL,
     SERIAL,
+    SESSION_OVER,
     STEP,
     SUBMIT,
     TAKEN,
@@ -69,7 +71,7 @@ from resources.exchange.layout import (
     Records,
 )
 from resources.exchange.pricing import price_reached, trail_level
-from resources.exchange.requests import accept, obey
+from resources.exchange.requests import accept, is_sound, obey
 from resources.exchange.terms import Terms
 
 DONE, NO_ROOM, UNBALANCED = range(3)
@@ -98,7 +100,7 @@ def share_of(volume: float, lot: float) -> float:
     """Whole lots of a volume; a missing one is none, an unlimited one stays so."""
     if volume == math.inf:
         return volume
-    return math.floor(volume / lot + DUST) * lot if volume > 0.0 else 0.0
+    return np.floor(volume / lot + DUST) * lot if volume > 0.0 else 0.0
 
 
 @compiled
@@ -132,7 +134,7 @@ def make_live(terms: Terms, desk: Desk, market: Market, row: int) -> bool:
     if order.action != SUBMIT and not obey(desk, row):
         return False
     if order.expires <= now:
-        order.state, order.reason = EXPIRED, DATE_REACHED
+        order.state, order.reason = EXPIRED, DATE_REACHED if order.tif == GTD else SESSION_OVER
         return False
     symbol, serial = desk.symbols[order.symbol], desk.tally[SERIAL]
     if symbol.serial != serial:
@@ -307,7 +309,8 @@ def trade(
         if reaction != 0:
             call_reaction(reaction, places.ctypes.data)
             while tally[TAKEN] < tally[ORDERS]:
-                accept(desk, tally[TAKEN])
+                if is_sound(desk, tally[TAKEN]):
+                    accept(desk, tally[TAKEN])
                 tally[TAKEN] += 1
     return DONE, last
 
