@@ -9,6 +9,7 @@ import polars as pl
 
 from quant_assets.backtests import metrics as measures
 from quant_assets.backtests import trades
+from quant_assets.backtests.bar_frames import Frame
 from quant_assets.backtests.futures import rolled
 from quant_assets.backtests.history import History, history
 from quant_assets.backtests.inputs import book
@@ -18,8 +19,6 @@ from quant_assets.backtests.tables import tables
 from resources.config import BacktestSettings
 from resources.errors import ConfigError
 from resources.exchange.layout import ORDER
-
-Frame = pl.LazyFrame | pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)

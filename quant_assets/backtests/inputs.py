@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from quant_assets.backtests.bar_frames import Frame
 from quant_assets.backtests.history import History
 from resources.calendars import UTC_MICROS
 from resources.exchange.layout import (
@@ -75,8 +76,6 @@ REPLACEABLE: dict[str, tuple[int, ...]] = {
 
 _NOT_REPLACED = "a replace changes quantity, limit_price, stop_price or trail; cancel the order and submit another"
 _TAKEN = "each id once; a bracket's children are <id>:take_profit and <id>:stop_loss"
-
-Frame = pl.LazyFrame | pl.DataFrame
 
 
 @dataclass(frozen=True, slots=True)
