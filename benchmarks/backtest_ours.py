@@ -25,9 +25,9 @@ from backtest_worlds import (
 from handed import best
 
 from quant_assets.backtests import BacktestResult, run
-from quant_assets.backtests.history import history
-from quant_assets.backtests.inputs import book
-from quant_assets.backtests.simulation import simulate
+from quant_assets.backtests.market.history import history
+from quant_assets.backtests.simulation.book import book
+from quant_assets.backtests.simulation.simulate import simulate
 from resources.config import BacktestSettings
 
 BPS = 1e4

@@ -18,7 +18,7 @@ import polars as pl
 
 if TYPE_CHECKING:
     from quant_assets.backtests import BacktestResult
-    from quant_assets.backtests.honesty import Provenance
+    from quant_assets.backtests.verdict.caveats import Provenance
 
 SESSIONS, SYMBOLS, FILLS, TRIALS = 5_040, 100, 5_000, 200
 MOST_SECONDS, MOST_MEGABYTES = 3.0, 5.0
@@ -83,8 +83,8 @@ def _market(rng: np.random.Generator) -> tuple[pl.DataFrame, pl.DataFrame]:
 
 def _provenance(rng: np.random.Generator, result: BacktestResult) -> Provenance:
     """A sweep of noise over a grid of two parameters, in which this result was one run."""
-    from quant_assets.backtests.honesty import Provenance
-    from quant_assets.evidence.assess import assess
+    from quant_assets.backtests.verdict.assess import assess
+    from quant_assets.backtests.verdict.caveats import Provenance
     from quant_assets.evidence.surface import surface
     from quant_assets.evidence.trials import Counted
     from resources.config import BacktestSettings

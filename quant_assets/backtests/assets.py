@@ -1,39 +1,22 @@
 """What would have become of each strategy, told with its caveats."""
 
-import inspect
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import polars as pl
 
+from quant_assets import evidence as statistics
 from quant_assets import strategies
-from quant_assets.backtests import (
-    engine,
-    honesty,
-    inputs,
-    instruments,
-    leaving,
-    metrics,
-    pairing,
-    rates,
-    reactive,
-    report,
-    simulation,
-    tables,
-    trades,
-    trips,
-)
+from quant_assets.backtests import engine, market, metrics, report, simulation, trades
+from quant_assets.backtests import verdict as judgement
 from quant_assets.backtests.engine import BacktestResult
-from quant_assets.backtests.history import History, history
-from quant_assets.backtests.honesty import Provenance, caveats, verdict
-from quant_assets.backtests.tables import EQUITY_SCHEMA
+from quant_assets.backtests.market.history import History, history
+from quant_assets.backtests.simulation.tables import EQUITY_SCHEMA
+from quant_assets.backtests.verdict.assess import Evidence, assess
+from quant_assets.backtests.verdict.caveats import BY_PATH, Provenance, caveats, verdict
+from quant_assets.backtests.verdict.stress import stress
 from quant_assets.cleaned.sessions import MISSING, session_bars
-from quant_assets.evidence import assess as assessment
-from quant_assets.evidence import bootstrap, questions, resampling, sharpe
-from quant_assets.evidence import stress as stresses
-from quant_assets.evidence.assess import Evidence, assess
-from quant_assets.evidence.stress import stress
 from quant_assets.evidence.trials import Trial, Trials
 from quant_assets.metadata import columns, picture, show
 from quant_assets.partitions import REPORTS, SETTINGS
@@ -47,6 +30,9 @@ from resources.lake_io import Bundle, Table, partition_of
 from resources.tracking import Tracking
 
 REPORT = "backtests/report"
+
+ROOMS = (market, simulation, trades, metrics, report, judgement, statistics, exchange)
+"""Where the code is that makes a report: a change in any of it makes reports stale."""
 
 METRICS = pl.Schema({"metric": pl.String(), "value": pl.Float64()})
 INTERVALS = pl.Schema({"figure": pl.String(), **dict.fromkeys(("low", "high", "estimate", "block"), pl.Float64())})
@@ -154,9 +140,8 @@ def _benchmark(bars: pl.DataFrame) -> pl.DataFrame:
         "instruments": dg.AssetIn(["market_data", "instruments"]),
     },
     code_version=code_version(
-        *(engine, inspect.getmodule(history), inputs, instruments, leaving, rates, reactive, simulation, tables),
-        *(trades, trips, pairing, honesty, *modules_of(report), *modules_of(metrics), *modules_of(exchange)),
-        *(assessment, bootstrap, questions, resampling, sharpe, stresses),
+        engine,
+        *(module for room in ROOMS for module in modules_of(room)),
         *(_features, _traded, _finer, _results, _follows_members, _benchmark, SETTINGS.benchmark),
         *(module for settings in SETTINGS.strategies for module in strategies.code(strategies.create(settings))),
         *(SETTINGS.backtest, *SETTINGS.backtest.code(), *SETTINGS.strategies),
@@ -255,7 +240,7 @@ def _by_path(other: BacktestResult | None) -> dict[str, float]:
     if other is None:
         return {}
     taken = "better" if SETTINGS.backtest.ambiguous == "worse" else "worse"
-    figures = {f"{name}, {taken} path": other.metrics.get(name) for name in honesty.BY_PATH}
+    figures = {f"{name}, {taken} path": other.metrics.get(name) for name in BY_PATH}
     return {name: value for name, value in figures.items() if value is not None}
 
 

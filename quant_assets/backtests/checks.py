@@ -7,8 +7,8 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from quant_assets.backtests.verdict.assess import REQUIRED, TESTS, TITLES
 from quant_assets.checks import run_partitions
-from quant_assets.evidence.assess import REQUIRED, TESTS, TITLES
 from quant_assets.partitions import REPORTS
 from resources.lake import Lake
 from resources.lake_io import partition_of

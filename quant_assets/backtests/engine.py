@@ -9,14 +9,14 @@ import numpy as np
 import polars as pl
 
 from quant_assets.backtests import metrics as measures
-from quant_assets.backtests import trades
-from quant_assets.backtests.bar_frames import Frame
-from quant_assets.backtests.futures import rolled
-from quant_assets.backtests.history import History, history
-from quant_assets.backtests.inputs import book
-from quant_assets.backtests.reactive import OnBar, book_of
-from quant_assets.backtests.simulation import simulate
-from quant_assets.backtests.tables import tables
+from quant_assets.backtests.market.bar_frames import Frame
+from quant_assets.backtests.market.futures import rolled
+from quant_assets.backtests.market.history import History, history
+from quant_assets.backtests.simulation.book import book
+from quant_assets.backtests.simulation.reactive import OnBar, book_of
+from quant_assets.backtests.simulation.simulate import simulate
+from quant_assets.backtests.simulation.tables import tables
+from quant_assets.backtests.trades import statistics as trades
 from resources.config import BacktestSettings
 from resources.errors import ConfigError
 from resources.exchange.layout import ORDER

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from quant_assets.backtests.instruments import listings_of
+from quant_assets.backtests.market.instruments import listings_of
 from quant_assets.cleaned.sessions import session_bars
 from quant_assets.live.sessions import turn
 from quant_assets.live.world import World

@@ -8,8 +8,8 @@ document.py    puts the page together, thumbnail.py the PNG; page.html.j2 and wh
 
 from __future__ import annotations
 
-from quant_assets.backtests.honesty import Provenance, caveats, verdict
 from quant_assets.backtests.report.document import page
 from quant_assets.backtests.report.thumbnail import picture
+from quant_assets.backtests.verdict.caveats import Provenance, caveats, verdict
 
 __all__ = ["Provenance", "caveats", "page", "picture", "verdict"]

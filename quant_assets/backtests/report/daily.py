@@ -10,7 +10,7 @@ import polars as pl
 
 from quant_assets.backtests.glossary import DASH, unsigned_zero
 from quant_assets.backtests.report.geometry import Chart, Panel, Series, Values, date_ticks, panel
-from quant_assets.backtests.trades import CORPORATE
+from quant_assets.backtests.trades.statistics import CORPORATE
 
 YEAR = 252
 FLAT = 1e-12

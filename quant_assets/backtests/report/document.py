@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from quant_assets.backtests import honesty
 from quant_assets.backtests.glossary import metric_groups
 from quant_assets.backtests.report import evidence as evidences
 from quant_assets.backtests.report import heatmaps, rows
 from quant_assets.backtests.report.daily import YEAR, charts, daily, latest, under_pointer
 from quant_assets.backtests.report.geometry import MONTHS
 from quant_assets.backtests.report.market import market
+from quant_assets.backtests.verdict import caveats as honesty
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
     from quant_assets.backtests.engine import BacktestResult
-    from quant_assets.backtests.honesty import Provenance
-    from quant_assets.evidence.assess import Evidence
+    from quant_assets.backtests.verdict.assess import Evidence
+    from quant_assets.backtests.verdict.caveats import Provenance
 
 CONTENTS = {
     "equity": "Equity",

@@ -12,10 +12,10 @@ import numpy.typing as npt
 
 from quant_assets.backtests.glossary import DASH, KNOWN, SAME, shown, unsigned_zero
 from quant_assets.backtests.report.geometry import GRID_HEIGHT, GRID_WIDTH, Tick, linear_ticks, number
-from quant_assets.evidence.questions import chance
+from quant_assets.backtests.verdict.questions import chance
 
 if TYPE_CHECKING:
-    from quant_assets.evidence.assess import Evidence, Test
+    from quant_assets.backtests.verdict.assess import Evidence, Test
     from quant_assets.evidence.bootstrap import Interval
     from quant_assets.evidence.overfitting import Overfitting
     from quant_assets.evidence.superiority import Superiority

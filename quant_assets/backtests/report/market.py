@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from quant_assets.backtests.trades import CORPORATE
+from quant_assets.backtests.trades.statistics import CORPORATE
 
 MOST_POINTS = 700_000
 """Prices in a page, 2.7 bytes each: beyond them the lines get a price every few sessions."""

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from quant_assets.backtests import honesty
 from quant_assets.backtests.glossary import KNOWN, SAME, Group, shown
+from quant_assets.backtests.verdict import caveats as honesty
 
 if TYPE_CHECKING:
     from quant_assets.backtests.engine import BacktestResult
-    from quant_assets.backtests.honesty import Provenance
-    from quant_assets.evidence.assess import Evidence
+    from quant_assets.backtests.verdict.assess import Evidence
+    from quant_assets.backtests.verdict.caveats import Provenance
 
 LAST_TRADES = 25
 

@@ -12,7 +12,7 @@ from quant_assets.backtests.report.daily import daily
 
 if TYPE_CHECKING:
     from quant_assets.backtests.engine import BacktestResult
-    from quant_assets.backtests.honesty import Provenance
+    from quant_assets.backtests.verdict.caveats import Provenance
 
 
 def picture(

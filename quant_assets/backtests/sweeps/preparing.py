@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from quant_assets.backtests.bar_frames import Frame
-from quant_assets.backtests.history import UNTRADED, History, history
+from quant_assets.backtests.market.bar_frames import Frame
+from quant_assets.backtests.market.history import UNTRADED, History, history
 from quant_assets.backtests.sweeps.grid import Candidate, Maker, SweepError
 from quant_assets.backtests.sweeps.runs import Prepared
 from resources.calendars import UTC_MICROS

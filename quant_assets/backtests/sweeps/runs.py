@@ -12,11 +12,11 @@ import polars as pl
 
 from quant_assets.backtests import metrics
 from quant_assets.backtests.engine import BacktestResult, run, sessions_a_year
-from quant_assets.backtests.futures import rolled
-from quant_assets.backtests.history import History
-from quant_assets.backtests.inputs import Book, book
+from quant_assets.backtests.market.futures import rolled
+from quant_assets.backtests.market.history import History
 from quant_assets.backtests.metrics.sample import Sample
-from quant_assets.backtests.simulation import Outcome, simulate
+from quant_assets.backtests.simulation.book import Book, book
+from quant_assets.backtests.simulation.simulate import Outcome, simulate
 from quant_assets.backtests.sweeps.grid import Candidate, Failure, Maker, reason
 from resources.config import BacktestSettings
 from resources.errors import QuantError

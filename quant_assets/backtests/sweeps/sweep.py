@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from quant_assets.backtests.bar_frames import Frame
 from quant_assets.backtests.engine import BacktestResult
-from quant_assets.backtests.history import History
+from quant_assets.backtests.market.bar_frames import Frame
+from quant_assets.backtests.market.history import History
 from quant_assets.backtests.sweeps.executors import Answer, Executor, ray_cluster, threads
 from quant_assets.backtests.sweeps.grid import (
     Candidate,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from quant_assets.backtests import inputs
+from quant_assets.backtests.simulation import book as books
 from resources.exchange.layout import KINDS, TIFS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "backtests.md").read_text(encoding="utf-8")
@@ -24,6 +24,6 @@ def test_every_block_of_the_page_runs_after_the_ones_before(capsys):
 
 
 def test_the_page_names_every_column_type_and_time_in_force():
-    columns = {*inputs.FLOATS, *inputs.TEXTS, "ts", "expire_at", "reduce_only"}
-    words = {*columns, *(kind.value for kind in KINDS), *(tif.value for tif in TIFS), *inputs.AUCTIONS}
+    columns = {*books.FLOATS, *books.TEXTS, "ts", "expire_at", "reduce_only"}
+    words = {*columns, *(kind.value for kind in KINDS), *(tif.value for tif in TIFS), *books.AUCTIONS}
     assert [word for word in sorted(words) if f"`{word}`" not in PAGE] == []

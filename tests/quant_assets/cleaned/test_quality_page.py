@@ -24,7 +24,7 @@ from quant_assets.cleaned.quality_page import percent, quality_page
 from quant_assets.cleaned.quality_pictures import COLOURS, quality_picture
 from quant_assets.cleaned.rules import SEVERITY
 from resources.calendars import sessions
-from tests.quant_assets.backtests.test_report import HOSTILE, Page
+from tests.quant_assets.backtests.report.test_report import HOSTILE, Page
 
 DAYS = sessions("XNYS", date(2012, 1, 3), date(2012, 12, 31))["session"].to_list()
 BARS_SCHEMA = {"symbol": pl.String, "session": pl.Date, "flags": pl.List(pl.String)}

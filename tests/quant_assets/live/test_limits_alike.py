@@ -17,7 +17,7 @@ import polars as pl
 import pytest
 
 from quant_assets.backtests import run
-from quant_assets.backtests.instruments import listings_of
+from quant_assets.backtests.market.instruments import listings_of
 from quant_assets.live.journal import Journal
 from quant_assets.live.planning import order_id
 from quant_assets.live.trader import Assignment, Hooks, Trader

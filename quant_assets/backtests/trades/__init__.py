@@ -1,0 +1,1 @@
+"""Round trips out of fills, and the statistics of them."""

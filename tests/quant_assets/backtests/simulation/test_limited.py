@@ -1,0 +1,245 @@
+"""Limits inside a backtest: what they see of the account, what falls with a refused order, and that wide ones are none.
+
+That each limit binds, and as it does in a paper session: tests/quant_assets/live/test_limits_alike.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from quant_assets.backtests import BacktestResult, OnBar, run
+from quant_assets.risk.limits import check
+from resources.config import BacktestSettings, LimitSettings
+from resources.errors import ConfigError
+from resources.exchange import Bar
+from tests.quant_assets.backtests.engine.test_engine_properties import HISTORIES, TARGETS, TERMS, frames, weighted
+from tests.quant_assets.backtests.worlds import cleaned, closes, sent, sized, target
+from tests.resources.exchange.cases import account, flat, opens
+from tests.resources.exchange.test_exchange_properties import SYMBOLS, bars, worlds
+
+FREE = account(cash=10_000, max_gross=10)
+LOOSE = LimitSettings(
+    gross=10, net=10, single_name=10, order_notional=10, orders_per_session=10_000, drawdown_stop=1,
+    leverage=100, turnover=100,
+)  # fmt: skip
+
+
+def limited(config: BacktestSettings = FREE, **bounds: Any) -> BacktestSettings:
+    """The account with limits of which nothing binds but what is named."""
+    return config.model_copy(update={"limits": LOOSE.model_copy(update=bounds)})
+
+
+def refused(result: BacktestResult) -> dict[str, str]:
+    """Reason by id of the orders that the limits refused, and of those that fell with them."""
+    spoken = result.orders.filter(pl.col("reason").str.contains("limit |waited for"))
+    return dict(spoken.select("order_id", "reason").iter_rows())
+
+
+# ---- limits that are wide change nothing
+
+EVERY_SHARE = ("gross", "net", "single_name", "order_notional", "leverage", "turnover", "drawdown_stop")
+HUGE = LOOSE.model_copy(update=dict.fromkeys(EVERY_SHARE, 1e12))
+FEW = settings(max_examples=25, deadline=None)
+
+
+def same(first: BacktestResult, second: BacktestResult) -> None:
+    for name in ("equity", "fills", "positions", "orders"):
+        assert getattr(first, name).equals(getattr(second, name))
+
+
+@FEW
+@given(worlds(actions=True).filter(lambda world: world.orders and world.terms.cash > 10_000))
+def test_wide_limits_leave_orders_of_every_kind_alone(world):
+    history, orders = frames(world)
+    later = orders.filter(pl.col("ts") >= closes(0))  # before its first close an order cannot be judged
+    assume(later.height)
+    same(run(history, later, world.terms), run(history, later, world.terms.model_copy(update={"limits": HUGE})))
+
+
+@FEW
+@given(HISTORIES, TARGETS)
+def test_wide_limits_leave_targets_alone(history, rows):
+    whole = cleaned({symbol: [here[symbol] for here in history] for symbol in SYMBOLS})
+    same(run(whole, weighted(rows), TERMS), run(whole, weighted(rows), TERMS.model_copy(update={"limits": HUGE})))
+
+
+WITHOUT_ACTIONS = st.lists(st.fixed_dictionaries({name: bars() for name in SYMBOLS}), min_size=6, max_size=6)
+
+
+@FEW
+@given(WITHOUT_ACTIONS, TARGETS, st.booleans())
+def test_targets_are_judged_as_the_units_that_the_exchange_makes_of_them(history, rows, foreign):
+    judged: dict[str, float] = {}
+
+    def note(orders, *account, **more):
+        judged.update({order.id: order.quantity for order in orders})
+        return check(orders, *account, **more)
+
+    kinds = {"asset_class": ["equity", "future"], "multiplier": [1.0, 5.0], "currency": ["EUR", "EUR"]}
+    instruments = pl.DataFrame({"symbol": list(SYMBOLS), **kinds}) if foreign else None
+    steps = pl.DataFrame({"ts": [closes(number) + timedelta(hours=1) for number in range(-1, 6)]})
+    rates = steps.with_columns(currency=pl.lit("EUR"), rate=1.0 + pl.int_range(pl.len()) / 10) if foreign else None
+    whole = cleaned({symbol: [here[symbol] for here in history] for symbol in SYMBOLS})
+    orders = weighted(rows).with_columns(pl.col("ts") + pl.duration(hours=2))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("quant_assets.backtests.simulation.limited.check", note)
+        result = run(whole, orders, TERMS.model_copy(update={"limits": HUGE}), instruments, rates=rates)
+    assert judged == dict(result.orders.filter(pl.col("quantity") > 0).select("order_id", "quantity").iter_rows())
+
+
+# ---- what the limits see
+
+FLAT = {name: [flat(100)] * 5 for name in ("X", "Y", "Z")}
+EXITS = {"take_profit": 120.0, "stop_loss": 90.0}
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    orders: list[dict[str, Any]]
+    refused: dict[str, str]
+    """Reason by order id."""
+    limits: dict[str, Any] = field(default_factory=dict)
+    bars: dict[str, Any] = field(default_factory=lambda: FLAT)
+
+
+def buy(ts: int, name: str, quantity: float, **more: Any) -> dict[str, Any]:
+    return sized(ts, more.pop("symbol", "X"), more.pop("side", "buy"), quantity, order_id=name, **more)
+
+
+CASES = [
+    # ---- what an order is worth: equity 10,000, every price 100
+    Case("units", [buy(0, "a", 50), buy(1, "b", 51)], {"b": "limit order_notional: 0.51 exceeds 0.5"},
+         {"order_notional": 0.5}),
+    Case("money", [{"ts": 0, "symbol": "X", "side": "sell", "notional": 5_100.0, "order_id": "a"}],
+         {"a": "limit order_notional: 0.51 exceeds 0.5"}, {"order_notional": 0.5}),
+    Case("money in whole lots", [{"ts": 0, "symbol": "X", "side": "buy", "notional": 5_099.0, "order_id": "a"}],
+         {}, {"order_notional": 0.5}),
+    Case("a target counts what is held", [target(0, "X", 0.5, order_id="a"), target(1, "X", 0.9, order_id="b")],
+         {}, {"order_notional": 0.5}),
+    Case("a target to be short", [target(0, "X", -0.6, order_id="a")],
+         {"a": "limit order_notional: 0.6 exceeds 0.5"}, {"order_notional": 0.5}),
+    Case("a target in units", [{"ts": 0, "symbol": "X", "target_position": 60.0, "order_id": "a"}],
+         {"a": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
+    # ---- the close that whoever submits can know, and no later price
+    Case("the last close, not the open that it fills at", [target(0, "X", 0.5, order_id="a")], {},
+         {"single_name": 0.5}, {"X": [flat(100), flat(130), flat(130)]}),
+    Case("equity of the last close", [buy(0, "a", 50), buy(1, "b", 50, symbol="Y")],
+         {"b": "limit order_notional: 0.555556 exceeds 0.5"}, {"order_notional": 0.5},
+         {"X": [flat(100), Bar(100, 100, 80, 80, 1e6), flat(80)], "Y": [flat(100)] * 3}),
+    # ---- the session's orders
+    Case("a count for each session", [buy(0, "a", 1), buy(0, "b", 1), buy(1, "c", 1), buy(1, "d", 1)],
+         {"b": "limit orders_per_session: 2 exceeds 1", "d": "limit orders_per_session: 2 exceeds 1"},
+         {"orders_per_session": 1}),
+    Case("turnover of a session, sales included", [buy(0, "a", 40), buy(1, "b", 40, side="sell"),
+         buy(1, "c", 20, symbol="Y"), buy(1, "d", 1, symbol="Z"), buy(2, "e", 40)],
+         {"d": "limit turnover: 0.61 exceeds 0.6"}, {"turnover": 0.6}),
+    # ---- what rests
+    Case("a limit that rests takes room", [buy(0, "a", 40, type="limit", limit_price=90.0), buy(1, "b", 20)],
+         {"b": "limit gross: 0.6 exceeds 0.5"}, {"gross": 0.5}),
+    Case("what rests on the other side takes none", [buy(0, "a", 40, type="limit", limit_price=90.0),
+         buy(1, "b", 40, side="sell")], {}, {"gross": 0.5}),
+    Case("what was cancelled takes none", [buy(0, "a", 40, type="limit", limit_price=90.0),
+         buy(1, "a", 1, action="cancel"), buy(2, "b", 20)], {}, {"gross": 0.5}),
+    Case("a reduce-only order that rests takes none", [buy(0, "x", 40), buy(1, "a", 40, side="sell", type="stop",
+         stop_price=90.0, reduce_only=True), buy(2, "b", 10)], {}, {"gross": 0.5}),
+    Case("a target replaces what rests of the one before", [target(0, "X", 0.4, order_id="a", type="limit",
+         limit_price=90.0), target(1, "X", 0.5, order_id="b")], {}, {"gross": 0.5}),
+    Case("a target does not replace other orders", [buy(0, "a", 40, type="limit", limit_price=90.0),
+         target(1, "X", 0.5, order_id="b")], {"b": "limit gross: 0.9 exceeds 0.5"}, {"gross": 0.5}),
+    # ---- orders that only reduce
+    Case("a sale passes whatever it is worth", [buy(0, "a", 50), buy(1, "b", 50, side="sell")], {},
+         {"order_notional": 0.5, "orders_per_session": 1}),
+    Case("a reduce-only order passes, however large", [buy(0, "a", 50), buy(1, "b", 500, side="sell",
+         reduce_only=True)], {}, {"order_notional": 0.5}),
+    Case("a sale makes room at the same instant", [buy(0, "a", 50), buy(1, "b", 50, symbol="Y"),
+         buy(1, "c", 50, side="sell")], {}, {"gross": 0.5}),
+    Case("to turn a position is to open one", [buy(0, "a", 50), target(1, "X", -0.6, order_id="b")],
+         {"b": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
+    # ---- what falls with it
+    Case("its bracket", [buy(0, "a", 60, **EXITS)],
+         {"a": "limit single_name: 0.6 exceeds 0.5",
+          "a:take_profit": "the order that it waited for ended without a fill",
+          "a:stop_loss": "the order that it waited for ended without a fill"}, {"single_name": 0.5}),
+    Case("what waits for it, and takes no room", [buy(0, "a", 60), buy(0, "b", 40, parent="a", symbol="Y"),
+         buy(0, "c", 10, parent="b", symbol="Y"), buy(0, "d", 50, symbol="Z")],
+         {"a": "limit single_name: 0.6 exceeds 0.5", "b": "the order that it waited for ended without a fill",
+          "c": "the order that it waited for ended without a fill"}, {"single_name": 0.5, "gross": 0.5}),
+    Case("what waits for it and comes later", [buy(0, "a", 60), buy(1, "b", 60, parent="a", symbol="Y")],
+         {"a": "limit single_name: 0.6 exceeds 0.5", "b": "the order that it waited for ended without a fill"},
+         {"single_name": 0.5}),
+    Case("a bracket that passes", [buy(0, "a", 50, **EXITS)],
+         {}, {"single_name": 0.5}),
+    # ---- replaces
+    Case("a replace is judged by what it adds", [buy(0, "a", 40, type="limit", limit_price=90.0),
+         buy(1, "a", 60, action="replace")],
+         {"a": "the history is over; a replace was refused: limit gross: 0.6 exceeds 0.5"}, {"gross": 0.5}),
+    Case("a replace that adds little enough", [buy(0, "a", 40, type="limit", limit_price=90.0),
+         buy(1, "a", 50, action="replace")], {}, {"gross": 0.5}),
+    # ---- what cannot be judged
+    Case("before its first close", [{**buy(0, "a", 1), "ts": opens(0)}, buy(0, "b", 1)],
+         {"a": "limit price: X has no usable price (nan)"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_the_limits_see(case: Case) -> None:
+    result = run(cleaned(case.bars), sent(*case.orders), limited(**case.limits))
+    assert refused(result) == case.refused
+
+
+def test_a_refused_order_shows_what_was_asked_and_never_trades():
+    result = run(cleaned(FLAT), sent(target(0, "X", -0.6, order_id="a")), limited(single_name=0.5))
+    assert result.fills.is_empty()
+    (row,) = result.orders.select("side", "quantity", "state", "filled", "reason").rows()
+    assert row == ("sell", 60.0, "rejected", 0.0, "limit single_name: 0.6 exceeds 0.5")
+
+
+def test_the_drawdown_counts_from_the_highest_end_of_a_step():
+    bars = {"X": [flat(100), flat(100), flat(150), flat(110), flat(110)], "Y": [flat(100)] * 5}
+    orders = sent(buy(0, "a", 100), buy(3, "b", 1, symbol="Y"), buy(3, "c", 10, side="sell"))
+    stopped = {"b": "limit drawdown_stop: drawdown 0.266667 has reached 0.25"}
+    assert refused(run(cleaned(bars), orders, limited(drawdown_stop=0.25))) == stopped
+    assert refused(run(cleaned(bars), orders, limited(drawdown_stop=0.27))) == {}
+
+
+def test_a_bar_that_outlasts_the_next_open_is_known_when_it_ends():
+    """X trades round the clock: what it closed at, and what it gained, is known to an order of the next midnight."""
+    day = pl.duration(hours=24)
+    bars = cleaned({"X": [flat(200), Bar(200, 240, 200, 240, 1e6), flat(240)], "Y": [flat(50)] * 3})
+    begins = pl.when(pl.col("symbol") == "X").then(pl.col("ts").dt.truncate("1d")).otherwise("ts")
+    bars = bars.with_columns(ts=begins).with_columns(
+        known_at=pl.when(pl.col("symbol") == "X").then(pl.col("ts") + day).otherwise("known_at")
+    )
+    midnight = bars.filter(pl.col("symbol") == "X")["ts"]
+    orders = sent({**buy(0, "a", 20), "ts": midnight[1]}, {**buy(0, "b", 20), "ts": midnight[2]})
+    # 20 of them, bought at 200, are worth 4,800 beside 6,000 of cash; as many again would be 4,800 of 10,800
+    stopped = {"b": "limit order_notional: 0.444444 exceeds 0.42"}
+    assert refused(run(bars, orders, limited(order_notional=0.42))) == stopped
+
+
+def test_other_currencies_and_contracts_are_worth_what_they_are_in_the_account():
+    kinds = {"asset_class": ["equity", "future"], "currency": ["EUR", "USD"], "multiplier": [1.0, 50.0]}
+    instruments = pl.DataFrame({"symbol": ["X", "Y"], **kinds})
+    rates = pl.DataFrame({"ts": [opens(-1), opens(2)], "currency": "EUR", "rate": [1.0, 1.3]})
+    orders = sent(buy(0, "a", 40), buy(1, "b", 40), buy(2, "c", 40), buy(2, "d", 1, symbol="Y"))
+    result = run(cleaned(FLAT), orders, limited(order_notional=0.44), instruments, rates=rates)
+    # b filled at 130: 800 of cash and 80 shares are an equity of 11,200; c is 5,200 of it, and d's contract 5,000
+    assert refused(result) == {
+        "c": "limit order_notional: 0.464286 exceeds 0.44",
+        "d": "limit order_notional: 0.446429 exceeds 0.44",
+    }
+
+
+def test_what_a_backtest_with_limits_cannot_do_is_refused():
+    with pytest.raises(ConfigError, match="no symbol has a sector: give instruments with a column sector"):
+        run(cleaned(FLAT), sent(buy(0, "a", 1)), limited(sector=0.5))
+    with pytest.raises(ConfigError, match="limits: an on_bar keeps its own; leave them out"):
+        run(cleaned(FLAT), OnBar(lambda view: None), limited())
