@@ -82,8 +82,8 @@ def run(
     lets a fill take the account a little (5%) above its equity, because an open above the close that it was
     sized with would otherwise reject the last buys of every fully invested rebalance; the overdraft pays
     interest until the next rebalance. Sales come before purchases at the open. A target replaces what still rests of
-    the symbol's target before it, and leaves other orders alone. A symbol whose bars end while others go on is
-    delisted.
+    the symbol's target before it, and leaves other orders alone. A symbol without bars for
+    two sessions while others go on is delisted.
 
     The same input gives the same result, and cutting the history leaves everything before the cut as it was.
 

@@ -56,7 +56,9 @@ RATE = np.dtype([("at", np.int64), ("rate", np.float64), ("currency", np.int32)]
 """From an instant on, a currency's worth in account currency."""
 
 EXIT = np.dtype([("at", np.int64), ("symbol", np.int32), ("reason", np.int8)], align=True)
-"""When a symbol leaves: DELISTING or EXPIRY."""
+"""When a symbol leaves, by DELISTING or EXPIRY, or comes back: RELISTING."""
+
+RELISTING = -1
 
 # Bits of a row's flags: the first and the last bar of its session, a tick, a tick that is a quote.
 FIRST, LAST, TICK, QUOTE = 1, 2, 4, 8

@@ -31,12 +31,12 @@ from resources.exchange.layout import (
     BORROW,
     CASH,
     DATE_REACHED,
-    DELISTING,
     DIVIDENDS,
     END_ROW,
     EQUITY,
     EQUITY_BEFORE,
     EXPIRED,
+    EXPIRY,
     FILLS,
     FIRST_ROW,
     FOREVER,
@@ -56,6 +56,7 @@ from resources.exchange.layout import (
     ORDERS,
     QUOTE,
     READY,
+    RELISTING,
     ROWS_A_SYMBOL,
     SERIAL,
     SESSION_OVER,
@@ -209,9 +210,12 @@ def settle(terms: Terms, desk: Desk, market: Market, now: int, opening: bool) ->
         close_bars(terms, desk, rows)
     while tally[NEXT_EXIT] < market.exits.size:
         leaving = market.exits[tally[NEXT_EXIT]]
-        if leaving.at > now or (leaving.reason == DELISTING and not opening):
+        if leaving.at > now or (leaving.reason != EXPIRY and not opening):
             break
-        leave(desk, leaving.symbol, leaving.reason)
+        if leaving.reason == RELISTING:
+            symbols[leaving.symbol].gone = 0
+        else:
+            leave(desk, leaving.symbol, leaving.reason)
         tally[NEXT_EXIT] += 1
 
 

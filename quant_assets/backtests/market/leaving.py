@@ -15,8 +15,8 @@ from resources.exchange.terms import Listing
 
 SATURDAY = 5
 NEVER = np.iinfo(np.int64).max
-ABSENT = 3
-"""Sessions in a row after which a symbol without bars is delisted: most halts are shorter, and none tells its end."""
+ABSENT = 2
+"""Sessions in a row after which a symbol without bars is delisted: a halt may be shorter, and does not tell its end."""
 
 CLOSURE = 10
 """No market without a calendar is closed for so many of its weekdays in a row."""

@@ -134,18 +134,18 @@ def test_other_flags_do_not_stop_trading():
 
 
 def test_rule_17_a_symbol_whose_history_ends_is_closed_at_its_last_price():
-    bars = cleaned({"X": [flat(100), bar(100, 100, 70, 80)], "Y": [flat(50)] * 4})
-    orders = sent(target(0, "X", 0.5), sized(0, "X", "buy", 5, type="limit", limit_price=10.0), target(2, "X", 0.5))
+    bars = cleaned({"X": [flat(100), bar(100, 100, 70, 80)], "Y": [flat(50)] * 5})
+    orders = sent(target(0, "X", 0.5), sized(0, "X", "buy", 5, type="limit", limit_price=10.0), target(3, "X", 0.5))
     result = run(bars, orders, account(cash=10_000))
     assert filled(result, "order_id", "session", "side", "quantity", "price", "commission", "reason")[1:] == [
-        ("delisting:X:2024-01-10", date(2024, 1, 10), "sell", 50, 80, 0, "delisting")
+        ("delisting:X:2024-01-11", date(2024, 1, 11), "sell", 50, 80, 0, "delisting")
     ]
     assert result.orders.select("state", "reason").rows() == [
         ("filled", ""),
         ("cancelled", "delisted or expired"),
         ("rejected", "delisted or expired"),
     ]
-    assert result.equity["equity"].to_list() == [10_000, 9000, 9000, 9000]
+    assert result.equity["equity"].to_list() == [10_000, 9000, 9000, 9000, 9000]
 
 
 def test_what_rests_at_the_end_is_cancelled_and_reported():
@@ -164,8 +164,8 @@ def test_start_leaves_out_earlier_sessions_and_orders_but_knows_earlier_prices()
 
 
 def test_start_after_a_delisting():
-    bars = cleaned({"X": [flat(100)], "Y": [flat(50)] * 6})
-    result = run(bars, sent(target(3, "X", 0.5), target(3, "Y", 0.5)), account(cash=10_000, start=date(2024, 1, 11)))
+    bars = cleaned({"X": [flat(100)], "Y": [flat(50)] * 5})
+    result = run(bars, sent(target(2, "X", 0.5), target(2, "Y", 0.5)), account(cash=10_000, start=date(2024, 1, 11)))
     assert result.orders["reason"].to_list() == ["delisted or expired", ""]
 
 
