@@ -1,22 +1,25 @@
 """What would have become of each strategy, told with its caveats."""
 
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import dagster as dg
 import polars as pl
 
 from quant_assets import evidence as statistics
 from quant_assets import strategies
-from quant_assets.backtests import engine, market, metrics, report, simulation, trades
+from quant_assets.backtests import as_of, engine, market, metrics, report, simulation, trades
 from quant_assets.backtests import verdict as judgement
 from quant_assets.backtests.engine import BacktestResult
-from quant_assets.backtests.market.history import History, history
+from quant_assets.backtests.market.history import History
 from quant_assets.backtests.simulation.tables import EQUITY_SCHEMA
+from quant_assets.backtests.sweeps import kept
+from quant_assets.backtests.sweeps.assets import INPUTS, STRATEGIES, SWEEP, parameters_beside
+from quant_assets.backtests.sweeps.configured import Plan, planned
+from quant_assets.backtests.sweeps.kept import Kept
 from quant_assets.backtests.verdict.assess import Evidence, assess
 from quant_assets.backtests.verdict.caveats import BY_PATH, Provenance, caveats, verdict
 from quant_assets.backtests.verdict.stress import stress
-from quant_assets.cleaned.sessions import MISSING, session_bars
 from quant_assets.evidence.trials import Trial, Trials
 from quant_assets.metadata import columns, picture, show
 from quant_assets.partitions import REPORTS, SETTINGS
@@ -24,8 +27,7 @@ from quant_assets.strategies import orders
 from quant_assets.versions import code_version, modules_of
 from resources import exchange
 from resources.config import StrategySettings
-from resources.errors import ConfigError
-from resources.lake import content_version
+from resources.lake import Lake, content_version
 from resources.lake_io import Bundle, Table, partition_of
 from resources.tracking import Tracking
 
@@ -36,49 +38,6 @@ ROOMS = (market, simulation, trades, metrics, report, judgement, statistics, exc
 
 METRICS = pl.Schema({"metric": pl.String(), "value": pl.Float64()})
 INTERVALS = pl.Schema({"figure": pl.String(), **dict.fromkeys(("low", "high", "estimate", "block"), pl.Float64())})
-
-_STRATEGIES = {settings.name: settings for settings in SETTINGS.strategies}
-
-
-def _features(strategy: strategies.Strategy, panel: Table, predictions: Table, last: date) -> pl.LazyFrame:
-    held = [key for key in panel.dates if key <= last.isoformat()]
-    wanted = [name for name in strategy.required_features if name not in ("score", "confidence")]
-    features = panel.scan(dates=held).select("symbol", "ts", "session", "known_at", "tradable", *wanted)
-    if not strategy.needs_predictions:
-        return features
-    scores = predictions.scan(dates=held).select("symbol", "session", "score", "confidence")
-    return features.join(scores, on=["symbol", "session"], how="left")
-
-
-def _traded(bars: Table, panel: Table, first: date, last: date) -> pl.DataFrame:
-    """Cleaned bars of the panel's symbols: one that left the universe stays in the lake, and out of every result."""
-    held = [key for key in panel.dates if first.isoformat() <= key <= last.isoformat()]
-    members = panel.scan(dates=held).select("symbol").unique()
-    within = bars.scan().filter(pl.col("session").is_between(first, last))
-    rows = session_bars(within, SETTINGS.timeframe)
-    return rows.join(members, on="symbol", how="semi", maintain_order="left").collect()
-
-
-def _finer(bars: Table, traded: pl.DataFrame, timeframe: str) -> pl.LazyFrame | None:
-    """The lake's bars, where they are shorter than a session: they decide inside it. Slots without a trade left out.
-
-    None where the configuration does not ask for them. Raises ConfigError where it asks for others than there are.
-    """
-    wanted = SETTINGS.backtest.intrabar_timeframe
-    if wanted is None:
-        return None
-    if timeframe == "1d" or wanted != timeframe:
-        raise ConfigError(
-            f"backtest.intrabar_timeframe is {wanted}, and the bars of this installation are {timeframe}; "
-            + (
-                "leave it out, or set timeframe to it"
-                if timeframe == "1d"
-                else f"set it to {timeframe}, or leave it out"
-            )
-        )
-    days = traded.lazy().select("symbol", "session").unique()
-    real = bars.scan().filter(~pl.col("flags").list.contains(MISSING))
-    return real.join(days, on=["symbol", "session"], how="semi", maintain_order="left")
 
 
 def _results(
@@ -104,26 +63,6 @@ def _follows_members(traded: pl.DataFrame, instruments: pl.LazyFrame) -> bool:
     return bool(held.select(pl.col("listed").is_not_null().all() & left.fill_null(False)).collect().item())
 
 
-def _benchmark(bars: pl.DataFrame) -> pl.DataFrame:
-    """Daily returns (session, return) of the configured symbol, or of all symbols in equal weights, without costs.
-
-    Raises ConfigError where there are no bars of that symbol.
-    """
-    change = (pl.col("adj_close") / pl.col("adj_close").shift() - 1).over("symbol", order_by="session")
-    held = bars if SETTINGS.benchmark is None else bars.filter(pl.col("symbol") == SETTINGS.benchmark)
-    if held.is_empty():
-        raise ConfigError(
-            f"benchmark: there are no bars of {SETTINGS.benchmark} in this period; add it to the universe, or leave "
-            "benchmark out to compare with all symbols in equal weights"
-        )
-    return (
-        held.with_columns(**{"return": change})
-        .group_by("session")
-        .agg(pl.col("return").mean().fill_null(0.0))
-        .sort("session")
-    )
-
-
 @dg.asset(
     name="report",
     key_prefix="backtests",
@@ -133,16 +72,12 @@ def _benchmark(bars: pl.DataFrame) -> pl.DataFrame:
     partitions_def=REPORTS,
     # A report is a run of its own: each has its page, its picture and its place in the list of trials.
     backfill_policy=dg.BackfillPolicy.multi_run(1),
-    ins={
-        "bars": dg.AssetIn(["cleaned", "bars"], partition_mapping=dg.AllPartitionMapping()),
-        "panel": dg.AssetIn(["features", "panel"], partition_mapping=dg.AllPartitionMapping()),
-        "predictions": dg.AssetIn(["models", "predictions"], partition_mapping=dg.AllPartitionMapping()),
-        "instruments": dg.AssetIn(["market_data", "instruments"]),
-    },
+    # The sweep of the same strategy and month, where there is one.
+    ins=INPUTS | {"swept": dg.AssetIn(SWEEP)},
     code_version=code_version(
-        engine,
+        *(engine, as_of, kept),
         *(module for room in ROOMS for module in modules_of(room)),
-        *(_features, _traded, _finer, _results, _follows_members, _benchmark, SETTINGS.benchmark),
+        *(_results, _follows_members, SETTINGS.benchmark, *(settings.grid for settings in SETTINGS.strategies)),
         *(module for settings in SETTINGS.strategies for module in strategies.code(strategies.create(settings))),
         *(SETTINGS.backtest, *SETTINGS.backtest.code(), *SETTINGS.strategies),
     ),
@@ -161,36 +96,40 @@ def report_asset(
     panel: Table,
     predictions: Table,
     instruments: pl.LazyFrame,
+    swept: Table,
     tracking: dg.ResourceParam[Tracking],
+    lake: dg.ResourceParam[Lake],
 ) -> Bundle:
     """A strategy's history on the simulated exchange, after costs: figures, fills, and one page to read it on."""
     keys = partition_of(REPORTS, context.partition_key)
-    settings = _STRATEGIES[keys["strategy"]]
+    settings = STRATEGIES[keys["strategy"]]
     strategy = strategies.create(settings)
-    first, last = SETTINGS.backtest.start or SETTINGS.dates.start, _last_day(keys["as_of"])
-    intents = strategy.intents(_features(strategy, panel, predictions, last)).filter(pl.col("session") >= first)
-    traded = _traded(bars, panel, first, last)
-    benchmark = _benchmark(traded)
-    finer = _finer(bars, traded, SETTINGS.timeframe)
-    past = history(traded, instruments, SETTINGS.backtest.currency, finer)
+    plan = planned(settings) if settings.grid else None
+    readers = [strategy, *(plan.readers if plan else ())]
+    world = as_of.world(SETTINGS, keys["as_of"], readers, bars, panel, predictions, instruments)
+    traded, benchmark, past = world.traded, world.benchmark, world.past
+    intents = strategy.intents(world.features.lazy()).filter(pl.col("session") >= world.first)
     trials = Trials(tracking)
     trial = Trial(trials, settings.name, _parameters(strategy), f"{REPORT} {context.partition_key}")
     sent = orders(intents, tag=strategy.name).collect()
     result, other = _results(past, sent.lazy(), benchmark, trial)
-    # Those configured beside it are candidates even before their own first report. What a sweep of the family holds
-    # (returns of all runs, surface) is to be given here too, once reports know their sweep's folder.
+    sweep, unswept = _sweep(lake, keys, world, plan, result)
+    # Those configured beside it are candidates even before their own first report.
     evidence = assess(
         result,
-        trials.counted(settings.name, _STRATEGIES),
+        trials.counted(settings.name, STRATEGIES),
         settings=SETTINGS.backtest,
         benchmark=benchmark,
+        sweep_returns=None if sweep is None else sweep.returns,
+        surface=None if sweep is None or plan is None else sweep.surface(plan),
+        unswept=unswept,
         stress=stress(past, sent, SETTINGS.backtest, benchmark, known=result),
         other_path=None if other is None else other.metrics,
         point_in_time=_follows_members(traded, instruments),
     )
     source = _provenance(context, settings, traded, evidence)
     if strategy.needs_predictions:
-        source = replace(source, model_version=_newest_model(predictions, last))
+        source = replace(source, model_version=_newest_model(predictions, world.last))
     show(
         context,
         {
@@ -221,6 +160,30 @@ def report_asset(
     )
 
 
+def _sweep(
+    lake: Lake, keys: dict[str, str], world: as_of.World, plan: Plan | None, result: BacktestResult
+) -> tuple[Kept | None, str | None]:
+    """The sweep that this report was chosen from; or None and a sentence why there is none, and how to get it."""
+    name, month = keys["strategy"], keys["as_of"]
+    untested = "the choice of its parameters was not tested"
+    if plan is None:
+        return None, (
+            f"{name} has no grid in the configuration (strategies), so {untested}: give it one, and run the job sweep."
+        )
+    how = f"run the job sweep, or quant_assets.launch.sweep('{name}', '{month}')"
+    found = Kept.read(lake, SWEEP, keys)
+    if found is None:
+        return None, f"No sweep of {name} as of {month} was run, so {untested}: {how}."
+    returns = engine.by_session(result.equity, SETTINGS.backtest.cash)
+    unlike = found.unlike(kept.made_from(world, plan, SETTINGS.backtest), returns, plan)
+    if unlike:
+        return (
+            None,
+            f"The sweep of {name} as of {month} was made from {unlike}, so it was not used and {untested}: {how}.",
+        )
+    return found, None
+
+
 def _tests(evidence: Evidence) -> str:
     """The tests as a table in Markdown."""
     told = {True: "passed", False: "**failed**", None: "not judged"}
@@ -246,8 +209,7 @@ def _by_path(other: BacktestResult | None) -> dict[str, float]:
 
 def _parameters(strategy: strategies.Strategy) -> dict[str, object]:
     """What makes one trial different from another: every parameter and, where it trades a model, the model's."""
-    model = {"model": SETTINGS.model} if strategy.needs_predictions else {}
-    return strategy.model_dump() | model
+    return strategy.model_dump() | parameters_beside(strategy)
 
 
 def _provenance(
@@ -275,8 +237,3 @@ def _newest_model(predictions: Table, last: date) -> str | None:
     held = [key for key in predictions.dates if key <= last.isoformat()][-1:]
     versions = predictions.scan(dates=held).select("model_version").collect()["model_version"]
     return versions[-1] if len(versions) else None
-
-
-def _last_day(month: str) -> date:
-    first = datetime.strptime(month, "%Y-%m").date()
-    return (first.replace(day=28) + timedelta(days=4)).replace(day=1) - timedelta(days=1)

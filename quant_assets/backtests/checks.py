@@ -1,4 +1,7 @@
-"""The evidence of each report as checks: one a test, so that a failed check says which test failed and why."""
+"""The evidence of each report as checks: one a test, so that a failed check says which test failed and why.
+
+And of each sweep, whether its runs are worth being judged by.
+"""
 
 import io
 from collections.abc import Iterator, Mapping
@@ -7,6 +10,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
+from quant_assets.backtests.sweeps.kept import FAILED
 from quant_assets.backtests.verdict.assess import REQUIRED, TESTS, TITLES
 from quant_assets.checks import run_partitions
 from quant_assets.partitions import REPORTS
@@ -14,6 +18,7 @@ from resources.lake import Lake
 from resources.lake_io import partition_of
 
 REPORT = dg.AssetKey(["backtests", "report"])
+SWEEP = dg.AssetKey(["backtests", "sweep"])
 
 QUESTIONS = {
     "deflated_sharpe": "The Sharpe ratio is more than the luck of having tried so often.",
@@ -89,4 +94,50 @@ def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
     return {"essential": bool(row["essential"])} | {name: given for name, given in found.items() if given is not None}
 
 
-checks = [evidence]
+@dg.multi_asset_check(
+    name="backtests__sweep__runs",
+    specs=[
+        dg.AssetCheckSpec("ended", asset=SWEEP, description="The exchange took the orders of every parameter set."),
+        dg.AssetCheckSpec("traded", asset=SWEEP, description="Every run of the sweep traded at all."),
+    ],
+    required_resource_keys={"lake"},
+)
+def swept(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
+    """Of each sweep of the run; of all sweeps in a run without partitions."""
+    lake: Lake = context.resources.lake
+    asked = run_partitions(context, REPORTS)
+    keys = asked or [str(dg.MultiPartitionKey(held)) for held in lake.partitions(SWEEP.path)]
+    found = {key: _runs(lake, key) for key in keys}
+    for name in ("ended", "traded"):
+        wrong = {key: of[name] for key, of in found.items() if of[name]}
+        key, told = next(iter(wrong.items()), ("", ""))
+        yield dg.AssetCheckResult(
+            check_name=name,
+            asset_key=SWEEP,
+            passed=not wrong,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=f"{key}: {told}" if wrong else f"{len(found)} looked at.",
+        )
+
+
+def _runs(lake: Lake, key: str) -> dict[str, str]:
+    """What is wrong with the runs of a sweep, by check; nothing where it is well."""
+    partition = partition_of(REPORTS, key)
+    failed = pl.read_parquet(io.BytesIO(lake.read_bytes(SWEEP.path, partition, f"{FAILED}.parquet")))
+    broken = failed.filter(pl.col("stage") == "run")
+    results = lake.read(SWEEP.path, partition)
+    idle = results.filter(pl.col("fills") == 0)
+    count = results.height + broken.height
+    return {
+        "ended": f"{broken.height} of {count} runs were refused by the exchange; run {broken['run'][0]}: "
+        f"{broken['reason'][0]}"
+        if broken.height
+        else "",
+        "traded": f"{idle.height} of {results.height} runs never traded, for example run {idle['run'][0]}; they make "
+        "the choice among the others look smaller than it was"
+        if idle.height
+        else "",
+    }
+
+
+checks = [evidence, swept]

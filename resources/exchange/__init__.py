@@ -42,7 +42,8 @@ step.py        the order of things in a step: start here
   account.py   carrying, corporate actions, expiry       inside.py     the path inside a bar, which nobody knows
   costs.py     calls the models of models/               closing.py    the auction, and orders that end
 reaction.py    strategies that see their own fills       reacting.py   what they may ask and do
-layout.py      words and records shared with numba       orders.py     what makes an order acceptable
+layout.py      records shared with numba                 words.py      words as numbers, and their names
+orders.py      what makes an order acceptable            lifetimes.py  how long orders live
 """
 
 from __future__ import annotations

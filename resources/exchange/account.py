@@ -14,7 +14,9 @@ from resources.exchange.compiled import compiled, inlined
 from resources.exchange.costs import SECONDS_PER_YEAR
 from resources.exchange.families import DUST, rescale
 from resources.exchange.filling import change_at, change_position, move_mark, record
-from resources.exchange.layout import (
+from resources.exchange.layout import NOWHERE, Desk, Floats, Market, Records
+from resources.exchange.terms import Terms
+from resources.exchange.words import (
     ACCEPTED,
     ACTIVE,
     ASSIGNMENT,
@@ -38,16 +40,10 @@ from resources.exchange.layout import (
     MONTH_NOTIONAL,
     MONTH_UNITS,
     NEXT_RATE,
-    NOWHERE,
     PARTIAL,
     QUOTE,
     SERIAL,
-    Desk,
-    Floats,
-    Market,
-    Records,
 )
-from resources.exchange.terms import Terms
 
 DAY = 86_400_000_000
 EIGHT_HOURS = 8.0 * 3600.0

@@ -8,8 +8,9 @@ from datetime import datetime
 import numpy as np
 
 from resources.errors import BarSchemaError
-from resources.exchange.layout import EXTRA, FIRST, LAST, ROW, Market, market_of
+from resources.exchange.layout import EXTRA, ROW, Market, market_of
 from resources.exchange.orders import micros
+from resources.exchange.words import FIRST, LAST
 
 
 @dataclass(frozen=True, slots=True)

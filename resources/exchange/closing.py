@@ -9,7 +9,10 @@ from typing import Any
 
 from resources.exchange.compiled import compiled, inlined
 from resources.exchange.filling import exposures, fill, is_open
-from resources.exchange.layout import (
+from resources.exchange.layout import NOWHERE, Desk, Records
+from resources.exchange.pricing import at_close, is_stop, stop_reached
+from resources.exchange.terms import Terms
+from resources.exchange.words import (
     ACTIVE,
     AT_CLOSE,
     AUCTION_OVER,
@@ -28,18 +31,13 @@ from resources.exchange.layout import (
     MARKET_ON_OPEN,
     NOT_AT_ONCE,
     NOT_WHOLE,
-    NOWHERE,
     READY,
     SERIAL,
     SESSION_OVER,
     STOP_LIMIT,
     TRAILING,
     TRAILING_PERCENT,
-    Desk,
-    Records,
 )
-from resources.exchange.pricing import at_close, is_stop, stop_reached
-from resources.exchange.terms import Terms
 
 
 @inlined

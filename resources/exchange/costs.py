@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from resources.exchange.compiled import call_model, compiled
-from resources.exchange.layout import MONTH_NOTIONAL, MONTH_UNITS, Floats
+from resources.exchange.layout import Floats
 from resources.exchange.models import base
+from resources.exchange.words import MONTH_NOTIONAL, MONTH_UNITS
 
 MOST = 0.10
 """Rule 15: spread and slippage together never move a price by more than this share of it (and one tick of rounding)."""

@@ -10,7 +10,8 @@ import math
 import numpy as np
 
 from resources.exchange.compiled import compiled
-from resources.exchange.layout import (
+from resources.exchange.layout import NOWHERE, Desk, Records
+from resources.exchange.words import (
     ACCEPTED,
     ACTIVE,
     CANCELLED,
@@ -23,7 +24,6 @@ from resources.exchange.layout import (
     LIVE,
     NOTHING_TO_REDUCE,
     NOW,
-    NOWHERE,
     OPENING,
     OTHER_FILLED,
     PARENT_ENDED,
@@ -32,8 +32,6 @@ from resources.exchange.layout import (
     SERIAL,
     SPLIT_AWAY,
     TRAILING,
-    Desk,
-    Records,
 )
 
 DUST = 1e-9

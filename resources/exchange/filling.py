@@ -15,7 +15,10 @@ import numpy as np
 from resources.exchange.compiled import compiled, inlined
 from resources.exchange.costs import commission, half_spread, slippage, state_facts, worse_by
 from resources.exchange.families import DUST, parent_filled, release_group, release_reducers
-from resources.exchange.layout import (
+from resources.exchange.layout import NOWHERE, Desk, Floats, Integers, Log, Records
+from resources.exchange.models import base
+from resources.exchange.terms import Terms
+from resources.exchange.words import (
     ACCEPTED,
     CANCELLED,
     CANNOT_CARRY,
@@ -34,7 +37,6 @@ from resources.exchange.layout import (
     MONTH_UNITS,
     NET,
     NOTHING_TO_REDUCE,
-    NOWHERE,
     PARTIAL,
     QUOTE,
     READY,
@@ -43,14 +45,7 @@ from resources.exchange.layout import (
     SHRUNK,
     STEP,
     VALUE,
-    Desk,
-    Floats,
-    Integers,
-    Log,
-    Records,
 )
-from resources.exchange.models import base
-from resources.exchange.terms import Terms
 
 
 @compiled

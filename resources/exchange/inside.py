@@ -8,9 +8,10 @@ from __future__ import annotations
 from resources.exchange.compiled import compiled, inlined
 from resources.exchange.families import DUST
 from resources.exchange.filling import fill, is_open
-from resources.exchange.layout import FILLS, INSIDE, LIVE, SERIAL, Desk, Records
+from resources.exchange.layout import Desk, Records
 from resources.exchange.pricing import is_stop, price_reached
 from resources.exchange.terms import Terms
+from resources.exchange.words import FILLS, INSIDE, LIVE, SERIAL
 
 
 @compiled

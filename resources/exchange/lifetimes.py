@@ -8,16 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from resources.calendars import sessions
-from resources.exchange.layout import (
-    DAY,
-    LIMIT_ON_CLOSE,
-    LIMIT_ON_OPEN,
-    MARKET_ON_CLOSE,
-    MARKET_ON_OPEN,
-    SUBMIT,
-    Integers,
-)
+from resources.exchange.layout import Integers
 from resources.exchange.orders import Columns
+from resources.exchange.words import DAY, LIMIT_ON_CLOSE, LIMIT_ON_OPEN, MARKET_ON_CLOSE, MARKET_ON_OPEN, SUBMIT
 
 LONGEST_CLOSURE = timedelta(days=21)
 """No exchange has been closed for so long in a lifetime."""

@@ -12,9 +12,10 @@ import numpy.typing as npt
 from resources.brokers.base import Order, Side, Sizing
 from resources.brokers.brackets import STOP_LOSS, TAKE_PROFIT
 from resources.errors import QuantError
-from resources.exchange.layout import (
+from resources.exchange.layout import FOREVER, NOWHERE, ORDER, Floats, Integers, Records
+from resources.exchange.terms import Listing
+from resources.exchange.words import (
     FOK,
-    FOREVER,
     GTC,
     GTD,
     IOC,
@@ -25,8 +26,6 @@ from resources.exchange.layout import (
     MARKET_ON_CLOSE,
     MARKET_ON_OPEN,
     NOTIONAL,
-    NOWHERE,
-    ORDER,
     REPLACE,
     SIZINGS,
     STOP,
@@ -37,11 +36,7 @@ from resources.exchange.layout import (
     TRAILING,
     TRAILING_PERCENT,
     UNITS,
-    Floats,
-    Integers,
-    Records,
 )
-from resources.exchange.terms import Listing
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -57,7 +52,7 @@ class OrderError(QuantError):
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Orders as parallel arrays. Words are indices of their tables in layout.py, absent numbers NaN.
+    """Orders as parallel arrays. Words are indices of their tables in words.py, absent numbers NaN.
 
     `wanted` is the quantity in the unit of `sizing`, signed for targets; `side` +1 or -1, 0 where a target implies it.
     `take` and `loss` are prices, `take_fraction` and `loss_fraction` distances from the last close known. `submitted`

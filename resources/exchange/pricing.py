@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 from resources.exchange.compiled import compiled
-from resources.exchange.layout import (
+from resources.exchange.words import (
     AT_LIMIT,
     AT_OPEN,
     AT_QUOTE,

@@ -6,15 +6,15 @@ import math
 from typing import Any
 
 from resources.exchange.compiled import compiled
-from resources.exchange.layout import (
+from resources.exchange.layout import FOREVER, NOWHERE
+from resources.exchange.reaction import View
+from resources.exchange.words import (
     CANCEL,
     CLOSED,
     EQUITY,
-    FOREVER,
     GTC,
     LIMIT,
     MARKET,
-    NOWHERE,
     ORDERS,
     SERIAL,
     STOP,
@@ -22,7 +22,6 @@ from resources.exchange.layout import (
     TARGET_WEIGHT,
     UNITS,
 )
-from resources.exchange.reaction import View
 
 
 @compiled

@@ -22,14 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from resources.exchange.layout import (
-    ORDER,
-    SYMBOL,
-    Desk,
-    Floats,
-    Integers,
-    Records,
-)
+from resources.exchange.layout import ORDER, SYMBOL, Desk, Floats, Integers, Records
 
 
 class View(NamedTuple):

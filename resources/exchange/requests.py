@@ -8,7 +8,8 @@ import numpy as np
 
 from resources.exchange.compiled import compiled, inlined
 from resources.exchange.families import DUST, has_ended, orphan
-from resources.exchange.layout import (
+from resources.exchange.layout import NOWHERE, Desk
+from resources.exchange.words import (
     ACCEPTED,
     ACTIVE,
     AT_TARGET,
@@ -30,7 +31,6 @@ from resources.exchange.layout import (
     NOT_OPEN,
     NOT_SOUND,
     NOTIONAL,
-    NOWHERE,
     OTHER_FILLED,
     PARTIAL,
     REJECTED,
@@ -44,7 +44,6 @@ from resources.exchange.layout import (
     TRAILING,
     TRAILING_PERCENT,
     UNITS,
-    Desk,
 )
 
 

@@ -21,25 +21,7 @@ from resources.brokers.base import (
 from resources.brokers.brackets import exits_of
 from resources.config import BacktestSettings
 from resources.exchange.bars import Bar, check_bar, market_at
-from resources.exchange.layout import (
-    CANCEL,
-    CANNOT_CARRY,
-    CASH,
-    DELISTING,
-    EQUITY,
-    EXPIRY,
-    FILL_REASONS,
-    FILLS,
-    MARGIN,
-    NOWHERE,
-    ORDER_REASONS,
-    REPLACE,
-    STATES,
-    SUBMIT,
-    Market,
-    Records,
-    no_log,
-)
+from resources.exchange.layout import NOWHERE, Market, Records, no_log
 from resources.exchange.lifetimes import session_ends
 from resources.exchange.orders import (
     CHILDREN,
@@ -52,6 +34,21 @@ from resources.exchange.orders import (
 )
 from resources.exchange.terms import Listing
 from resources.exchange.venue import Venue
+from resources.exchange.words import (
+    CANCEL,
+    CANNOT_CARRY,
+    CASH,
+    DELISTING,
+    EQUITY,
+    EXPIRY,
+    FILL_REASONS,
+    FILLS,
+    MARGIN,
+    ORDER_REASONS,
+    REPLACE,
+    STATES,
+    SUBMIT,
+)
 
 _STANDARD = Listing()
 

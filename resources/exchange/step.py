@@ -25,7 +25,11 @@ from resources.exchange.costs import to_tick
 from resources.exchange.families import DUST, orphan
 from resources.exchange.filling import exposures, fill, is_open
 from resources.exchange.inside import inside
-from resources.exchange.layout import (
+from resources.exchange.layout import FOREVER, LINE, NOWHERE, ROWS_A_SYMBOL, Desk, Integers, Log, Market, Records
+from resources.exchange.pricing import price_reached, trail_level
+from resources.exchange.requests import accept, is_sound, obey
+from resources.exchange.terms import Terms
+from resources.exchange.words import (
     ACCOUNT_SLOTS,
     ACTIVE,
     BORROW,
@@ -39,25 +43,21 @@ from resources.exchange.layout import (
     EXPIRY,
     FILLS,
     FIRST_ROW,
-    FOREVER,
     FUNDING,
     GROSS,
     GTD,
     HELD,
     INTEREST,
     LATE,
-    LINE,
     LIVE,
     LOGGED,
     NEXT_EXIT,
     NOW,
-    NOWHERE,
     OPENING,
     ORDERS,
     QUOTE,
     READY,
     RELISTING,
-    ROWS_A_SYMBOL,
     SERIAL,
     SESSION_OVER,
     STEP,
@@ -66,15 +66,7 @@ from resources.exchange.layout import (
     TRAILING,
     TRAILING_PERCENT,
     VALUE,
-    Desk,
-    Integers,
-    Log,
-    Market,
-    Records,
 )
-from resources.exchange.pricing import price_reached, trail_level
-from resources.exchange.requests import accept, is_sound, obey
-from resources.exchange.terms import Terms
 
 DONE, NO_ROOM, UNBALANCED = range(3)
 """How `trade` came to its end: as asked, for want of room in the fills, or because the books do not balance."""

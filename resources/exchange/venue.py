@@ -9,28 +9,11 @@ import numpy as np
 from resources.config import BacktestSettings
 from resources.errors import ConfigError, QuantError
 from resources.exchange.layout import (
-    ACCEPTED,
-    ACCOUNT_SLOTS,
-    ACTIVE,
-    CARRIED,
-    CASH,
-    CLOSED,
-    DELISTING,
-    EQUITY,
-    EQUITY_BEFORE,
     FILL,
-    FILLED,
-    FILLS,
-    GROSS,
-    HELD,
     NOWHERE,
     ORDER,
-    ORDERS,
-    PARTIAL,
     ROWS_A_SYMBOL,
     SYMBOL,
-    TALLIES,
-    VALUE,
     Desk,
     Floats,
     Integers,
@@ -42,6 +25,25 @@ from resources.exchange.layout import (
 from resources.exchange.models.base import FACTS
 from resources.exchange.reaction import Reaction
 from resources.exchange.terms import Listing, terms
+from resources.exchange.words import (
+    ACCEPTED,
+    ACCOUNT_SLOTS,
+    ACTIVE,
+    CARRIED,
+    CASH,
+    CLOSED,
+    DELISTING,
+    EQUITY,
+    EQUITY_BEFORE,
+    FILLED,
+    FILLS,
+    GROSS,
+    HELD,
+    ORDERS,
+    PARTIAL,
+    TALLIES,
+    VALUE,
+)
 
 RIGHTS = {"": 0, "call": 1, "put": -1}
 BORROWED = ("equity", "crypto")

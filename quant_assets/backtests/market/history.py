@@ -19,22 +19,9 @@ from quant_assets.backtests.market.instruments import listings_of
 from resources.calendars import UTC_MICROS
 from resources.calendars import sessions as calendar_sessions
 from resources.errors import BarSchemaError
-from resources.exchange.layout import (
-    EXTRA,
-    FIRST,
-    FOREVER,
-    LAST,
-    NO_EXTRA,
-    NOWHERE,
-    QUOTE,
-    ROW,
-    TICK,
-    Integers,
-    Market,
-    Records,
-    market_of,
-)
+from resources.exchange.layout import EXTRA, FOREVER, NO_EXTRA, NOWHERE, ROW, Integers, Market, Records, market_of
 from resources.exchange.terms import Listing
+from resources.exchange.words import FIRST, LAST, QUOTE, TICK
 
 UNTRADED = ("missing_session", "stale")
 """Flags of bars that fill nothing (rule 11). Bars with volume 0 do so without a flag."""

@@ -10,8 +10,9 @@ import numpy.typing as npt
 
 from resources.calendars import sessions
 from resources.errors import BarSchemaError
-from resources.exchange.layout import DELISTING, EXIT, EXPIRY, RELISTING, Integers, Market, Records
+from resources.exchange.layout import EXIT, Integers, Market, Records
 from resources.exchange.terms import Listing
+from resources.exchange.words import DELISTING, EXPIRY, RELISTING
 
 SATURDAY = 5
 NEVER = np.iinfo(np.int64).max

@@ -15,9 +15,12 @@ from quant_assets.backtests.market.bar_frames import Frame
 from quant_assets.backtests.market.history import History
 from resources.brokers.base import TimeInForce
 from resources.calendars import UTC_MICROS
-from resources.exchange.layout import (
+from resources.exchange.layout import FOREVER, NOWHERE, Integers, Records
+from resources.exchange.lifetimes import session_ends
+from resources.exchange.models.latency import Latency
+from resources.exchange.orders import CHILDREN, Columns, OrderError, entries, first_fault
+from resources.exchange.words import (
     ACTIONS,
-    FOREVER,
     KINDS,
     LIMIT,
     LIMIT_ON_CLOSE,
@@ -26,7 +29,6 @@ from resources.exchange.layout import (
     MARKET_ON_CLOSE,
     MARKET_ON_OPEN,
     NOTIONAL,
-    NOWHERE,
     STOP,
     STOP_LIMIT,
     SUBMIT,
@@ -36,12 +38,7 @@ from resources.exchange.layout import (
     TRAILING,
     TRAILING_PERCENT,
     UNITS,
-    Integers,
-    Records,
 )
-from resources.exchange.lifetimes import session_ends
-from resources.exchange.models.latency import Latency
-from resources.exchange.orders import CHILDREN, Columns, OrderError, entries, first_fault
 
 FLOATS = (
     "quantity",

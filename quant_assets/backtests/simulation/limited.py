@@ -24,7 +24,8 @@ from quant_assets.risk.limits import Decision, Resting, check, controlled, secto
 from resources.brokers.base import Order, OrderType, Side, TimeInForce
 from resources.config import LimitSettings
 from resources.errors import ConfigError
-from resources.exchange.layout import (
+from resources.exchange.layout import NOWHERE, Floats, Integers, Log, Records
+from resources.exchange.words import (
     CANCEL,
     CLOSED,
     EQUITY,
@@ -32,17 +33,12 @@ from resources.exchange.layout import (
     FILLED,
     LOGGED,
     NOTIONAL,
-    NOWHERE,
     REJECTED,
     SUBMIT,
     TAKEN,
     TARGET_POSITION,
     TARGET_WEIGHT,
     UNITS,
-    Floats,
-    Integers,
-    Log,
-    Records,
 )
 
 if TYPE_CHECKING:

@@ -11,20 +11,10 @@ from quant_assets.backtests.market.history import History
 from quant_assets.backtests.simulation.book import Book
 from quant_assets.backtests.simulation.limited import Judge
 from resources.config import BacktestSettings
-from resources.exchange.layout import (
-    ACCOUNT_SLOTS,
-    BEFORE_START,
-    CANCELLED,
-    CLOSED,
-    HISTORY_OVER,
-    HOLDING,
-    LOGGED,
-    TAKEN,
-    Log,
-    Records,
-)
+from resources.exchange.layout import HOLDING, Log, Records
 from resources.exchange.reaction import Reaction
 from resources.exchange.venue import Venue
+from resources.exchange.words import ACCOUNT_SLOTS, BEFORE_START, CANCELLED, CLOSED, HISTORY_OVER, LOGGED, TAKEN
 
 
 @dataclass(frozen=True, slots=True)

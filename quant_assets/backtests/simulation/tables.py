@@ -12,7 +12,8 @@ from quant_assets.backtests.simulation.limited import explained
 from quant_assets.backtests.simulation.simulate import Outcome
 from resources.calendars import UTC_MICROS
 from resources.config import BacktestSettings
-from resources.exchange.layout import (
+from resources.exchange.layout import NOWHERE, Integers, Log
+from resources.exchange.words import (
     BORROW,
     CANNOT_CARRY,
     CASH,
@@ -25,14 +26,11 @@ from resources.exchange.layout import (
     KINDS,
     MARGIN,
     NET,
-    NOWHERE,
     ORDER_REASONS,
     STATES,
     SUBMIT,
     TIFS,
     VALUE,
-    Integers,
-    Log,
 )
 
 EQUITY_SCHEMA = pl.Schema(

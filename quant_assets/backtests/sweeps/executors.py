@@ -109,9 +109,21 @@ ALONE = {
 
 
 def _connect(workers: int | None) -> None:
+    options = init_options(workers)
+
+    import ray  # reads the environment
+
+    ray.init(**options)
+
+
+def init_options(workers: int | None) -> dict[str, Any]:
+    """What `ray.init` is to be told for a sweep. Sets the environment of a cluster that is started here.
+
+    To be called before ray is imported, which reads the environment.
+    """
     # A worker has one core: polars would start a thread for each core of the machine in every one of them.
     environment = {"POLARS_MAX_THREADS": "1"}
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "warning"}
     if not os.environ.get("RAY_ADDRESS"):
         for name, value in ALONE.items():
             os.environ.setdefault(name, value)
@@ -119,11 +131,8 @@ def _connect(workers: int | None) -> None:
             # Whoever connects must show a token. One for this cluster alone; Ray would write one into the home folder.
             os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
         environment["PYTHONPATH"] = os.pathsep.join(path or os.getcwd() for path in sys.path)
-        quiet |= {"num_cpus": workers, "include_dashboard": False}
-
-    import ray  # reads the environment
-
-    ray.init(runtime_env={"env_vars": environment}, **quiet)
+        options |= {"num_cpus": workers, "include_dashboard": False}
+    return options | {"runtime_env": {"env_vars": environment}}
 
 
 _HELD: dict[bytes, Prepared] = {}

@@ -20,7 +20,8 @@ from quant_assets.backtests.simulation.simulate import Outcome, simulate
 from quant_assets.backtests.sweeps.grid import Candidate, Failure, Maker, reason
 from resources.config import BacktestSettings
 from resources.errors import QuantError
-from resources.exchange.layout import EQUITY, GROSS, NOWHERE, REJECTED, SUBMIT
+from resources.exchange.layout import NOWHERE
+from resources.exchange.words import EQUITY, GROSS, REJECTED, SUBMIT
 
 Floats = npt.NDArray[np.float64]
 
@@ -99,7 +100,9 @@ class Prepared:
             from quant_assets.strategies.orders import orders
 
             assert self.features is not None, "features are prepared for every sweep of strategies"
-            sent = orders(candidate.strategy.intents(self.features.lazy()))
+            wanted = candidate.strategy.intents(self.features.lazy())
+            # Features may begin before the bars, so that rules are warm by then; nothing is traded there.
+            sent = orders(wanted.filter(pl.col("session") >= pl.lit(self.past.session[0]).cast(pl.Date)))
         ahead = self.settings.roll_sessions_before_expiry
         if ahead is not None and self.instruments is not None:
             return rolled(sent, self.instruments, self.past.sessions[-1], ahead=ahead)

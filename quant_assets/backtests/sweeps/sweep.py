@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -105,6 +105,7 @@ def sweep(
     benchmark: pl.DataFrame | None = None,
     trials: Trials | Literal["installation"] | None = "installation",
     family: str | None = None,
+    chosen: Mapping[str, object] | None = None,
     folder: Path | str | None = None,
     workers: int | None = None,
     batch: int | None = None,
@@ -121,6 +122,8 @@ def sweep(
     `trials` (evidence.trials): every batch is put on record, under `family`, before it runs, so that a kill cannot
     lose it, and with its results afterwards: in MLflow of the installation that QUANT_CONFIG names, where no other is
     given. With None nothing is recorded: whoever then looks at the best run has tried more than any count shows.
+    `chosen`: what else was chosen and is no parameter (the settings of a model), so that other choices count as other
+    trials.
     `folder`: results are kept there, under a name that changes with bars, features, the strategy's code, grid, config
     and exchange. The same call after a kill goes on where the last batch ended, and after the end it reads what is
     there. Without it they are in a temporary folder, gone with the result.
@@ -147,7 +150,7 @@ def sweep(
     shared = prepared(bars, strategy, found, settings, features, instruments, benchmark)
     with _held(folder, lambda: identity(shared, sets)) as (place, kept):
         store = Store.opened(place, sets, shared.sessions, benchmark is not None)
-        record = _Record(_on_record(trials), family or name_of(strategy), shared, str(place.name))
+        record = _Record(_on_record(trials), family or name_of(strategy), shared, str(place.name), chosen or {})
         answers = {failure.number: failure for failure in refused} | {one.number: one for one in found}
         with EXECUTORS[executor](shared, workers) as working:
             _work(store, [answers[number] for number in range(len(sets))], working, record, batch, progress)
@@ -219,8 +222,10 @@ def _on_record(trials: Trials | Literal["installation"] | None) -> Trials | None
 class _Record:
     """The trials of a sweep, as evidence.trials takes them; nothing where there is no record to put them on."""
 
-    def __init__(self, trials: Trials | None, family: str, shared: Prepared, origin: str) -> None:
-        self.trials, self.family, self.origin = trials, family, origin
+    def __init__(
+        self, trials: Trials | None, family: str, shared: Prepared, origin: str, chosen: Mapping[str, object]
+    ) -> None:
+        self.trials, self.family, self.origin, self.chosen = trials, family, origin, chosen
         self.plans: list[str] = []
         self._shared = shared
 
@@ -245,4 +250,4 @@ class _Record:
         made, shared = candidate.strategy, self._shared
         # As a report tells them: with the parameters that the grid leaves alone.
         parameters = candidate.parameters if made is None else made.model_dump()
-        return trial(parameters, shared.settings, shared.past.symbols, shared.sessions[0])
+        return trial({**parameters, **self.chosen}, shared.settings, shared.past.symbols, shared.sessions[0])

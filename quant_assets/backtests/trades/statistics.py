@@ -11,7 +11,7 @@ import polars as pl
 from quant_assets.backtests.metrics.sample import longest
 from quant_assets.backtests.trades.trips import ROUND_TRIPS, STAMP, by_symbol, round_trips
 from resources.brokers.base import OrderState
-from resources.exchange.layout import CORPORATE
+from resources.exchange.words import CORPORATE
 
 __all__ = ["CORPORATE", "ROUND_TRIPS", "capacity", "round_trips", "statistics", "trade_statistics"]
 

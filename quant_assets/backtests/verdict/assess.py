@@ -94,6 +94,7 @@ def assess(
     sweep_returns: Values | None = None,
     stress: pl.DataFrame | None = None,
     surface: Surface | None = None,
+    unswept: str | None = None,
     other_path: Mapping[str, float | None] | None = None,
     point_in_time: bool = False,
     samples: int = 10_000,
@@ -102,9 +103,9 @@ def assess(
 
     `trials` is what is on record of its family, this backtest included. `benchmark` (session, return; sessions that it
     lacks count as unchanged) is what anybody could have held without skill. `sweep_returns` are the returns of all
-    runs of the sweep that it was chosen from, shape (periods, runs). `stress` is the frame of stress.stress with costs
-    doubled among them, `other_path` the metrics by the other path through ambiguous bars. `samples` of the bootstrap.
-    What is not given is not judged.
+    runs of the sweep that it was chosen from, shape (periods, runs); without them, `unswept` says in a sentence why
+    there are none. `stress` is the frame of stress.stress with costs doubled among them, `other_path` the metrics by
+    the other path through ambiguous bars. `samples` of the bootstrap. What is not given is not judged.
 
     Example: `assess(run(bars, orders), trials.counted("momentum"), settings=BacktestSettings()).headline`
     """
@@ -114,8 +115,8 @@ def assess(
     held, excuse = _judged(lambda: _measured(values))
     spans, narrow = _judged(lambda: intervals(values, FIGURES, samples, periods_per_year=year))
     beta, beyond, unmeasured = _beyond(returns, benchmark)
-    overfitting, untested = _of_sweep(sweep_returns, pbo)
-    superior, unsearched = _of_sweep(sweep_returns, superiority)
+    overfitting, untested = _of_sweep(sweep_returns, pbo, unswept)
+    superior, unsearched = _of_sweep(sweep_returns, superiority, unswept)
     tests = (
         questions.deflated_sharpe(held, trials, year, excuse),
         questions.track_record(held, year, excuse),
@@ -125,7 +126,7 @@ def assess(
         questions.ambiguous_fills(result, other_path, settings.ambiguous),
         questions.overfitting(overfitting, untested),
         questions.superior(superior, unsearched),
-        questions.stable(surface),
+        questions.stable(surface, unswept) if unswept else questions.stable(surface),
         *questions.plain(result, point_in_time),
     )
     fills = result.fills["ambiguous"]
@@ -183,9 +184,11 @@ def _beyond(returns: pl.DataFrame, benchmark: pl.DataFrame | None) -> tuple[floa
     return beta, held, excuse
 
 
-def _of_sweep(returns: Values | None, statistic: Callable[[Values], Found]) -> tuple[Found | None, str]:
+def _of_sweep(
+    returns: Values | None, statistic: Callable[[Values], Found], why: str | None
+) -> tuple[Found | None, str]:
     if returns is None:
-        return None, "No sweep of this strategy is at hand, so the choice of its parameters was not tested."
+        return None, why or "No sweep of this strategy is at hand, so the choice of its parameters was not tested."
     return _judged(lambda: statistic(returns))
 
 

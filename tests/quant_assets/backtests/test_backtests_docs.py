@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from quant_assets.backtests.simulation import book as books
-from resources.exchange.layout import KINDS, TIFS
+from resources.exchange.words import KINDS, TIFS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "backtests.md").read_text(encoding="utf-8")
 

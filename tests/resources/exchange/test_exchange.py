@@ -12,7 +12,7 @@ import pytest
 from resources.brokers.base import OrderState, Position
 from resources.errors import BarSchemaError
 from resources.exchange import Bar, Exchange, IdentityError, Listing, OrderError
-from resources.exchange.layout import CASH
+from resources.exchange.words import CASH
 from tests.resources.exchange.cases import account, bar, flat, opens, order
 
 

@@ -10,8 +10,8 @@ import pytest
 from quant_assets.backtests import OnBar, history, run
 from resources.errors import BarSchemaError, ConfigError
 from resources.exchange import OrderError
-from resources.exchange.layout import LIMIT
 from resources.exchange.reacting import submit
+from resources.exchange.words import LIMIT
 from tests.quant_assets.backtests.worlds import cleaned, closes, sent, sized
 from tests.resources.exchange.cases import account, bar, flat, opens
 

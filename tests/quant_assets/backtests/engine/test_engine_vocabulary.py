@@ -22,7 +22,7 @@ from quant_assets.backtests import BacktestResult, run
 from resources.brokers.base import TERMINAL, Order, OrderType, Side, Sizing, TimeInForce
 from resources.config import BacktestSettings
 from resources.exchange import Bar, Exchange, Listing
-from resources.exchange.layout import CORPORATE
+from resources.exchange.words import CORPORATE
 from tests.quant_assets.backtests.worlds import sent
 from tests.resources.exchange.cases import account, opens
 

@@ -9,8 +9,8 @@ import pytest
 
 from quant_assets.backtests import OnBar, run
 from resources.errors import ConfigError
-from resources.exchange.layout import LIMIT
 from resources.exchange.reacting import average_price, exits, feature, fresh, position, price, submit, target
+from resources.exchange.words import LIMIT
 from tests.quant_assets.backtests.worlds import cleaned, sent, sized
 from tests.resources.exchange.cases import account, bar, flat, opens
 
