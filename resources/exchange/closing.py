@@ -10,7 +10,7 @@ from typing import Any
 from resources.exchange.compiled import compiled, inlined
 from resources.exchange.filling import exposures, fill, is_open
 from resources.exchange.layout import NOWHERE, Desk, Records
-from resources.exchange.pricing import at_close, is_stop, stop_reached
+from resources.exchange.pricing import at_close, is_stop, stop_reached, takes, trailed
 from resources.exchange.terms import Terms
 from resources.exchange.words import (
     ACTIVE,
@@ -89,13 +89,14 @@ def try_close(terms: Terms, desk: Desk, rows: Records, row: int) -> None:
 @inlined
 def end_of_bar(order: Any, bar: Any) -> None:
     """Remember stops that triggered, end the orders that do not rest, and ratchet trailing stops."""
-    order.rested = 1
+    if not takes(order, bar):
+        order.rested = 1
     trailing = order.kind in (TRAILING, TRAILING_PERCENT)
     if bar.volume > 0.0:
         if (is_stop(order.kind) or order.kind == STOP_LIMIT) and stop_reached(order, bar):
             order.triggered = 1
         if trailing and order.triggered == 0:
-            order.anchor = min(order.anchor, bar.low) if order.side > 0 else max(order.anchor, bar.high)
+            order.anchor = trailed(order, bar)
     opening = order.kind in (MARKET_ON_OPEN, LIMIT_ON_OPEN) and bar.flags & FIRST != 0
     closing = order.kind in (MARKET_ON_CLOSE, LIMIT_ON_CLOSE) and bar.flags & LAST != 0
     if order.tif == IOC:

@@ -61,9 +61,12 @@ def to_tick(price: float, tick: float, direction: int) -> float:
 
 
 @compiled
-def worse_by(price: float, side: int, share: float, tick: float, limit: float) -> float:
-    """The price moved against the account by a share of it, on its tick (rule 10), within the limit (rule 15)."""
-    moved: float = price * (1.0 + side * min(share, MOST))
+def worse_by(price: float, quoted: float, side: int, share: float, tick: float, limit: float) -> float:
+    """The price moved against the account by a share of it, on its tick (rule 10), within the limit (rule 15).
+
+    `quoted` is what a quote's spread adds to a buy and takes from a sell, however wide it is.
+    """
+    moved: float = price * (1.0 + side * min(share, MOST)) + quoted
     if tick > 0.0:
         # The tolerance keeps a price that is on its tick, but for binary rounding, where it is.
         moved = to_tick(moved, tick, side)

@@ -69,7 +69,7 @@ def release_reducers(desk: Desk, symbol: int) -> None:
 
 
 @compiled
-def parent_filled(desk: Desk, row: int, reached: int, price: float) -> None:
+def parent_filled(desk: Desk, row: int, reached: int, price: float, after: int) -> None:
     """Rule 8: wake the children of an order that filled; an exit that fills ends what is open of its entry."""
     order = desk.book[row]
     if order.follows != 0:
@@ -79,12 +79,12 @@ def parent_filled(desk: Desk, row: int, reached: int, price: float) -> None:
     if order.family & HAS_CHILDREN:
         for other in desk.active[: desk.tally[ACTIVE]]:
             if desk.book[other].parent == row:
-                wake(desk, other, reached, price)
+                wake(desk, other, reached, price, after)
 
 
 @compiled
-def wake(desk: Desk, row: int, reached: int, price: float) -> None:
-    """Let a child live, from its parent's fill on: in the same bar only after a fill at the open."""
+def wake(desk: Desk, row: int, reached: int, price: float, after: int) -> None:
+    """Let a child live: from its parent's fill at an open on, else from `after`, the end of that bar."""
     child = desk.book[row]
     if child.follows != 0 and not has_ended(child.state):
         child.quantity = desk.book[child.parent].filled
@@ -99,7 +99,7 @@ def wake(desk: Desk, row: int, reached: int, price: float) -> None:
             desk.live[desk.tally[LIVE]] = row
             desk.tally[LIVE] += 1
     else:
-        child.eligible = max(child.eligible, now + 1)
+        child.eligible = max(child.eligible, after)
 
 
 @compiled

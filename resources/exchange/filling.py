@@ -146,23 +146,6 @@ def margin_after(account: Floats, symbol: Any, side: int, deal: Deal) -> float:
     return margin / equity if equity > 0.0 else math.inf
 
 
-@compiled
-def most_carried(account: Floats, facts: Floats, symbol: Any, order: Any, deal: Deal, limit: float) -> Deal:
-    """The deal for the largest number of lots that the account can carry (rule 18, shrink_to_cash)."""
-    low, high = 0.0, np.floor(deal.quantity / symbol.lot + DUST)
-    while low < high:
-        middle = np.ceil((low + high) / 2.0)
-        charge = commission(facts, order, symbol, middle * symbol.lot)
-        tried = Deal(middle * symbol.lot, deal.reference, deal.price, deal.spread, charge)
-        if margin_after(account, symbol, order.side, tried) <= limit:
-            low = middle
-        else:
-            high = middle - 1.0
-    quantity = low * symbol.lot
-    charge = commission(facts, order, symbol, quantity)
-    return Deal(quantity, deal.reference, deal.price, deal.spread, charge)
-
-
 @inlined
 def priced(
     account: Floats,
@@ -178,18 +161,63 @@ def priced(
     """The deal at a price before costs."""
     side = order.side
     state_facts(facts, account, order, symbol)
-    facts[base.PRICE], facts[base.QUANTITY], facts[base.VOLUME] = reference, quantity, bar.volume
+    quoted = bar.flags & QUOTE != 0
+    # What a quote shows is there at its price: its size limits what fills, and moves nothing.
+    facts[base.VOLUME] = math.inf if quoted else bar.volume
+    facts[base.PRICE], facts[base.QUANTITY] = reference, quantity
     facts[base.MAKER] = 1.0 if maker else 0.0
-    half = share = 0.0
+    half = share = beside = 0.0
     if taker:
-        if bar.flags & QUOTE:
-            half = side * ((bar.high if side > 0 else bar.low) - reference) / reference
+        if quoted:
+            beside = (bar.high if side > 0 else bar.low) - reference
+            half = side * beside / reference
         else:
-            half = half_spread(facts, symbol)
-        share = half + slippage(facts, symbol)
-    price = worse_by(reference, side, share, symbol.tick, order.limit)
+            half = share = half_spread(facts, symbol)
+        share += slippage(facts, symbol)
+    price = worse_by(reference, beside, side, share, symbol.tick, order.limit)
     spread = max(min(side * (price - reference), half * reference), 0.0)
     return Deal(quantity, reference, price, spread, commission(facts, order, symbol, quantity))
+
+
+@compiled
+def most_carried(
+    account: Floats,
+    facts: Floats,
+    symbol: Any,
+    order: Any,
+    bar: Any,
+    deal: Deal,
+    taker: bool,
+    maker: bool,
+    limit: float,
+) -> Deal:
+    """The deal for the most lots that the account can carry, at the price of so many (rule 18, shrink_to_cash)."""
+    low, high = 0.0, np.floor(deal.quantity / symbol.lot + DUST)
+    while low < high:
+        middle = np.ceil((low + high) / 2.0)
+        tried = priced(account, facts, symbol, order, bar, middle * symbol.lot, deal.reference, taker, maker)
+        if margin_after(account, symbol, order.side, tried) <= limit:
+            low = middle
+        else:
+            high = middle - 1.0
+    return priced(account, facts, symbol, order, bar, low * symbol.lot, deal.reference, taker, maker)
+
+
+@compiled
+def carried(terms: Terms, desk: Desk, symbol: Any, order: Any, bar: Any, deal: Deal, taker: bool, maker: bool) -> Deal:
+    """Rule 18: the deal if the account can carry it, else what is left of it: nothing without shrink_to_cash."""
+    allowed = terms.max_gross * (1.0 + 1e-12)
+    margin = margin_after(desk.account, symbol, order.side, deal)
+    if margin <= allowed:
+        return deal
+    order.detail = margin
+    if terms.shrink and order.tif != FOK:
+        less = most_carried(desk.account, desk.facts, symbol, order, bar, deal, taker, maker, allowed)
+        if less.quantity >= DUST:
+            order.state, order.reason = CANCELLED, SHRUNK
+            return less
+    order.state, order.reason = REJECTED, CANNOT_CARRY
+    return Deal(0.0, deal.reference, deal.price, deal.spread, deal.charge)
 
 
 @compiled
@@ -218,15 +246,10 @@ def fill(
     # A limit that the first open meets has rested nowhere: it pays no spread, but a taker's commission.
     maker = not taker and (order.rested != 0 or reached == INSIDE)
     deal = priced(desk.account, desk.facts, symbol, order, bar, quantity, reference, taker, maker)
-    allowed = terms.max_gross * (1.0 + 1e-12)
-    margin = 0.0 if frees else margin_after(desk.account, symbol, order.side, deal)
-    if margin > allowed:
-        order.detail = margin
-        deal = most_carried(desk.account, desk.facts, symbol, order, deal, allowed)
-        if not terms.shrink or deal.quantity < DUST or order.tif == FOK:
-            order.state, order.reason = REJECTED, CANNOT_CARRY
+    if not frees:
+        deal = carried(terms, desk, symbol, order, bar, deal, taker, maker)
+        if deal.quantity < DUST:
             return False
-        order.state, order.reason = CANCELLED, SHRUNK
     if quoted:
         symbol.left_sell -= deal.quantity
     else:
@@ -235,7 +258,7 @@ def fill(
     if order.group != NOWHERE and release_group(desk, row):
         desk.fills[desk.tally[FILLS] - 1].ambiguous = 1
     if order.family != 0 or order.parent != NOWHERE:
-        parent_filled(desk, row, reached, deal.reference)
+        parent_filled(desk, row, reached, deal.reference, max(bar.until, symbol.opened + 1))
     if symbol.reducers != 0:
         release_reducers(desk, order.symbol)
     return True

@@ -54,15 +54,18 @@ def place_in(terms: Terms, desk: Desk, row: int, length: int) -> int:
 
 
 @inlined
-def queue_up(terms: Terms, desk: Desk, rows: Records) -> int:
-    """Put the live orders whose price lies inside their bar first in `live`, in the order to be tried; their number."""
+def queue_up(terms: Terms, desk: Desk, rows: Records, now: int) -> int:
+    """Put the live orders whose price lies inside their bar first in `live`, in the order to be tried; their number.
+
+    Bars that are not over by `now` wait: what lies inside them is known to nobody yet.
+    """
     book, symbols, queue = desk.book, desk.symbols, desk.live
     length = 0
     for number in range(desk.tally[LIVE]):
         row = queue[number]
         order = book[row]
         bar = rows[symbols[order.symbol].row]
-        if not is_open(order.state) or not bar.volume > 0.0:
+        if not is_open(order.state) or not bar.volume > 0.0 or bar.until > now:
             continue
         reached, _, _, _ = price_reached(order, bar, terms.touch)
         # Rule 16: the price may be reached after the order's time, which costs a limit its fill and may spare no stop.
@@ -78,10 +81,13 @@ def queue_up(terms: Terms, desk: Desk, rows: Records) -> int:
 
 
 @inlined
-def inside(terms: Terms, desk: Desk, rows: Records) -> None:
-    """Everything that fills after the open, at its own price; ambiguous where orders compete for the bar's volume."""
+def inside(terms: Terms, desk: Desk, rows: Records, now: int) -> None:
+    """Everything that fills after the open of bars that are over by `now`, at its own price.
+
+    Ambiguous where orders compete for the bar's volume.
+    """
     start = desk.tally[FILLS]
-    for place in range(queue_up(terms, desk, rows)):
+    for place in range(queue_up(terms, desk, rows, now)):
         row = desk.live[place]
         order = desk.book[row]
         if not is_open(order.state):
@@ -91,8 +97,11 @@ def inside(terms: Terms, desk: Desk, rows: Records) -> None:
         wanted = order.quantity - order.filled
         short = wanted - min(wanted, symbol.left) > DUST
         _, price, reason, taker = price_reached(order, bar, terms.touch)
-        if fill(terms, desk, rows, row, INSIDE, price, reason, taker) and order.expires < bar.until:
-            desk.fills[desk.tally[FILLS] - 1].ambiguous = 1
+        if fill(terms, desk, rows, row, INSIDE, price, reason, taker):
+            done = desk.fills[desk.tally[FILLS] - 1]
+            done.step = symbol.step
+            if order.expires < bar.until:
+                done.ambiguous = 1
         if short:
             flag_rivals(desk.fills[start : desk.tally[FILLS]], order.symbol, row)
 

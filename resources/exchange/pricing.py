@@ -80,12 +80,11 @@ def price_reached(order: Any, bar: Any, touch: bool) -> tuple[int, float, int, b
 def at_tick(order: Any, bar: Any, touch: bool) -> tuple[int, float, int, bool]:
     """The same on a quote or a trade: a buy meets the ask, a sell the bid, either of them a trade's price.
 
-    A limit that rests is filled at its own price; of trades, only by one beyond it (or at it, with `touch`).
+    A limit that rests is filled at its own price; of trades, only by one beyond it (or at it, with `touch`). What is
+    left of one that met its price on arrival goes on taking.
     """
     kind, side, limit, stop, triggered = order.kind, order.side, order.limit, order.stop, order.triggered != 0
-    price, middle = bar.open, bar.open
-    if bar.flags & QUOTE:
-        price = bar.high if side > 0 else bar.low
+    price, middle = met(order, bar), bar.open
     if kind == MARKET or (triggered and is_stop(kind)):
         return OPENING, middle, AT_QUOTE, True
     if is_stop(kind):
@@ -103,6 +102,32 @@ def at_tick(order: Any, bar: Any, touch: bool) -> tuple[int, float, int, bool]:
     elif bar.flags & FIRST and (kind == MARKET_ON_OPEN or (kind == LIMIT_ON_OPEN and side * price <= side * limit)):
         return OPENING, middle, AT_OPEN, True
     return NEVER, math.nan, AT_OPEN, False
+
+
+@compiled
+def met(order: Any, bar: Any) -> float:
+    """The price that an order meets on a tick: a buy the ask, a sell the bid, either of them a trade's price."""
+    price: float = bar.open
+    if bar.flags & QUOTE:
+        price = bar.high if order.side > 0 else bar.low
+    return price
+
+
+@compiled
+def takes(order: Any, bar: Any) -> bool:
+    """Whether what is left of an order would still take what a tick offers: it rests only once the price is beyond."""
+    limited = order.kind in (LIMIT, STOP_LIMIT) and bar.flags & TICK != 0
+    return bool(limited and order.rested == 0 and order.side * met(order, bar) <= order.side * order.limit)
+
+
+@compiled
+def trailed(order: Any, bar: Any) -> float:
+    """Rule 7: where a bar takes the anchor of a trailing stop; a quote's other side is nothing that it follows."""
+    best = bar.low if order.side > 0 else bar.high
+    if bar.flags & QUOTE:
+        best = met(order, bar)
+    anchor: float = min(order.anchor, best) if order.side > 0 else max(order.anchor, best)
+    return anchor
 
 
 @compiled

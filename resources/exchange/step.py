@@ -26,7 +26,7 @@ from resources.exchange.families import DUST, orphan
 from resources.exchange.filling import exposures, fill, is_open
 from resources.exchange.inside import inside
 from resources.exchange.layout import FOREVER, LINE, NOWHERE, ROWS_A_SYMBOL, Desk, Integers, Log, Market, Records
-from resources.exchange.pricing import price_reached, trail_level
+from resources.exchange.pricing import met, price_reached, trail_level
 from resources.exchange.requests import accept, is_sound, obey
 from resources.exchange.terms import Terms
 from resources.exchange.words import (
@@ -117,11 +117,25 @@ def set_prices(order: Any, symbol: Any, bar: Any) -> None:
     """An order's prices for this bar: the level of a trailing stop (rule 7), on ticks away from its advantage (10)."""
     if order.kind in (TRAILING, TRAILING_PERCENT) and order.triggered == 0:
         if math.isnan(order.anchor):
-            order.anchor = bar.open
+            order.anchor = met(order, bar)
         order.stop = trail_level(order)
     if symbol.tick > 0.0:
         order.limit = to_tick(order.limit, symbol.tick, -order.side)
         order.stop = to_tick(order.stop, symbol.tick, order.side)
+
+
+@compiled
+def is_undecided(desk: Desk, rows: Records, row: int) -> bool:
+    """Whether an order, or the order that a request is about, is in a bar that began before this step and goes on.
+
+    What lies inside that bar is known at its end; until then the order can neither expire nor be cancelled.
+    """
+    order = desk.book[row]
+    symbol = desk.symbols[order.symbol]
+    if symbol.row == NOWHERE or symbol.closed >= rows[symbol.row].until:
+        return False
+    meant = order if order.action == SUBMIT else desk.book[order.names]
+    return bool(is_open(meant.state) and meant.eligible <= symbol.opened)
 
 
 @inlined
@@ -131,12 +145,14 @@ def make_live(terms: Terms, desk: Desk, market: Market, row: int) -> bool:
     now = desk.tally[NOW]
     if not is_open(order.state) or order.eligible > now:
         return False
+    symbol, serial = desk.symbols[order.symbol], desk.tally[SERIAL]
+    if desk.tally[LATE] > 0 and symbol.serial != serial and is_undecided(desk, market.rows, row):
+        return False
     if order.action != SUBMIT and not obey(desk, row):
         return False
     if order.expires <= now:
         order.state, order.reason = EXPIRED, DATE_REACHED if order.tif == GTD else SESSION_OVER
         return False
-    symbol, serial = desk.symbols[order.symbol], desk.tally[SERIAL]
     if symbol.serial != serial:
         return False
     bar = market.rows[symbol.row]
@@ -184,6 +200,23 @@ def at_open(terms: Terms, desk: Desk, market: Market) -> None:
                 fill(terms, desk, rows, row, reached, price, reason, taker)
 
 
+@compiled
+def gather_late(desk: Desk, rows: Records, before: int, now: int) -> int:
+    """The orders that may have filled inside bars which began in an earlier step and are over by now; their number."""
+    count = 0
+    for place in range(desk.tally[ACTIVE]):
+        row = desk.active[place]
+        order = desk.book[row]
+        symbol = desk.symbols[order.symbol]
+        if symbol.row == NOWHERE or symbol.row >= before or order.action != SUBMIT or not is_open(order.state):
+            continue
+        if symbol.closed < rows[symbol.row].until <= now and order.eligible <= symbol.opened:
+            desk.live[count] = row
+            count += 1
+    desk.tally[LIVE] = count
+    return count
+
+
 @inlined
 def settle(terms: Terms, desk: Desk, market: Market, now: int, opening: bool) -> None:
     """Let time pass to `now`: closes and departures that are due. What is delisted leaves as a session opens."""
@@ -194,6 +227,10 @@ def settle(terms: Terms, desk: Desk, market: Market, now: int, opening: bool) ->
     if first < end:
         tally[LATE] += close_rows(terms, desk, market, first, end, now)
     if waiting:
+        if tally[ACTIVE] > 0 and gather_late(desk, rows, first, now) > 0:
+            tally[READY] = 1
+            exposures(desk.account, symbols, None, NOWHERE)
+            inside(terms, desk, rows, now)
         for number in range(symbols.size):
             row = symbols[number].row
             if row != NOWHERE and row < first and symbols[number].closed < rows[row].until and rows[row].until <= now:
@@ -249,6 +286,16 @@ def write_down(desk: Desk, log: Log) -> None:
     desk.tally[LOGGED] += 1
 
 
+@compiled
+def last_end(desk: Desk, rows: Records, end: int) -> int:
+    """When all bars are over that are open after the last step."""
+    for number in range(desk.symbols.size):
+        row = desk.symbols[number].row
+        if row != NOWHERE:
+            end = max(end, rows[row].until)
+    return end
+
+
 @inlined
 def trade_step(terms: Terms, desk: Desk, market: Market, step: int) -> None:
     """One step, up to the opening of the next or the end of its own bars, whichever comes first."""
@@ -271,14 +318,15 @@ def trade_step(terms: Terms, desk: Desk, market: Market, step: int) -> None:
     tally[SERIAL] += 1
     tally[FIRST_ROW], tally[END_ROW], tally[READY] = market.start[step], market.start[step + 1], 0
     end = open_bars(desk, market)
+    following = market.opens[step + 1] if step + 1 < market.opens.size else FOREVER
     if tally[ACTIVE] > 0:
         gather(terms, desk, market)
         if tally[LIVE] > 0:
             at_open(terms, desk, market)
-            inside(terms, desk, market.rows)
-    following = market.opens[step + 1] if step + 1 < market.opens.size else FOREVER
-    settle(terms, desk, market, min(end, following), False)
-    take_rates(desk, market.rates, min(end, following))
+            inside(terms, desk, market.rows, following)
+    over = min(end if following < FOREVER else last_end(desk, market.rows, end), following)
+    take_rates(desk, market.rates, over)
+    settle(terms, desk, market, over, False)
     if tally[ACTIVE] > 0:
         tidy(desk)
 

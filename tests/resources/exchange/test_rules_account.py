@@ -286,3 +286,14 @@ def test_rule_18_shrink_to_cash(name, cash, commission, filled):
 
 def test_rule_18_a_fok_order_is_not_shrunk():
     assert trade([order("buy", 50, tif="fok")], [flat(100)], account(cash=1050, shrink_to_cash=True)) == []
+
+
+def test_rule_13_what_is_shrunk_pays_the_impact_of_what_fills():
+    """95 of 100,000 asked for: the price of 95, and as many as that price allows."""
+    terms = {"cash": 1000.0, "slippage": {"name": "volume_share"}}
+    shrunk = trade([order("buy", 100_000)], [flat(10)], account(**terms, shrink_to_cash=True))
+    asked = trade([order("buy", shrunk[0].quantity)], [flat(10)], account(**terms))
+    more = trade([order("buy", shrunk[0].quantity + 1)], [flat(10)], account(**terms))
+    assert [(fill.quantity, fill.price) for fill in shrunk] == [(fill.quantity, fill.price) for fill in asked]
+    assert shrunk[0].quantity > 90
+    assert more == []

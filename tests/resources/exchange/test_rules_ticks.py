@@ -190,3 +190,59 @@ def test_instants_are_kept_to_the_microsecond():
 def test_a_crossed_quote_is_refused():
     with pytest.raises(Exception, match=r"X .*ask is 99\.8"):
         fills([order()], quotes((99.9, 99.8)))
+
+
+# ---- what is left of a limit that took what was offered
+
+
+@pytest.mark.parametrize(
+    ("side", "limit", "ticks", "expected"),
+    [
+        ("buy", 110.0, quotes(*[(99.99, 100.01, 100.0, 100.0)] * 3), [100.01] * 3),
+        ("sell", 90.0, quotes(*[(99.99, 100.01, 100.0, 100.0)] * 3), [99.99] * 3),
+        ("sell", 50.0, trades((100, 100), (100, 100), (100, 100)), [100.0] * 3),
+        ("buy", 110.0, quotes((99.99, 100.01, 100.0, 0.0), (99.99, 100.01, 100.0, 300.0)), [100.01]),
+        (
+            "buy",
+            100.0,
+            quotes((99.0, 100.0, 9.0, 100.0), (100.0, 101.0, 9.0, 9.0), (98.0, 99.0, 9.0, 500.0)),
+            [100, 100],
+        ),
+    ],
+    ids=["a buy", "a sell", "of trades", "nothing offered at first", "what has come to rest fills at its limit"],
+)
+def test_rule_4_what_is_left_of_a_limit_takes_until_its_price_has_gone(side, limit, ticks, expected):
+    done = fills([order(side, 300, limit=limit)], ticks)
+    assert [fill["price"] for fill in done] == expected
+
+
+# ---- a trailing stop follows the side of the quote that it is tested against
+
+
+@pytest.mark.parametrize("side", ["buy", "sell"])
+def test_rule_7_a_trailing_stop_on_quotes_rests_while_nothing_moves(side):
+    still = [replace(order(side, 1), type=OrderType.TRAILING_STOP, trail=1.5)]
+    assert fills(still, quotes(*[(99.0, 101.0)] * 4)) == []
+
+
+def test_rule_7_a_trailing_sell_on_quotes_follows_the_bid():
+    trailing = [replace(order("sell", 1), type=OrderType.TRAILING_STOP, trail=1.5)]
+    moved = quotes((99.0, 101.0), (103.0, 105.0), (101.6, 103.6), (101.5, 103.5))
+    assert [(fill["tick"], fill["price"]) for fill in fills(trailing, moved)] == [(3, 101.5)]
+
+
+# ---- what a quote shows is there at its price
+
+
+@pytest.mark.parametrize("model", [{"name": "volume_share"}, {"name": "square_root"}], ids=lambda model: model["name"])
+@pytest.mark.parametrize(("side", "price"), [("buy", 101.0), ("sell", 99.0)])
+def test_rule_13_what_a_quote_offers_has_no_impact(side, price, model):
+    small = quotes((99.0, 101.0, 1000.0, 1000.0), (99.0, 101.0, 1000.0, 1.0))
+    done = fills([order(side, 1)], small, slippage=model)
+    assert [(fill["price"], fill["slippage_cost"]) for fill in done] == [(price, 0.0)]
+
+
+@pytest.mark.parametrize(("bid", "ask"), [(0.05, 0.15), (80.0, 120.0)])
+def test_rule_12_however_wide_a_quote_its_ask_is_paid_and_its_bid_got(bid, ask):
+    both = fills([order("buy", 1), order("sell", 1)], quotes((bid, ask)))
+    assert [fill["price"] for fill in both] == [pytest.approx(ask, abs=1e-12), pytest.approx(bid, abs=1e-12)]

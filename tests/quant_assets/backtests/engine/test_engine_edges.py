@@ -47,8 +47,8 @@ def test_gaps_to_come_do_not_move_the_end_of_a_bar():
 
 @pytest.mark.parametrize(("kind", "filled"), [("market", 0), ("market_on_open", 0), ("market_on_close", 0)])
 def test_rule_16_the_calendar_ends_an_order_whose_session_has_no_bar(kind, filled):
-    a = cleaned({"A": [flat(100), None, None, None, flat(100)]})
-    other = cleaned({"C": [flat(50)] * 5})
+    a = cleaned({"A": [flat(100), None, flat(100)]})
+    other = cleaned({"C": [flat(50)] * 3})
     known = pl.DataFrame({"symbol": ["A", "C"], "calendar": ["XNYS", "XNYS"]})
     tif = "day" if kind == "market" else "gtc"
     asked = sent(sized(opens(1) - timedelta(hours=1), "A", "buy", 1, type=kind, tif=tif))
