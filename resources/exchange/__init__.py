@@ -8,11 +8,12 @@ The rules it keeps, by their numbers in the fill contract, and what it adds wher
  3  market: the open; on quotes a buy meets the ask, a sell the bid
  4  limit: the open if that is at the limit or better, else the limit if the bar trades through it (or touches it,
     with limit_touch_fills); immediate orders (ioc, fok) have only the open. On ticks a limit that rests fills at its
-    own price: when the opposite quote reaches it, or a trade goes through it
+    own price: when the opposite quote reaches it, or a trade goes through it; what is left of one that met its price
+    on arrival goes on taking
  5  stop: the open if that is at the stop or beyond, else the stop; what volume leaves over is then a market order
  6  stop-limit: on its trigger bar only at an open that is both beyond the stop and within the limit; later a limit
  7  trailing stop: a stop at the level known at the bar's open, which then follows that bar's high or low; it begins at
-    the open of its first bar, of a child at its parent's price
+    the open of its first bar, of a child at its parent's price. On quotes a sell follows the bid, a buy the ask
  8  children sleep until their parent fills; on the entry's bar they may use all of it after an entry at the open,
     nothing after one inside. A bracket's quantity is what its entry has filled; an exit that fills ends its entry
  9  any fill of an OCO order, a partial one too, cancels its siblings; of two exits inside one bar the worse one fills,
@@ -20,7 +21,8 @@ The rules it keeps, by their numbers in the fill contract, and what it adds wher
 10  all orders of a symbol share `participation` of the bar's volume; lots, and ticks rounded against the account
 11  a bar without volume fills nothing
 12  half the spread, and
-13  slippage, on all but limits; commission at a maker's rate only for limits that rested
+13  slippage, on all but limits (none by volume on quotes, whose size is there at its price); commission at a maker's
+    rate only for limits that rested
 14  commission, borrow, funding and margin by models (models/); interest by calendar days, at the first step of a day
 15  spread and slippage move a price by 10% at most, and never beyond a limit
 16  day orders end with their session, gtd orders at their instant (inside a bar that outlasts it a limit does not fill,
@@ -34,6 +36,8 @@ The rules it keeps, by their numbers in the fill contract, and what it adds wher
 
 At the open, fills that free the account come before fills that load it. Inside the bar, where the path is unknown,
 loading comes before freeing, stops before limits; fills that compete for the bar's volume are flagged `ambiguous`.
+Where bars of other symbols open before a bar ends, what lies inside it is known at its end: its fills pay, wake and
+cancel from then on, and orders in it neither expire nor are cancelled before.
 
 simulated.py   the interface for a live feed (bars.py)   venue.py      the arrays that backtests drive
 step.py        the order of things in a step: start here
