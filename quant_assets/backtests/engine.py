@@ -12,7 +12,9 @@ from quant_assets.backtests import metrics as measures
 from quant_assets.backtests.market.bar_frames import Frame
 from quant_assets.backtests.market.futures import rolled
 from quant_assets.backtests.market.history import History, history
+from quant_assets.backtests.metrics import year
 from quant_assets.backtests.simulation.book import book
+from quant_assets.backtests.simulation.money import last_multipliers
 from quant_assets.backtests.simulation.reactive import OnBar, book_of
 from quant_assets.backtests.simulation.simulate import simulate
 from quant_assets.backtests.simulation.tables import tables
@@ -35,8 +37,12 @@ class BacktestResult:
                is paid)
     fills      order_id, ts, session, symbol, side, quantity, price (after costs), reference_price (before costs),
                spread_cost, slippage_cost, commission, reason, ambiguous, tag, realised (earned on the part of a
-               position that the fill closed); ids such as `delisting:XYZ:2009-06-01` where no order is behind it
-    positions  session, ts, symbol, quantity, average_price, price, market_value, unrealised at each step's end
+               position that the fill closed, before commission; of what is paid in full in a foreign currency, what it
+               brought at the rate of the exit less what it cost at the rates of its entries), multiplier (account
+               currency for one unit at a price of one: contract multiplier x the rate then), paid (whether the whole
+               price changed hands); ids such as `delisting:XYZ:2009-06-01` where no order is behind it
+    positions  session, ts, symbol, quantity, average_price, price (both in the instrument's currency), market_value,
+               unrealised (as realised, were it closed at the price and the rate of then) at each step's end
     orders     order_id, ts, symbol, side, quantity, type, tif, limit_price, stop_price, trail, state, filled, reason,
                tag; as restated by splits, sized and replaced; a bracket's children are orders of their own, and every
                order has ended (at the end of history by cancellation)
@@ -55,7 +61,7 @@ def run(
     orders: Frame | OnBar,
     config: BacktestSettings | None = None,
     instruments: Frame | None = None,
-    benchmark: pl.DataFrame | None = None,
+    benchmark: Frame | None = None,
     intrabar: Frame | None = None,
     rates: Frame | None = None,
     trial: Trial | None = None,
@@ -74,8 +80,9 @@ def run(
     of a frame: an OnBar, a compiled function that sees its own fills.
     `instruments` (as market_data/instruments): without it, shares in lots of one with continuous prices.
     `benchmark` (session, return) adds the comparison to the metrics. `intrabar`: finer bars that decide inside those
-    they cover. `rates` (ts, currency, rate): account currency for a unit of each foreign one. `trial` (evidence.trials)
-    puts the backtest on the record of its family before anything is simulated, so that it counts.
+    they cover; a bar that they cover only in part stays as it is, and a warning says how many did. `rates` (ts,
+    currency, rate): account currency for a unit of each foreign one. `trial` (evidence.trials) puts the backtest on the
+    record of its family before anything is simulated, so that it counts.
 
     Amounts are sized once, with what was known when the order was submitted: equity and price of the last close,
     whole lots towards zero. A target is not shrunk and no part of equity is held back for costs. Instead `max_gross`
@@ -87,17 +94,19 @@ def run(
 
     The same input gives the same result, and cutting the history leaves everything before the cut as it was.
 
-    Raises BarSchemaError and OrderError, naming row, symbol and field, on input that cannot be traded, and
-    IdentityError if cash and positions ever fail to add up to equity.
+    Raises BarSchemaError and OrderError, naming row, symbol and field, on input that cannot be traded, and ConfigError
+    on a benchmark that cannot be read, all before anything is simulated; IdentityError if cash and positions ever fail
+    to add up to equity.
 
     Example: `run(cleaned, orders, BacktestSettings(cash=100_000)).equity`
     """
     settings = config or BacktestSettings()
     _check_given(bars, settings, instruments, intrabar, rates)
+    beside = _checked_benchmark(benchmark)
     past = bars if isinstance(bars, History) else history(bars, instruments, settings.currency, intrabar, rates)
     if trial is not None:
         orders = orders if isinstance(orders, OnBar) else orders.lazy().collect()
-        begun = trial.begin(orders, settings, past.symbols, past.session[past.first_traded(settings.start)])
+        begun = trial.begin(orders, settings, past)
     if isinstance(orders, OnBar):
         outcome = simulate(settings, past, book_of(np.zeros(0, ORDER), orders.tag), orders.reaction(past, settings))
         pending = book_of(outcome.records, orders.tag)
@@ -107,20 +116,20 @@ def run(
         pending = book(orders, past, settings.latency)
         outcome = simulate(settings, past, pending)
     frames = tables(outcome, past, pending, settings)
-    year = settings.periods_per_year or sessions_a_year(past)
+    periods = settings.periods_per_year or sessions_a_year(past)
     returns = by_session(frames["equity"], settings.cash)
-    figures = measures.summary(returns, benchmark, year)
+    figures = measures.summary(returns, beside, periods)
     figures |= trades.statistics(
         frames["equity"],
         frames["fills"],
         frames["positions"],
         frames["orders"],
-        year,
+        periods,
         bars=past.frame(),
-        multipliers={name: listing.multiplier for name, listing in zip(past.symbols, past.listings, strict=True)},
+        multipliers=last_multipliers(outcome, past),
     )
     if trial is not None:
-        trial.end(begun, figures, returns.height, year)
+        trial.end(begun, figures, returns, settings)
     return BacktestResult(**frames, metrics=figures)
 
 
@@ -145,6 +154,27 @@ def _check_given(
         )
 
 
+def _checked_benchmark(benchmark: Frame | None) -> pl.DataFrame | None:
+    """The benchmark's session and return. Raises ConfigError where they are missing, of another kind or there twice."""
+    if benchmark is None:
+        return None
+    if not isinstance(benchmark, pl.LazyFrame | pl.DataFrame):
+        raise ConfigError(f"benchmark: a {type(benchmark).__name__}; give a polars frame with session and return")
+    schema = benchmark.lazy().collect_schema()
+    missing = [name for name in ("session", "return") if name not in schema]
+    if missing:
+        raise ConfigError(f"benchmark: missing columns {missing}; give session (a Date) and return (a fraction)")
+    if schema["session"] != pl.Date or not (schema["return"].is_numeric() or schema["return"] == pl.Null):
+        raise ConfigError(
+            f"benchmark: session is {schema['session']} and return {schema['return']}; give a Date and a number"
+        )
+    frame = benchmark.lazy().select("session", pl.col("return").cast(pl.Float64)).collect()
+    twice = frame.filter(pl.col("session").is_duplicated())["session"]
+    if len(twice):
+        raise ConfigError(f"benchmark: session {twice[0]} is there twice; keep one row a session")
+    return frame
+
+
 def by_session(equity: pl.DataFrame, cash: float) -> pl.DataFrame:
     """The equity's returns by session (session, return), from the last row of each."""
     before = pl.col("equity").shift(1, fill_value=cash)
@@ -153,6 +183,5 @@ def by_session(equity: pl.DataFrame, cash: float) -> pl.DataFrame:
 
 
 def sessions_a_year(past: History) -> float:
-    """365 for a market that trades on weekends, else 252."""
-    weekday = (past.session.astype("datetime64[D]").astype(int) + 3) % 7
-    return 365.0 if bool((weekday == 5).any()) else 252.0
+    """Sessions of a year of a history, from their spacing (metrics/year.py)."""
+    return year.sessions_a_year(past.session)

@@ -8,13 +8,15 @@ from types import ModuleType
 
 from pydantic import ValidationError
 
-from quant_assets.strategies import base, cointegration, windows
+from quant_assets.risk import bounds, estimates, optimisers, sizing
+from quant_assets.strategies import base, cointegration, pairs_cointegration, windows
 from quant_assets.strategies.asset_rotation import AssetRotation
 from quant_assets.strategies.base import INTENT_SCHEMA, Strategy
 from quant_assets.strategies.cross_sectional_momentum import CrossSectionalMomentum
 from quant_assets.strategies.donchian_breakout import DonchianBreakout
 from quant_assets.strategies.model_score import ModelScore
 from quant_assets.strategies.moving_average_cross import MovingAverageCross
+from quant_assets.strategies.optimised_portfolio import OptimisedPortfolio
 from quant_assets.strategies.orders import orders
 from quant_assets.strategies.pairs_cointegration import PairsCointegration
 from quant_assets.strategies.risk_parity import RiskParity
@@ -36,6 +38,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
         ShortTermReversal,
         PairsCointegration,
         RiskParity,
+        OptimisedPortfolio,
         TripleScreen,
         AssetRotation,
         ModelScore,
@@ -43,11 +46,17 @@ STRATEGIES: dict[str, type[Strategy]] = {
 }
 
 
+HELPERS: dict[type[Strategy], list[ModuleType]] = {
+    PairsCointegration: [cointegration],
+    OptimisedPortfolio: [pairs_cointegration, bounds, estimates, optimisers, sizing],
+}
+"""Modules beside its own that decide what a strategy does."""
+
+
 def code(strategy: Strategy) -> list[ModuleType]:
     """The modules that decide what a strategy does: what a code version hashes."""
     own = sys.modules[type(strategy).__module__]
-    helpers = [cointegration] if isinstance(strategy, PairsCointegration) else []
-    return [base, windows, sys.modules[orders.__module__], own, *helpers]
+    return [base, windows, sys.modules[orders.__module__], own, *HELPERS.get(type(strategy), [])]
 
 
 def create(settings: StrategySettings) -> Strategy:

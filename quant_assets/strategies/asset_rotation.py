@@ -7,7 +7,17 @@ from typing import ClassVar
 import polars as pl
 from pydantic import Field, model_validator
 
-from quant_assets.strategies.base import Strategy, decisions, monthly, percent, symbols_of, to_intents, universe
+from quant_assets.strategies.base import (
+    Strategy,
+    absent,
+    decisions,
+    monthly,
+    percent,
+    symbols_of,
+    to_intents,
+    told_of,
+    universe,
+)
 from quant_assets.strategies.windows import RETURN, check_window
 
 STALE = "7d"
@@ -55,6 +65,8 @@ class AssetRotation(Strategy):
             score=pl.col(self.required_features[0]), confidence=pl.lit(None, pl.Float64)
         )
         assets = symbols_of(self.symbols)
+        lost = absent(features, [*assets, *([self.refuge] if self.refuge else [])])
+        unknown = told_of(self, lost, nothing_left=bool(assets) and set(assets) <= set(lost))
         among = pl.col("symbol").is_in(assets) if assets else pl.col("symbol") != self.refuge
         chosen = self._chosen(frame.filter(among), decisions(features, monthly()))
         spare = chosen.group_by("decided").agg(spare=1.0 - pl.col("target_weight").sum())
@@ -67,7 +79,7 @@ class AssetRotation(Strategy):
                 pl.coalesce("target_weight", weight, pl.lit(0.0)).alias("target_weight"),
                 # A market's own first session under the decision, which may come after the day of it.
                 rebalance=moved.fill_null(True),
-                reason=pl.coalesce("reason", self._other()),
+                reason=pl.coalesce("reason", self._other()) + unknown,
             )
         )
 

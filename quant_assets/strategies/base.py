@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from typing import ClassVar
 
 import polars as pl
+import polars.selectors as cs
 from pydantic import BaseModel, ConfigDict
 
 from resources.calendars import UTC_MICROS
@@ -79,7 +80,8 @@ class Strategy(BaseModel, ABC):
 def universe(strategy: Strategy, features: pl.LazyFrame, period: pl.Expr) -> pl.LazyFrame:
     """The tradable rows with the columns that the strategy reads and those of `decisions`, sorted by symbol and ts.
 
-    Raises ConfigError naming the strategy and the columns that are missing.
+    A feature that is NaN or infinite is null, for every strategy: polars ranks NaN above all numbers, so that what
+    nobody knows would be the best of all. Raises ConfigError naming the strategy and the columns that are missing.
     """
     wanted = [*KEYS, "tradable", *strategy.required_features]
     held = features.collect_schema().names()
@@ -89,6 +91,7 @@ def universe(strategy: Strategy, features: pl.LazyFrame, period: pl.Expr) -> pl.
         raise ConfigError(f"strategy {strategy.name}: the features lack {missing}; they hold {held}.{join}")
     # Sessions count as such even where nothing is tradable, so the calendar is read before the rows are filtered.
     rows = features.select(wanted).filter(pl.col("tradable")).drop("tradable")
+    rows = rows.with_columns(pl.when(cs.float().is_finite()).then(cs.float()))
     return rows.join(decisions(features, period), on="session").sort("symbol", "ts")
 
 
@@ -165,6 +168,28 @@ def to_intents(frame: pl.LazyFrame) -> pl.LazyFrame:
 def symbols_of(text: str) -> list[str]:
     """The symbols of a list in a parameter: "SPY, TLT" is SPY and TLT, each once."""
     return list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+
+
+def absent(features: pl.LazyFrame, names: list[str]) -> list[str]:
+    """Those of a parameter's symbols that no row of the features has."""
+    if not names:
+        return []
+    held = set(features.select(pl.col("symbol").cast(pl.String)).unique().collect()["symbol"])
+    return [name for name in dict.fromkeys(names) if name not in held] if held else []
+
+
+def told_of(strategy: Strategy, lost: list[str], nothing_left: bool) -> str:
+    """What reasons add about the symbols of a parameter that the features lack; "" where they lack none.
+
+    One of them is no error: of a window that ends today, what was delisted before is gone. Raises ConfigError where
+    nothing is left that could ever be traded.
+    """
+    if lost and nothing_left:
+        raise ConfigError(
+            f"strategy {strategy.name}: the features have no rows of {lost}, and nothing is left to trade; "
+            "a list of symbols is separated by commas"
+        )
+    return f"; not in the features: {', '.join(lost)}" if lost else ""
 
 
 def percent(value: pl.Expr) -> pl.Expr:

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 from pydantic import Field, model_validator
 
-from quant_assets.strategies.base import Strategy, symbols_of, to_intents, universe
+from quant_assets.strategies.base import Strategy, absent, symbols_of, to_intents, told_of, universe
 from quant_assets.strategies.cointegration import Floats, closest, critical, engle_granger, spread_positions
 from quant_assets.strategies.windows import CLOSE
 
@@ -110,7 +110,10 @@ class PairsCointegration(Strategy):
         judged = frame.map_batches(
             self._judged, schema=schema, predicate_pushdown=False, projection_pushdown=False, slice_pushdown=False
         )
-        return to_intents(judged.with_columns(rebalance=pl.lit(False)))
+        named = [pair.split() for pair in symbols_of(self.pairs)]
+        lost = absent(features, [name for pair in named for name in pair])
+        unknown = told_of(self, lost, nothing_left=all(set(pair) & set(lost) for pair in named))
+        return to_intents(judged.with_columns(rebalance=pl.lit(False), reason=pl.col("reason") + unknown))
 
     def _judged(self, frame: pl.DataFrame) -> pl.DataFrame:
         """The frame with _JUDGED: each name's weights of all its pairs, and the state of its first open one."""

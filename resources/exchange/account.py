@@ -12,9 +12,10 @@ import numpy as np
 
 from resources.exchange.compiled import compiled, inlined
 from resources.exchange.costs import SECONDS_PER_YEAR
-from resources.exchange.families import DUST, rescale
+from resources.exchange.families import rescale
 from resources.exchange.filling import change_at, change_position, move_mark, record
-from resources.exchange.layout import NOWHERE, Desk, Floats, Market, Records
+from resources.exchange.layout import DUST, NOWHERE, Desk, Floats, Market, Records
+from resources.exchange.requests import in_lots
 from resources.exchange.terms import Terms
 from resources.exchange.words import (
     ACCEPTED,
@@ -78,7 +79,7 @@ def new_day(terms: Terms, desk: Desk, now: int) -> None:
     """At the first step of each UTC day: borrow, funding and interest since the last (rule 14), and a new month."""
     tally, account = desk.tally, desk.account
     if tally[CARRIED] == NOWHERE:
-        tally[CARRIED] = now
+        tally[CARRIED], tally[MONTH] = now, month_of(now)
     if now // DAY == tally[CARRIED] // DAY:
         return
     seconds = (now - tally[CARRIED]) / 1e6
@@ -130,13 +131,16 @@ def split(desk: Desk, number: int, ratio: float, now: int) -> None:
 
 
 @compiled
-def take_actions(desk: Desk, number: int, extra: Any, now: int) -> None:
-    """Splits, dividends and funding that take effect as a bar opens."""
+def take_actions(desk: Desk, number: int, extra: Any, price: float, now: int) -> None:
+    """Splits, dividends and funding that take effect as a bar opens at `price`, on what was held before.
+
+    Funding is a share of the worth at its own instant: venues take the mark price of then, which is nearest the open.
+    """
     symbol = desk.symbols[number]
     if extra.split != 1.0:
         split(desk, number, extra.split, now)
     dividend = symbol.position * extra.dividend * symbol.factor
-    funding = symbol.position * extra.funding * symbol.factor * symbol.mark if symbol.position != 0.0 else 0.0
+    funding = symbol.position * extra.funding * symbol.factor * price if symbol.position != 0.0 else 0.0
     desk.account[DIVIDENDS] += dividend
     desk.account[FUNDING] += funding
     earn(desk.account, dividend - funding)
@@ -211,7 +215,9 @@ def set_rate(desk: Desk, currency: int, rate: float) -> None:
 def leave(desk: Desk, number: int, reason: int) -> None:
     """Rule 17 and expiry: a symbol's last price settles what is held of it, and what rests is cancelled.
 
-    An option in the money is exercised or assigned: the underlying changes hands at the strike.
+    An option in the money is exercised or assigned: the underlying changes hands at the strike, as many units (shares,
+    contracts) as come to the option's multiplier. What cannot be delivered, because the underlying is gone or no whole
+    lot of it, is paid in cash at what it is worth.
     """
     symbol = desk.symbols[number]
     for row in desk.active[: desk.tally[ACTIVE]]:
@@ -228,10 +234,14 @@ def leave(desk: Desk, number: int, reason: int) -> None:
         price = 0.0
         if value > IN_THE_MONEY:
             reason = EXERCISE if held > 0.0 else ASSIGNMENT
-            units = held * symbol.multiplier * symbol.right
-            deliver(desk, symbol.underlying, units, symbol.strike, reason)
-        # What the option was worth leaves the account; the delivery above brought what it is worth.
-        move_mark(desk.account, symbol, 0.0)
+            asked = held * symbol.multiplier * symbol.right / other.multiplier
+            units = in_lots(asked, other.lot) if other.gone == 0 else 0.0
+            if abs(units) >= DUST:
+                deliver(desk, symbol.underlying, units, symbol.strike, reason)
+            if abs(asked - units) >= DUST:
+                price = value * (1.0 - units / asked)
+        # What the option was worth leaves the account; the delivery brought what it is worth, and cash the rest.
+        move_mark(desk.account, symbol, price)
     done = record(desk.fills, desk.tally, NOWHERE, number, -held, price)
     desk.account[CASH] += held * price * symbol.factor if symbol.paid != 0 else 0.0
     done.realised = change_position(desk.tally, symbol, 0.0, -held, price)
@@ -240,7 +250,7 @@ def leave(desk: Desk, number: int, reason: int) -> None:
 
 @compiled
 def deliver(desk: Desk, number: int, units: float, price: float, reason: int) -> None:
-    """Shares of an underlying change hands at the strike of an option that is exercised or assigned."""
+    """Units of an underlying change hands at the strike of an option that is exercised or assigned."""
     symbol = desk.symbols[number]
     held = symbol.position
     after = held + units if abs(held + units) >= DUST else 0.0

@@ -26,7 +26,7 @@ def state_facts(facts: Floats, account: Floats, order: Any, symbol: Any) -> None
     facts[base.ORDER_UNITS], facts[base.ORDER_NOTIONAL] = order.filled, order.notional
     facts[base.MONTH_UNITS], facts[base.MONTH_NOTIONAL] = account[MONTH_UNITS], account[MONTH_NOTIONAL]
     facts[base.MULTIPLIER], facts[base.SIDE] = symbol.multiplier, float(order.side)
-    facts[base.CHARGED] = order.commission / symbol.rate
+    facts[base.RATE] = symbol.rate
 
 
 @compiled
@@ -45,10 +45,14 @@ def slippage(facts: Floats, symbol: Any) -> float:
 
 @compiled
 def commission(facts: Floats, order: Any, symbol: Any, quantity: float) -> float:
-    """What a fill of `quantity` adds to the order's commission, in account currency."""
-    facts[base.QUANTITY] = quantity
+    """What a fill of `quantity` adds to the order's commission, in account currency.
+
+    `facts` has CHARGED and ACCRUED as they are after such a fill.
+    """
+    facts[base.QUANTITY], facts[base.CHARGED], facts[base.ACCRUED] = quantity, order.commission, order.accrued
     whole: float = call_model(symbol.commission_model, symbol.commission_numbers, facts.ctypes.data)
-    return whole * symbol.rate - order.commission
+    facts[base.CHARGED] = whole
+    return (whole - order.commission) * symbol.rate
 
 
 @compiled

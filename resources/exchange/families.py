@@ -10,7 +10,7 @@ import math
 import numpy as np
 
 from resources.exchange.compiled import compiled
-from resources.exchange.layout import NOWHERE, Desk, Records
+from resources.exchange.layout import DUST, NOWHERE, Desk, Records
 from resources.exchange.words import (
     ACCEPTED,
     ACTIVE,
@@ -33,9 +33,6 @@ from resources.exchange.words import (
     SPLIT_AWAY,
     TRAILING,
 )
-
-DUST = 1e-9
-"""Quantities smaller than this are nothing."""
 
 
 @compiled

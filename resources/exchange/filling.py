@@ -14,8 +14,8 @@ import numpy as np
 
 from resources.exchange.compiled import compiled, inlined
 from resources.exchange.costs import commission, half_spread, slippage, state_facts, worse_by
-from resources.exchange.families import DUST, parent_filled, release_group, release_reducers
-from resources.exchange.layout import NOWHERE, Desk, Floats, Integers, Log, Records
+from resources.exchange.families import parent_filled, release_group, release_reducers
+from resources.exchange.layout import DUST, NOWHERE, Desk, Floats, Integers, Log, Records
 from resources.exchange.models import base
 from resources.exchange.terms import Terms
 from resources.exchange.words import (
@@ -254,6 +254,8 @@ def fill(
         symbol.left_sell -= deal.quantity
     else:
         symbol.left -= deal.quantity
+    # As of the commission that was asked for last, the deal's.
+    order.commission, order.accrued = desk.facts[base.CHARGED], desk.facts[base.ACCRUED]
     book_fill(desk.account, desk.fills, desk.tally, symbol, order, row, deal, reason)
     if order.group != NOWHERE and release_group(desk, row):
         desk.fills[desk.tally[FILLS] - 1].ambiguous = 1
@@ -271,8 +273,7 @@ def book_fill(
     """Write the fill down: order, cash, position and the exposures that the next fill is judged by."""
     signed, factor = order.side * deal.quantity, symbol.factor
     order.filled += deal.quantity
-    order.notional += deal.quantity * deal.reference * symbol.multiplier
-    order.commission += deal.charge
+    order.notional += deal.quantity * abs(deal.reference) * symbol.multiplier
     if is_open(order.state):
         order.state = FILLED if order.quantity - order.filled < DUST else PARTIAL
     held = symbol.position

@@ -6,9 +6,8 @@ Rules 4, 5, 7, 8 and 10, after the open.
 from __future__ import annotations
 
 from resources.exchange.compiled import compiled, inlined
-from resources.exchange.families import DUST
 from resources.exchange.filling import fill, is_open
-from resources.exchange.layout import Desk, Records
+from resources.exchange.layout import DUST, Desk, Records
 from resources.exchange.pricing import is_stop, price_reached
 from resources.exchange.terms import Terms
 from resources.exchange.words import FILLS, INSIDE, LIVE, SERIAL

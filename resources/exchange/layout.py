@@ -17,6 +17,8 @@ NOWHERE = -1
 """No row: of a book, or of a market."""
 FOREVER = np.iinfo(np.int64).max
 """An instant that never comes."""
+DUST = 1e-9
+"""Quantities smaller than this are nothing."""
 
 BAR_COLUMNS = ("open", "high", "low", "close", "volume", "split", "dividend")
 QUOTE_COLUMNS = ("bid", "ask", "bid_size", "ask_size")
@@ -68,6 +70,7 @@ ORDER = np.dtype(
         ("filled", np.float64),
         ("notional", np.float64),
         ("commission", np.float64),
+        ("accrued", np.float64),
         ("limit", np.float64),
         ("stop", np.float64),
         ("symbol", np.int32),
@@ -100,13 +103,14 @@ expires      the instant of a GTD order, else FOREVER
 trail        of a trailing stop, and `anchor` the price that it trails; its `stop` is the level of the bar
 wanted       what the order asks for in the unit of `sizing`, signed for targets; `quantity` is worked out from it
 fraction     distance of a bracket child's price from the last close known, where it was given so
-notional     price x quantity x multiplier filled so far; `commission` what was charged
+notional     |price| x quantity x multiplier filled so far; `commission` what was charged, in the instrument's currency;
+             `accrued` what its commission model has counted for it, which minimums and maximums are held against
 detail       the margin that it was rejected for, as a multiple of equity
 reached      serial of the step in which its price was last reached inside a bar
 parent       row of the order that wakes it; `follows`: its quantity is what that order has filled
 family       bits: HAS_CHILDREN where other orders wait for this one, GROUP_FILLED in the first order of an OCO group
 group        of OCO orders: of a bracket the entry's row, of a group by name -2 less the row of its first order
-names        the row that a cancel or replace is about; of a replaced order, that of the order in its place
+names        a row of the order that a cancel or replace is about; of a replaced order, the row that took its place
 rested       1 once it has been in the book for a tick
 """
 

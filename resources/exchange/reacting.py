@@ -80,7 +80,7 @@ def submit(view: View, symbol: int, side: int, quantity: float) -> Any:
     order.symbol, order.side, order.quantity, order.wanted = symbol, side, quantity, quantity
     order.kind, order.tif, order.sizing, order.action = MARKET, GTC, UNITS, SUBMIT
     order.state = order.reason = order.triggered = order.reduce = order.follows = order.family = order.rested = 0
-    order.filled = order.notional = order.commission = order.detail = 0.0
+    order.filled = order.notional = order.commission = order.accrued = order.detail = 0.0
     order.limit = order.stop = order.trail = order.anchor = order.fraction = math.nan
     order.parent = order.group = order.names = order.reached = NOWHERE
     return order

@@ -7,8 +7,8 @@ import math
 import numpy as np
 
 from resources.exchange.compiled import compiled, inlined
-from resources.exchange.families import DUST, has_ended, orphan
-from resources.exchange.layout import NOWHERE, Desk
+from resources.exchange.families import has_ended, orphan
+from resources.exchange.layout import DUST, NOWHERE, Desk, Records
 from resources.exchange.words import (
     ACCEPTED,
     ACTIVE,
@@ -123,8 +123,7 @@ def is_sound(desk: Desk, row: int) -> bool:
 def adopt(desk: Desk, row: int) -> None:
     """Let a child sleep until its parent fills; one whose parent has filled already wakes at once."""
     child = desk.book[row]
-    while desk.book[child.parent].reason == REPLACED and desk.book[child.parent].names != NOWHERE:
-        child.parent = desk.book[child.parent].names
+    child.parent = standing(desk.book, child.parent)
     parent = desk.book[child.parent]
     child.state = HELD
     parent.family |= HAS_CHILDREN
@@ -190,9 +189,21 @@ def end(desk: Desk, row: int, reason: int) -> None:
 
 
 @compiled
+def standing(book: Records, row: int) -> int:
+    """The row in which an order stands now: its own, or that of what has taken its place."""
+    while book[row].reason == REPLACED and book[row].names != NOWHERE:
+        row = book[row].names
+    return row
+
+
+@compiled
 def obey(desk: Desk, row: int) -> bool:
-    """Carry out a cancel or replace whose time has come; whether the row is an order of its own now."""
+    """Carry out a cancel or replace whose time has come; whether the row is an order of its own now.
+
+    It is about the order as it stands by then: requests before it took its place, or were rejected.
+    """
     request = desk.book[row]
+    request.names = standing(desk.book, request.names)
     before = desk.book[request.names]
     if before.state not in (ACCEPTED, PARTIAL, HELD):
         request.state, request.reason = REJECTED, NOT_OPEN
@@ -218,15 +229,17 @@ def take_over(desk: Desk, row: int) -> None:
     order.stop = before.stop if math.isnan(order.stop) else order.stop
     order.trail = before.trail if math.isnan(order.trail) else order.trail
     order.side, order.kind, order.tif, order.expires = before.side, before.kind, before.tif, before.expires
-    order.filled, order.notional, order.commission = before.filled, before.notional, before.commission
+    order.filled, order.notional = before.filled, before.notional
+    order.commission, order.accrued = before.commission, before.accrued
     order.anchor, order.triggered, order.reduce = before.anchor, before.triggered, before.reduce
     order.group, order.parent, order.follows, order.family = before.group, before.parent, before.follows, before.family
     order.state = before.state
-    before.state, before.reason, before.names = CANCELLED, REPLACED, row
     if desk.symbols[order.symbol].target == order.names:
         desk.symbols[order.symbol].target = row
     for other in desk.active[: desk.tally[ACTIVE]]:
         if desk.book[other].parent == order.names:
             desk.book[other].parent = row
+    # From now on the row names what takes its own place, and the one before names it.
+    before.state, before.reason, before.names, order.names = CANCELLED, REPLACED, row, NOWHERE
     if order.quantity - order.filled < DUST:
         order.state, order.reason = CANCELLED, BY_REQUEST

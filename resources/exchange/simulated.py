@@ -46,8 +46,8 @@ from resources.exchange.words import (
     MARGIN,
     ORDER_REASONS,
     REPLACE,
+    REPLACED,
     STATES,
-    SUBMIT,
 )
 
 _STANDARD = Listing()
@@ -90,7 +90,6 @@ class Exchange:
         self._refused: dict[str, str] = {}
         self._executions: dict[str, int] = {}
         self._groups: dict[str, int] = {}
-        self._requests: dict[str, list[int]] = {}
         self._now: datetime | None = None
 
     # ---- orders
@@ -297,7 +296,6 @@ class Exchange:
         request["names"] = before
         row = self._venue.add(request)
         self._ids[row] = order_id
-        self._requests.setdefault(order_id, []).append(row)
         self._venue.receive(row)
         if at is None:
             self._venue.obey(row)
@@ -308,10 +306,8 @@ class Exchange:
     def _current(self, order_id: str) -> int:
         """The row that an order stands in now: its own, or that of what replaced it."""
         row, book = self._rows[order_id], self._venue.desk.book
-        for request in self._requests.get(order_id, ()):
-            # A replacing row takes the order's place only when its time comes, and it is an order from then on.
-            if book["names"][request] == row and book["action"][request] == SUBMIT:
-                row = request
+        while book["reason"][row] == REPLACED and book["names"][row] != NOWHERE:
+            row = int(book["names"][row])
         return row
 
     def _traded(self, market: Market, ts: datetime) -> list[Execution]:

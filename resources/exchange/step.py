@@ -22,10 +22,10 @@ from resources.exchange.account import close_rows, factor_then, leave, new_day, 
 from resources.exchange.closing import close_bars
 from resources.exchange.compiled import cached, call_reaction, compiled, inlined, prefetch
 from resources.exchange.costs import to_tick
-from resources.exchange.families import DUST, orphan
+from resources.exchange.families import orphan
 from resources.exchange.filling import exposures, fill, is_open
 from resources.exchange.inside import inside
-from resources.exchange.layout import FOREVER, LINE, NOWHERE, ROWS_A_SYMBOL, Desk, Integers, Log, Market, Records
+from resources.exchange.layout import DUST, FOREVER, LINE, NOWHERE, ROWS_A_SYMBOL, Desk, Integers, Log, Market, Records
 from resources.exchange.pricing import met, price_reached, trail_level
 from resources.exchange.requests import accept, is_sound, obey
 from resources.exchange.terms import Terms
@@ -91,7 +91,7 @@ def open_bars(desk: Desk, market: Market) -> Any:
         symbol.row, symbol.step, symbol.serial, symbol.opened = row, step, serial, now
         end = max(end, bar.until)
         if bar.extra != NOWHERE:
-            take_actions(desk, bar.symbol, market.extras[bar.extra], now)
+            take_actions(desk, bar.symbol, market.extras[bar.extra], bar.open, now)
     return end
 
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -45,6 +46,8 @@ class History:
     first: Integers
     """By symbol, when its first bar opens."""
     currency: str
+    stayed_coarse: int = 0
+    """Bars that finer ones were given for, which do not cover them: decided by the rules of coarse bars."""
 
     @property
     def sessions(self) -> list[date]:
@@ -93,15 +96,23 @@ def history(
 
     Bars may have session and known_at (else worked out from their spacing), split, dividend, funding, bid and ask,
     and flags as cleaning leaves them; quotes bid_size and ask_size; trades size. `intrabar` are finer bars of the
-    same columns: where they cover a bar, they take its place. `conversion` (ts, currency, rate) says what a unit of a
-    foreign currency is worth in `currency`; pairs among the bars are taken without being asked for.
+    same columns: where they cover a bar (bar_frames.refined says when), they take its place. `conversion` (ts,
+    currency, rate) says what a unit of a foreign currency is worth in `currency`; pairs among the bars are taken
+    without being asked for.
 
     Raises BarSchemaError, naming symbol, instant and field, on missing columns, an empty frame, naive timestamps,
     prices or splits that are not positive, two rows of a symbol at one instant, or finer bars that contradict theirs.
     """
     frame, kind = checked(bars)
+    stayed = 0
     if intrabar is not None:
-        frame = refined(frame, checked(intrabar)[0])
+        frame, stayed = refined(frame, checked(intrabar)[0])
+        if stayed:
+            warnings.warn(
+                f"intrabar: {stayed} bars keep to the rules of coarse bars, because the finer bars given for them do "
+                "not cover them (History.stayed_coarse)",
+                stacklevel=2,
+            )
     symbols = frame["symbol"].unique().sort()
     known = listings_of(symbols.to_list(), instruments)
     frame = _in_order(frame, symbols, known, ticks=kind != "bar")
@@ -115,7 +126,7 @@ def history(
         exits=leaving.exits(market, session, known),
         rates=rates.conversions(market, opens, symbols.to_list(), known, currency, conversion),
     )
-    return History(market, symbols.to_list(), known, session, first, currency)
+    return History(market, symbols.to_list(), known, session, first, currency, stayed)
 
 
 def _in_order(frame: pl.DataFrame, symbols: pl.Series, known: Sequence[Listing], ticks: bool) -> pl.DataFrame:
@@ -125,7 +136,7 @@ def _in_order(frame: pl.DataFrame, symbols: pl.Series, known: Sequence[Listing],
     if ticks:
         frame = frame.sort("ts", maintain_order=True).with_columns(until=pl.col("ts"))
     else:
-        frame = with_ends(frame).sort("ts", "number")
+        frame = _closed(with_ends(frame), symbols, known).sort("ts", "number")
         again = (pl.col("ts") == pl.col("ts").shift()) & (pl.col("number") == pl.col("number").shift())
         twice = frame.filter(again.fill_null(False)).head(1)
         if twice.height:
@@ -133,6 +144,23 @@ def _in_order(frame: pl.DataFrame, symbols: pl.Series, known: Sequence[Listing],
     if "session" not in frame.columns:
         frame = frame.with_columns(session=_session(frame, symbols, known))
     return frame.with_columns(**_edges(frame, symbols, known))
+
+
+def _closed(frame: pl.DataFrame, symbols: pl.Series, known: Sequence[Listing]) -> pl.DataFrame:
+    """Let bars that do not say when they were known be over as the last session closes that they reach into."""
+    if "known_at" in frame.columns:
+        return frame
+    start, until = (frame[name].to_physical().to_numpy() for name in ("ts", "until"))
+    until = until.copy()
+    for calendar in sorted({listing.calendar for listing in known if listing.calendar}):
+        members = symbols.filter(pl.Series([listing.calendar == calendar for listing in known]))
+        rows = frame.select(pl.arg_where(pl.col("symbol").is_in(members.implode()))).to_series().to_numpy()
+        day = timedelta(days=1)
+        held = calendar_sessions(calendar, frame["ts"].min().date() - day, frame["until"].max().date() + day)  # type: ignore[union-attr]  # of a column of stamps
+        closes = np.append(np.iinfo(np.int64).min, held["close"].to_physical().to_numpy())
+        last = closes[np.searchsorted(closes, until[rows], side="right") - 1]
+        until[rows] = np.where(last > start[rows], last, until[rows])
+    return frame.with_columns(until=pl.Series(until).cast(UTC_MICROS))
 
 
 def _session(frame: pl.DataFrame, symbols: pl.Series, known: Sequence[Listing]) -> pl.Series:
@@ -160,6 +188,13 @@ def _edges(frame: pl.DataFrame, symbols: pl.Series, known: Sequence[Listing]) ->
     start, end = (frame[name].to_physical().to_numpy() for name in ("ts", "until"))
     by_symbol = np.argsort(number, kind="stable")
     number, session = number[by_symbol], session[by_symbol]
+    earlier = np.flatnonzero((number[1:] == number[:-1]) & (session[1:] < session[:-1]))
+    if earlier.size:
+        before, bad = (frame.row(int(by_symbol[earlier[0] + place]), named=True) for place in (0, 1))
+        raise BarSchemaError(
+            f"{bad['symbol']} {bad['ts']}: session is {bad['session']}, and {before['session']} of the bar before it; "
+            "sessions must not run backwards"
+        )
     new = np.append(True, (number[1:] != number[:-1]) | (session[1:] != session[:-1]))
     over = np.append(new[1:], False)
     opened = start[by_symbol][np.maximum.accumulate(np.where(new, np.arange(new.size), 0))]

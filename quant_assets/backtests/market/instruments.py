@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from quant_assets.backtests.market.bar_frames import schema_of
 from resources.errors import BarSchemaError
 from resources.exchange.terms import Listing
 from resources.market_data.base import ASSET_CLASSES
@@ -37,14 +38,20 @@ OPTIONAL = (
 def listings_of(symbols: Sequence[str], instruments: pl.LazyFrame | pl.DataFrame | None) -> list[Listing]:
     """A Listing for each symbol. Symbols without a row, and columns that are absent or null, have the defaults.
 
-    Raises BarSchemaError for a symbol with two rows, a class that cannot be traded, a lot or multiplier that is not
-    positive, or an option without strike, right, underlying or expiry.
+    Raises BarSchemaError for columns of a wrong kind, a symbol with two rows, a class that cannot be traded, a lot or
+    multiplier that is not positive, or an option without strike, right, underlying or expiry.
     """
     if instruments is None:
         return [Listing()] * len(symbols)
-    frame = instruments.lazy().collect()
-    if "symbol" not in frame.columns:
+    if not isinstance(instruments, pl.LazyFrame | pl.DataFrame):
+        raise BarSchemaError(
+            f"instruments: a {type(instruments).__name__}; give a polars frame, of pandas with polars.from_pandas"
+        )
+    schema = schema_of(instruments.lazy(), "instruments")
+    if "symbol" not in schema:
         raise BarSchemaError("instruments: missing column symbol; give market_data/instruments, or a frame like it")
+    _check_kinds(schema)
+    frame = instruments.lazy().collect().with_columns(pl.col("symbol").cast(pl.String))
     held = frame.filter(pl.col("symbol").is_in(list(symbols))).select(
         "symbol", *[name for name in OPTIONAL if name in frame.columns]
     )
@@ -53,6 +60,22 @@ def listings_of(symbols: Sequence[str], instruments: pl.LazyFrame | pl.DataFrame
         raise BarSchemaError(f"instruments: {twice['symbol'][0]} has more than one row; keep one a symbol")
     known = {row["symbol"]: _listing(row) for row in held.iter_rows(named=True)}
     return [known.get(symbol, Listing()) for symbol in symbols]
+
+
+def _check_kinds(schema: pl.Schema) -> None:
+    """Refuse columns of another kind than what they mean; one that is null throughout says nothing."""
+    for name in ("symbol", *OPTIONAL):
+        kind = schema.get(name, pl.Null)
+        if kind == pl.Null:
+            continue
+        if name == "expiry":
+            fine, wanted = kind == pl.Date, "a Date, the last session"
+        elif name in (*NUMBERS, "strike"):
+            fine, wanted = kind.is_numeric(), "a number"
+        else:
+            fine, wanted = kind in (pl.String, pl.Categorical, pl.Enum), "text"
+        if not fine:
+            raise BarSchemaError(f"instruments: column {name} is {kind}; it must be {wanted}")
 
 
 def _listing(row: dict[str, Any]) -> Listing:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import polars as pl
 
+from quant_assets.backtests.market.bar_frames import schema_of
 from resources.calendars import UTC_MICROS
 from resources.errors import BarSchemaError
 from resources.exchange.layout import FOREVER, RATE, Integers, Market, Records
@@ -27,13 +28,13 @@ def conversions(
 
     Raises BarSchemaError where a currency has no rate when the first bar in it opens, naming both.
     """
-    numbers = {currency: 0}
     needed: dict[str, int] = {}
     seen, rows = np.unique(market.rows["symbol"], return_index=True)
     first = dict(zip(seen.tolist(), rows.tolist(), strict=True))
-    for number, listing in enumerate(known):
+    numbers: dict[str, int] = {}
+    for number, (listing, place) in enumerate(zip(known, numbered(known, currency), strict=True)):
         code = listing.currency or currency
-        numbers.setdefault(code, len(numbers))
+        numbers[code] = place
         if code != currency:
             needed[code] = min(needed.get(code, FOREVER), int(opens[first[number]]))
     told = _given(given)
@@ -49,16 +50,33 @@ def conversions(
     return np.array(sorted(found, key=lambda row: row[0]), RATE)
 
 
+def numbered(known: Sequence[Listing], currency: str) -> list[int]:
+    """The number of each listing's currency: 0 is the account's, others count as symbols bring them."""
+    numbers = {currency: 0}
+    return [numbers.setdefault(listing.currency or currency, len(numbers)) for listing in known]
+
+
 def _given(frame: pl.LazyFrame | pl.DataFrame | None) -> dict[str, list[tuple[int, float]]]:
     if frame is None:
         return {}
-    schema = frame.lazy().collect_schema()
+    if not isinstance(frame, pl.LazyFrame | pl.DataFrame):
+        raise BarSchemaError(f"rates: a {type(frame).__name__}; give a polars frame, of pandas with polars.from_pandas")
+    schema = schema_of(frame.lazy(), "rates")
     missing = [name for name in ("ts", "currency", "rate") if name not in schema]
     if missing:
         raise BarSchemaError(f"rates: missing columns {missing}; give ts, currency and rate")
     if getattr(schema["ts"], "time_zone", None) is None:
         raise BarSchemaError(f"rates: column ts is {schema['ts']}; it must be {UTC_MICROS}, when the rate was known")
-    rows = frame.lazy().select(pl.col("ts").cast(UTC_MICROS), "currency", pl.col("rate").cast(pl.Float64)).collect()
+    if schema["currency"] not in (pl.String, pl.Categorical, pl.Enum) or not schema["rate"].is_numeric():
+        raise BarSchemaError(
+            f"rates: columns currency and rate are {schema['currency']} and {schema['rate']}; give text and a number"
+        )
+    columns = (pl.col("ts").cast(UTC_MICROS), pl.col("currency").cast(pl.String), pl.col("rate").cast(pl.Float64))
+    rows = frame.lazy().select(columns).collect()
+    for name in ("ts", "currency"):
+        if rows[name].null_count():
+            row = rows.filter(pl.col(name).is_null()).row(0, named=True)
+            raise BarSchemaError(f"rates: a row ({row['ts']} {row['currency']} {row['rate']}) without {name}; give it")
     bad = rows.filter(~(pl.col("rate").is_finite() & (pl.col("rate") > 0)).fill_null(False))
     if bad.height:
         raise BarSchemaError(

@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 
 from quant_assets.backtests.metrics.returns import annual_return, cum_returns_final
-from quant_assets.backtests.metrics.sample import Floats, Returns, Sample, average, floats, metric, over
+from quant_assets.backtests.metrics.sample import Floats, Returns, Sample, average, floats, metric, over, tail_of
 
 
 def drawdown_series(returns: Returns) -> Floats:
@@ -56,7 +56,7 @@ def conditional_drawdown_at_risk(returns: Sample, cutoff: float = 0.05) -> float
     """
     if not returns.size:
         return math.nan
-    last = int((returns.size - 1) * cutoff)
+    last = int((returns.size - 1) * tail_of(cutoff))
     return float(np.partition(returns.drawdown, last)[: last + 1].mean())
 
 

@@ -6,7 +6,17 @@ import math
 
 import numpy as np
 
-from quant_assets.backtests.metrics.sample import Floats, Returns, Sample, average, floats, longest, metric, over
+from quant_assets.backtests.metrics.sample import (
+    ROUNDING,
+    Floats,
+    Returns,
+    Sample,
+    average,
+    floats,
+    longest,
+    metric,
+    over,
+)
 
 
 def cum_returns(returns: Returns) -> Floats:
@@ -132,6 +142,6 @@ def stability_of_timeseries(returns: Sample) -> float:
 
 def correlation_of(first: Floats, second: Floats, fewest: int = 3) -> float:
     """Pearson's correlation; NaN where one of the two does not move."""
-    if first.size < fewest or np.ptp(first) == 0 or np.ptp(second) == 0:
+    if first.size < fewest or np.ptp(first) <= ROUNDING or np.ptp(second) <= ROUNDING:
         return math.nan
     return float(np.corrcoef(first, second)[0, 1])

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.lib.stride_tricks import sliding_window_view
 
-from quant_assets.backtests.metrics.sample import NO_VARIANCE, Floats, Returns, aligned, floats
+from quant_assets.backtests.metrics.sample import NO_VARIANCE, ROUNDING, Floats, Returns, aligned, floats
 
 ROWS = 4096
 """Windows worked on at a time, so that memory does not grow with the history."""
@@ -52,7 +52,7 @@ def rolling_beta(returns: Returns, benchmark: Returns, window: int = 252) -> pl.
 
 
 def _deviation(values: Floats) -> Floats:
-    return np.where(np.ptp(values, axis=1) > 0, values.std(axis=1, ddof=1), 0.0)
+    return np.where(np.ptp(values, axis=1) > ROUNDING, values.std(axis=1, ddof=1), 0.0)
 
 
 def _rolled(name: str, measure: Callable[..., Floats], window: int, *series: Floats) -> pl.Series:

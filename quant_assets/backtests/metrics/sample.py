@@ -21,6 +21,10 @@ Floats = npt.NDArray[np.float64]
 Returns = pl.DataFrame | pl.Series | Floats | Sequence[float | None]
 P = ParamSpec("P")
 
+ROUNDING = 1e-14
+"""Returns are ratios around one, which a double holds to 1e-16: what differs by less than this is alike, and a ratio
+over the rest that is left would be one of rounding."""
+
 NO_VARIANCE = 1e-30
 """Variance of a benchmark below which there is no beta."""
 
@@ -60,10 +64,10 @@ class Sample:
 
     @cached_property
     def deviation(self) -> float:
-        """Sample standard deviation a period (ddof 1); exactly 0 where the returns are all alike."""
+        """Sample standard deviation a period (ddof 1); exactly 0 where the returns are all alike but for ROUNDING."""
         if self.size < 2:
             return math.nan
-        return float(self.values.std(ddof=1)) if self.values.max() > self.values.min() else 0.0
+        return float(self.values.std(ddof=1)) if self.values.max() - self.values.min() > ROUNDING else 0.0
 
     @cached_property
     def wealth(self) -> Floats:
@@ -204,8 +208,15 @@ def floats(values: Returns) -> Floats:
 
 
 def aligned(returns: Returns, benchmark: Returns) -> tuple[Floats, Floats]:
-    """Both as arrays of one length, missing values as NaN. Raises ValueError if their lengths differ."""
+    """Both as arrays of one length, missing values as NaN.
+
+    Raises ValueError if their lengths differ, or a session is there twice.
+    """
     if isinstance(returns, pl.DataFrame) and isinstance(benchmark, pl.DataFrame):
+        for name, frame in (("returns", returns), ("benchmark", benchmark)):
+            twice = frame.filter(pl.col("session").is_duplicated())
+            if twice.height:
+                raise ValueError(f"{name}: session {twice['session'][0]} is there twice; keep one row a session")
         other = benchmark.select("session", pl.col("return").alias("other"))
         joined = returns.select("session", "return").join(other, on="session", how="left", maintain_order="left")
         return floats(joined["return"]), floats(joined["other"])
@@ -213,6 +224,13 @@ def aligned(returns: Returns, benchmark: Returns) -> tuple[Floats, Floats]:
     if own.size != theirs.size:
         raise ValueError(f"{own.size} returns and {theirs.size} of the benchmark; give the same periods, or sessions")
     return own, theirs
+
+
+def tail_of(cutoff: float) -> float:
+    """The share of periods in a tail. Raises ValueError unless it lies between 0 and 1."""
+    if not 0.0 < cutoff < 1.0:
+        raise ValueError(f"cutoff is {cutoff}; it is the share of the periods in the tail: above 0, below 1, say 0.05")
+    return cutoff
 
 
 def over(numerator: float, denominator: float) -> float:

@@ -10,7 +10,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from quant_assets.backtests.metrics.sample import Sample, metric, over
+from quant_assets.backtests.metrics.sample import Sample, metric, over, tail_of
 
 TAIL = 0.05
 NORMAL = NormalDist()
@@ -79,13 +79,13 @@ def rachev_ratio(returns: Sample, cutoff: float = TAIL) -> float:
 @metric
 def value_at_risk(returns: Sample, cutoff: float = TAIL) -> float:
     """Historical value at risk: the return that a share `cutoff` of the periods fall below (linear interpolation)."""
-    return float(np.percentile(returns.values, 100 * cutoff)) if returns.size else math.nan
+    return float(np.percentile(returns.values, 100 * tail_of(cutoff))) if returns.size else math.nan
 
 
 @metric
 def value_at_risk_gaussian(returns: Sample, cutoff: float = TAIL) -> float:
     """Value at risk of a normal distribution with the mean and standard deviation (ddof 1) of the returns."""
-    return returns.mean + returns.deviation * NORMAL.inv_cdf(cutoff)
+    return returns.mean + returns.deviation * NORMAL.inv_cdf(tail_of(cutoff))
 
 
 @metric
@@ -94,7 +94,7 @@ def value_at_risk_cornish_fisher(returns: Sample, cutoff: float = TAIL) -> float
 
     Source: Zangari (1996), "A VaR Methodology for Portfolios that Include Options"; Favre and Galeano (2002).
     """
-    z, skew, excess = NORMAL.inv_cdf(cutoff), returns.skewness, returns.kurtosis - 3.0
+    z, skew, excess = NORMAL.inv_cdf(tail_of(cutoff)), returns.skewness, returns.kurtosis - 3.0
     quantile = z + (z**2 - 1) * skew / 6 + (z**3 - 3 * z) * excess / 24 - (2 * z**3 - 5 * z) * skew**2 / 36
     return returns.mean + returns.deviation * quantile
 
@@ -107,14 +107,14 @@ def conditional_value_at_risk(returns: Sample, cutoff: float = TAIL) -> float:
     """
     if not returns.size:
         return math.nan
-    last = int((returns.size - 1) * cutoff)
+    last = int((returns.size - 1) * tail_of(cutoff))
     return float(np.partition(returns.values, last)[: last + 1].mean())
 
 
 @metric
 def conditional_value_at_risk_gaussian(returns: Sample, cutoff: float = TAIL) -> float:
     """Mean of a normal distribution below its value at risk."""
-    return returns.mean - returns.deviation * NORMAL.pdf(NORMAL.inv_cdf(cutoff)) / cutoff
+    return returns.mean - returns.deviation * NORMAL.pdf(NORMAL.inv_cdf(tail_of(cutoff))) / cutoff
 
 
 @metric
@@ -123,6 +123,6 @@ def conditional_value_at_risk_cornish_fisher(returns: Sample, cutoff: float = TA
 
     Source: Maillard (2012), "A User's Guide to the Cornish Fisher Expansion", section on the expected shortfall.
     """
-    z, skew, excess = NORMAL.inv_cdf(cutoff), returns.skewness, returns.kurtosis - 3.0
+    z, skew, excess = NORMAL.inv_cdf(tail_of(cutoff)), returns.skewness, returns.kurtosis - 3.0
     shape = 1 + z * skew / 6 + (z**2 - 1) * excess / 24 + (1 - 2 * z**2) * skew**2 / 36
     return returns.mean - returns.deviation * NORMAL.pdf(z) / cutoff * shape

@@ -193,8 +193,8 @@ def _linked(
         for place in parents:
             records["parent"][own[place]] = _known(frame, place, "parent", rows)
         _refuse_circles(frame, records["parent"], own)
-        given, current = frame["order_id"].to_list(), dict(rows)
-        for place in sorted(named, key=lambda place: records["submitted"][own[place]]):
+        given = frame["order_id"].to_list()
+        for place in named:
             row = own[place]
             first = _known(frame, place, "order_id", rows)
             if records["symbol"][row] != records["symbol"][first]:
@@ -204,9 +204,7 @@ def _linked(
             if frame["side"][place] is not None and (frame["side"][place] == "buy") != (records["side"][first] > 0):
                 raise OrderError(f"{_where(frame, place)}: side is {frame['side'][place]}; a side cannot be replaced")
             _check_replaceable(frame, place, int(records["kind"][first]))
-            records["names"][row], origin[row] = current[given[place]], first
-            if records["action"][row] == ACTIONS.index("replace"):
-                current[given[place]] = row
+            records["names"][row] = origin[row] = first
     order = np.argsort(records["submitted"], kind="stable")
     return _sorted(records, ids, tags, origin, order)
 

@@ -12,7 +12,7 @@ equity (`size` in resources/exchange/requests.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
@@ -32,8 +32,12 @@ from resources.exchange.words import (
     EQUITY_BEFORE,
     FILLED,
     LOGGED,
+    MARKET,
+    MARKET_ON_OPEN,
     NOTIONAL,
     REJECTED,
+    REPLACE,
+    REPLACED,
     SUBMIT,
     TAKEN,
     TARGET_POSITION,
@@ -46,6 +50,8 @@ if TYPE_CHECKING:
     from resources.exchange.venue import Venue
 
 TARGETS = (TARGET_WEIGHT, TARGET_POSITION)
+
+AT_ONCE = (MARKET, MARKET_ON_OPEN)
 
 DUST = 1e-9
 """Units smaller than this are nothing to the exchange."""
@@ -85,6 +91,7 @@ class Judge:
         self._session: np.datetime64 | None = None
         self._sent, self._traded = 0, 0.0
         self._coming: dict[int, float] = {}
+        self._leaving: set[int] = set()
         self._refused: dict[str, str] = {}
 
     def trade(self, venue: Venue, log: Log, first: int) -> dict[str, str]:
@@ -108,6 +115,7 @@ class Judge:
         self._peak = max(self._peak, float(log.account[self._logged : rows, EQUITY].max(initial=0.0)))
         self._logged = rows
         self._coming.clear()  # the exchange has received them since
+        self._leaving.clear()
         if self._past.session[step] != self._session:
             self._session, self._sent, self._traded = self._past.session[step], 0, 0.0
 
@@ -146,33 +154,49 @@ class Judge:
 
     def _judge(self, venue: Venue, batch: Integers, known: _Known) -> None:
         """Refuse what the limits refuse of the rows submitted at one instant."""
-        book, symbols, names = venue.desk.book, venue.desk.symbols, self._past.symbols
+        book, symbols = venue.desk.book, venue.desk.symbols
         asked: dict[int, Order] = {}
         # Parents first, so that what becomes of them does not hang on their children.
         for row in sorted(batch.tolist(), key=lambda row: _depth(book, row)):
             units = _units(book, row, symbols, known)
             if abs(units) >= DUST:
                 asked[row] = self._order(book[row], row, units)
-        targeted = {int(book["symbol"][row]) for row in asked if book["sizing"][row] in TARGETS}
-        resting = self._resting(venue, targeted)
-        verdicts = self._verdicts(asked, symbols, names, known, resting)
+        targets = _targets(book, batch)
+        self._leaving |= _cancelled(book, batch)
+        resting = self._resting(venue, set(targets))
+        # The exchange replaces a target by the next one of its symbol: of several only the last is to be judged.
+        replaced = {row for rows in targets.values() for row in rows[:-1] if row in asked}
         fallen: set[int] = set()
-        # What waits for a refused order is never sent, and takes no room.
-        while more := {row for row in asked if _falls(book, row, verdicts, fallen)}:
-            fallen |= more
-            asked = {row: order for row, order in asked.items() if row not in more}
-            verdicts = self._verdicts(asked, symbols, names, known, resting)
-        for row, verdict in verdicts.items():
+        refused: dict[int, Decision] = {}
+        while True:
+            out = fallen | replaced | refused.keys()
+            judged = {row: order for row, order in asked.items() if row not in out}
+            verdicts = self._verdicts(judged, symbols, known, resting, beside=len(replaced))
+            # What waits for a refused order is never sent, and takes no room.
+            falls = {row for row in judged if _falls(book, row, verdicts | refused, fallen)}
+            # Where the last target is refused, the one before it stands.
+            stands = {rows[-1] for rows in targets.values() if len(rows) > 1 and _is_refused(rows[-1], verdicts)}
+            if not falls and not stands:
+                break
+            fallen |= falls
+            if not falls:
+                refused |= {row: verdicts[row] for row in stands}
+                targets = {number: [row for row in rows if row not in stands] for number, rows in targets.items()}
+                replaced = {row for rows in targets.values() for row in rows[:-1] if row in asked}
+        self._sent += len(replaced)
+        for row, verdict in sorted((verdicts | refused).items()):
             self._carry_out(book, row, verdict)
 
     def _verdicts(
         self,
         asked: Mapping[int, Order],
         symbols: Records,
-        names: Sequence[str],
         known: _Known,
         resting: Mapping[str, Resting],
+        beside: int,
     ) -> dict[int, Decision]:
+        """The limits' decisions, with `beside` orders of the same instant that are sent and will never trade."""
+        names = self._past.symbols
         worth = known.close * known.factor
         self._peak = max(self._peak, known.equity)
         controls = None
@@ -187,7 +211,7 @@ class Judge:
             equity=known.equity,
             peak_equity=self._peak,
             limits=self._limits,
-            sent=self._sent,
+            sent=self._sent + beside,
             traded=self._traded,
             sectors=self._sectors,
             controls=controls,
@@ -210,17 +234,28 @@ class Judge:
             self._refused[order.id] = f"a replace was refused: {verdict.reason}"
 
     def _resting(self, venue: Venue, targeted: set[int]) -> dict[str, Resting]:
-        """By symbol, what rests and may add to a position. A new target of a symbol replaces the one that rests."""
+        """By symbol, what rests. A new target of a symbol replaces the one that rests.
+
+        Of a group of alternatives the largest counts, on each side.
+        """
         book, symbols = venue.desk.book, venue.desk.symbols
-        found: dict[str, Resting] = {}
-        for row in sorted({*venue.open_rows().tolist(), *self._coming}):
+        most: dict[tuple[int, int, bool, bool], float] = {}
+        for row in sorted({*venue.open_rows().tolist(), *self._coming} - self._leaving):
             order, number = book[row], int(book["symbol"][row])
             is_target = order["sizing"] in TARGETS or symbols["target"][number] == row
-            if order["reduce"] or (is_target and number in targeted):
+            if is_target and number in targeted:
                 continue
             units = self._coming[row] if row in self._coming else _still_open(book, row)
-            before = found.get(self._past.symbols[number], Resting())
-            found[self._past.symbols[number]] = Resting(before.buys + max(units, 0.0), before.sells + min(units, 0.0))
+            group, reduces = int(order["group"]) if order["group"] < NOWHERE else row, bool(order["reduce"])
+            if reduces and _fills_at_once(order):
+                # It fills before what comes after it, as a plain order of what it finds to reduce.
+                units, reduces = _towards_zero(units, float(symbols["position"][number])), False
+            key = number, group, units > 0.0, reduces
+            most[key] = max(most.get(key, 0.0), units, key=abs)
+        found: dict[str, Resting] = {}
+        for (number, _, _, reduces), units in most.items():
+            name = self._past.symbols[number]
+            found[name] = found.get(name, Resting()).plus(units, reduces)
         return found
 
     def _order(self, record: Records, row: int, units: float) -> Order:
@@ -229,10 +264,11 @@ class Judge:
             symbol=self._past.symbols[record["symbol"]],
             side=Side.BUY if units > 0 else Side.SELL,
             quantity=abs(units),
-            type=OrderType.MARKET,
+            type=OrderType.MARKET if _fills_at_once(record) else OrderType.LIMIT,
             tif=TimeInForce.GTC,
             submitted_at=_EPOCH + timedelta(microseconds=int(record["submitted"])),
             reduce_only=bool(record["reduce"]),
+            oco_group=str(record["group"]) if record["group"] < NOWHERE else "",
         )
 
 
@@ -277,15 +313,59 @@ def _units(book: Records, row: int, symbols: Records, known: _Known) -> float:
 
 
 def _still_open(book: Records, row: int) -> float:
-    """Signed units that a row may still trade: of a replace, those that it adds to the order that it names."""
+    """Signed units that a row may still trade: of a replace, those that it adds to its order as it stands."""
     order = book[row]
     if order["action"] == SUBMIT:
         return float(order["side"] * (order["quantity"] - order["filled"]))
     if order["action"] == CANCEL:
         return 0.0
-    before = book[order["names"]]
-    more = order["quantity"] - before["quantity"]
-    return float(before["side"] * more) if more > 0.0 and before["state"] < FILLED else 0.0
+    before = _standing(book, int(order["names"]))
+    if book["state"][before] >= FILLED:
+        return 0.0
+    more = order["quantity"] - _asked_before(book, row, before)
+    return float(book["side"][before] * more) if more > 0.0 else 0.0
+
+
+def _standing(book: Records, row: int) -> int:
+    """The row in which an order stands now: its own, or that of what has taken its place."""
+    while book["reason"][row] == REPLACED and book["names"][row] != NOWHERE:
+        row = int(book["names"][row])
+    return row
+
+
+def _asked_before(book: Records, row: int, standing: int) -> float:
+    """The quantity of a standing order, as replaces before `row` leave it that the exchange has not received yet."""
+    sent = (book["names"][:row] == book["names"][row]) & (book["action"][:row] == REPLACE)
+    asked = book["quantity"][:row][sent & (book["state"][:row] < FILLED)]
+    known = asked[np.isfinite(asked)]
+    return float(known[-1] if known.size else book["quantity"][standing])
+
+
+def _targets(book: Records, batch: Integers) -> dict[int, list[int]]:
+    """The rows of a batch that ask for a target, by symbol, as the exchange receives them."""
+    found: dict[int, list[int]] = {}
+    for row in sorted(batch.tolist()):
+        if book["action"][row] == SUBMIT and book["sizing"][row] in TARGETS:
+            found.setdefault(int(book["symbol"][row]), []).append(row)
+    return found
+
+
+def _cancelled(book: Records, batch: Integers) -> set[int]:
+    """The rows that a batch cancels at once: before anything of it can trade, and before they can."""
+    at_once = (book["action"][batch] == CANCEL) & (book["eligible"][batch] <= book["submitted"][batch])
+    return {_standing(book, int(row)) for row in book["names"][batch[at_once]]}
+
+
+def _fills_at_once(record: Records) -> bool:
+    return bool(record["action"] == SUBMIT and record["kind"] in AT_ONCE and record["parent"] == NOWHERE)
+
+
+def _towards_zero(units: float, held: float) -> float:
+    return math.copysign(min(abs(units), abs(held)), units) if units * held < 0.0 else 0.0
+
+
+def _is_refused(row: int, verdicts: Mapping[int, Decision]) -> bool:
+    return row in verdicts and not verdicts[row].accepted
 
 
 def _ended_parent(book: Records, row: int) -> bool:
@@ -297,7 +377,7 @@ def _ended_parent(book: Records, row: int) -> bool:
 def _falls(book: Records, row: int, verdicts: Mapping[int, Decision], fallen: set[int]) -> bool:
     """Whether a row waits for one that has just been refused, or that has itself fallen."""
     parent = int(book["parent"][row])
-    return parent in fallen or (parent in verdicts and not verdicts[parent].accepted)
+    return parent in fallen or _is_refused(parent, verdicts)
 
 
 def _depth(book: Records, row: int) -> int:

@@ -39,11 +39,13 @@ class OnBar:
     def reaction(self, past: History, settings: BacktestSettings) -> Reaction:
         """The function with its features laid beside the rows of a history.
 
-        Raises ConfigError on missing columns, and where there are limits: what compiled code submits is at the exchange
-        before they could judge it.
+        Raises ConfigError on features of a wrong kind or that are missing, and where there are limits: what compiled
+        code submits is at the exchange before they could judge it.
         """
         if settings.limits is not None:
             raise ConfigError("limits: an on_bar keeps its own; leave them out, or give orders in place of a function")
+        if not callable(self.function):
+            raise ConfigError(f"on_bar: function is {self.function!r}; give a function of one view")
         memory = np.zeros((len(past.symbols), max(self.memory, 1)))
         delay = round(float(settings.latency.seconds(["on_bar"])[0]) * 1e6)
         return Reaction(self.function, self._values(past), np.array(self.parameters, float), memory, delay)
@@ -52,10 +54,18 @@ class OnBar:
         rows = past.market.rows.size
         if self.features is None or not self.reads:
             return np.full((rows, 1), np.nan)
+        if not isinstance(self.features, pl.LazyFrame | pl.DataFrame):
+            raise ConfigError(f"on_bar: features are a {type(self.features).__name__}; give a polars frame")
         held = self.features.lazy()
-        missing = [name for name in ("ts", "symbol", *self.reads) if name not in held.collect_schema()]
+        schema = held.collect_schema()
+        missing = [name for name in ("ts", "symbol", *self.reads) if name not in schema]
         if missing:
             raise ConfigError(f"on_bar: the features lack {missing}; give ts, symbol and {list(self.reads)}")
+        if getattr(schema["ts"], "time_zone", None) is None:
+            raise ConfigError(f"on_bar: the features' ts is {schema['ts']}; it must be {UTC_MICROS}, as of the bars")
+        for name in self.reads:
+            if not (schema[name].is_numeric() or schema[name] in (pl.Boolean, pl.Null)):
+                raise ConfigError(f"on_bar: feature {name} is {schema[name]}; compiled code reads numbers only")
         keys = past.frame().select("ts", "symbol")
         wanted = held.select(pl.col("ts").cast(UTC_MICROS), pl.col("symbol").cast(pl.String), *self.reads)
         found = keys.lazy().join(wanted, on=["ts", "symbol"], how="left", maintain_order="left").collect()

@@ -9,6 +9,7 @@ import polars as pl
 from quant_assets.backtests.market.history import History
 from quant_assets.backtests.simulation.book import Book
 from quant_assets.backtests.simulation.limited import explained
+from quant_assets.backtests.simulation.money import Booked, booked
 from quant_assets.backtests.simulation.simulate import Outcome
 from resources.calendars import UTC_MICROS
 from resources.config import BacktestSettings
@@ -50,10 +51,11 @@ def tables(outcome: Outcome, past: History, pending: Book, settings: BacktestSet
     sessions = pl.Series(past.session)
     opens = pl.Series(past.market.opens).cast(UTC_MICROS)
     symbols = pl.Series(past.symbols, dtype=pl.String)
+    money = booked(outcome, past)
     return {
         "equity": _equity(outcome.log, sessions, opens, settings.cash),
-        "fills": _fills(outcome, sessions, opens, symbols, pending),
-        "positions": _positions(outcome.log, past, sessions, opens, symbols),
+        "fills": _fills(outcome, past, sessions, opens, symbols, pending, money),
+        "positions": _positions(outcome.log, past, sessions, opens, symbols, money),
         "orders": explained(_orders(outcome, pending, symbols, settings.max_gross), outcome.refused),
     }
 
@@ -95,7 +97,15 @@ def _equity(log: Log, sessions: pl.Series, opens: pl.Series, cash: float) -> pl.
     )
 
 
-def _fills(outcome: Outcome, sessions: pl.Series, opens: pl.Series, symbols: pl.Series, pending: Book) -> pl.DataFrame:
+def _fills(
+    outcome: Outcome,
+    past: History,
+    sessions: pl.Series,
+    opens: pl.Series,
+    symbols: pl.Series,
+    pending: Book,
+    money: Booked,
+) -> pl.DataFrame:
     done = outcome.fills
     corporate = done["order"] == NOWHERE
     # Corporate actions have no order; any row stands in until the event's own id replaces it.
@@ -117,7 +127,9 @@ def _fills(outcome: Outcome, sessions: pl.Series, opens: pl.Series, symbols: pl.
             "reason": pl.Series(FILL_REASONS).gather(done["reason"]),
             "ambiguous": done["ambiguous"] != 0,
             "tag": tags.gather(row),
-            "realised": done["realised"],
+            "realised": money.realised,
+            "multiplier": money.multiplier,
+            "paid": np.array([listing.paid for listing in past.listings])[done["symbol"]],
             "corporate": corporate,
         },
         schema_overrides={"order_id": pl.String, "side": pl.String, "symbol": pl.String, "tag": pl.String},
@@ -131,13 +143,20 @@ def _fills(outcome: Outcome, sessions: pl.Series, opens: pl.Series, symbols: pl.
     ).drop("corporate")
 
 
-def _positions(log: Log, past: History, sessions: pl.Series, opens: pl.Series, symbols: pl.Series) -> pl.DataFrame:
+def _positions(
+    log: Log, past: History, sessions: pl.Series, opens: pl.Series, symbols: pl.Series, money: Booked
+) -> pl.DataFrame:
     row, column = np.nonzero(log.held["position"])
     held = log.held[row, column]
     quantity, price, average = held["position"], held["mark"], held["average"]
     multipliers = np.array([listing.multiplier for listing in past.listings])
     factor = log.factor[row, column] if log.factor.size else multipliers[column]
     step = log.step[row]
+    unrealised = quantity * (price - average) * factor
+    for number, (steps, cost) in money.cost.items():
+        mine = column == number
+        spent = cost[np.searchsorted(steps, step[mine], side="right") - 1]
+        unrealised[mine] = quantity[mine] * price[mine] * factor[mine] - spent
     return pl.DataFrame(
         {
             "session": sessions.gather(step),
@@ -147,7 +166,7 @@ def _positions(log: Log, past: History, sessions: pl.Series, opens: pl.Series, s
             "average_price": average,
             "price": price,
             "market_value": quantity * price * factor,
-            "unrealised": quantity * (price - average) * factor,
+            "unrealised": unrealised,
         }
     )
 

@@ -4,6 +4,10 @@ Fills come sorted by symbol and then time, bars likewise. Quantities and prices 
 a position of q at price p is worth q x p in them at any time. A fill happens at its bar's open, at its close, or
 somewhere inside (AT_OPEN, AT_CLOSE, INSIDE); only prices that were provably seen while a position was held count as
 its extremes: of the bar of an entry inside the bar that is its close, of an exit's its open.
+
+Money is in account currency: `multiplier` is what a unit at a price of one is worth in it as the fill takes place. What
+is `paid` in full earns what it brings less what it cost, each at the rate of its time; else only the change in price is
+paid, at the rate of the exit.
 """
 
 from __future__ import annotations
@@ -17,6 +21,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 
 INSIDE, AT_OPEN, AT_CLOSE = range(3)
 FLAT = 1e-9
@@ -31,6 +36,9 @@ TRIP = np.dtype(
         ("entry_value", np.float64),
         ("exited", np.float64),
         ("exit_value", np.float64),
+        ("invested", np.float64),  # money of all entries, at their rates
+        ("held", np.float64),  # what is not closed yet cost: money where it is paid, else price x quantity
+        ("earned", np.float64),  # money, on what was closed, before commission
         ("costs", np.float64),
         ("commission", np.float64),
         ("worst", np.float64),
@@ -85,8 +93,8 @@ def _widened(low: float, high: float, price: float) -> Any:
 
 @numba.njit(cache=True)
 def flat_to_flat(
-    symbol: Integers, quantity: Floats, price: Floats, costs: Floats, commission: Floats, at: Integers, bar: Integers,
-    bars: Floats, final: Integers, trips: Any,
+    symbol: Integers, quantity: Floats, price: Floats, multiplier: Floats, paid: Flags, costs: Floats,
+    commission: Floats, at: Integers, bar: Integers, bars: Floats, final: Integers, trips: Any,
 ) -> int:  # fmt: skip
     """Write a trip for each spell from flat to flat of a symbol; how many. A fill that flips ends one and begins one.
 
@@ -105,9 +113,8 @@ def flat_to_flat(
             _measure(trip, position, bars, bar[i - 1], at[i - 1], bar[i], at[i], price[i])
             if position * side < 0:
                 closing = min(size, abs(position))
+                _close(trip, closing, trip.held * closing / abs(position), price[i], multiplier[i], paid[i])
                 position += side * closing
-                trip.exited += closing
-                trip.exit_value += closing * price[i]
                 trip.costs += costs[i] * closing / size
                 trip.commission += commission[i] * closing / size
                 if abs(position) <= FLAT * largest:
@@ -123,8 +130,7 @@ def flat_to_flat(
         trip = trips[count]
         position += side * opening
         largest = max(largest, abs(position))
-        trip.entered += opening
-        trip.entry_value += opening * price[i]
+        _enter(trip, opening, price[i], multiplier[i], paid[i])
         trip.costs += costs[i] * opening / size
         trip.commission += commission[i] * opening / size
     if position != 0.0:
@@ -137,7 +143,27 @@ def flat_to_flat(
 def _begin(trip: Any, entry: int, side: float) -> None:
     trip.entry, trip.exit, trip.side = entry, -1, int(side)
     trip.entered, trip.entry_value, trip.exited, trip.exit_value = 0.0, 0.0, 0.0, 0.0
+    trip.invested, trip.held, trip.earned = 0.0, 0.0, 0.0
     trip.costs, trip.commission, trip.worst, trip.best = 0.0, 0.0, 0.0, 0.0
+
+
+@numba.njit(cache=True)
+def _enter(trip: Any, units: float, price: float, multiplier: float, paid: bool) -> None:
+    value = units * price
+    trip.entered += units
+    trip.entry_value += value
+    trip.invested += value * multiplier
+    trip.held += value * multiplier if paid else value
+
+
+@numba.njit(cache=True)
+def _close(trip: Any, units: float, cost: float, price: float, multiplier: float, paid: bool) -> None:
+    """Close units of a trip; `cost` is their part of what is held."""
+    value = units * price
+    trip.exited += units
+    trip.exit_value += value
+    trip.held -= cost
+    trip.earned += trip.side * (value * multiplier - cost if paid else (value - cost) * multiplier)
 
 
 @numba.njit(cache=True)
@@ -155,8 +181,8 @@ def _measure(
 
 @numba.njit(cache=True)
 def first_in_first_out(
-    symbol: Integers, quantity: Floats, price: Floats, costs: Floats, commission: Floats, at: Integers, bar: Integers,
-    bars: Floats, final: Integers, trips: Any,
+    symbol: Integers, quantity: Floats, price: Floats, multiplier: Floats, paid: Flags, costs: Floats,
+    commission: Floats, at: Integers, bar: Integers, bars: Floats, final: Integers, trips: Any,
 ) -> int:  # fmt: skip
     """Write a trip for each part of an entry that one exit closes, the oldest entry first; how many."""
     count, head, tail = 0, 0, 0
@@ -164,7 +190,22 @@ def first_in_first_out(
     for i in range(symbol.size + 1):
         if i == symbol.size or (i > 0 and symbol[i] != symbol[i - 1]):
             for k in range(head, tail):
-                _lot(trips[count], lots[k], -1, left[k], quantity, price, costs, commission, at, bar, bars, final)
+                _lot(
+                    trips[count],
+                    lots[k],
+                    -1,
+                    left[k],
+                    quantity,
+                    price,
+                    multiplier,
+                    paid,
+                    costs,
+                    commission,
+                    at,
+                    bar,
+                    bars,
+                    final,
+                )
                 count += 1
             head, tail = 0, 0
         if i == symbol.size:
@@ -173,7 +214,9 @@ def first_in_first_out(
         while head < tail and quantity[lots[head]] * quantity[i] < 0 and rest > FLAT * abs(quantity[i]):
             entry = lots[head]
             part = min(rest, left[head])
-            _lot(trips[count], entry, i, part, quantity, price, costs, commission, at, bar, bars, final)
+            _lot(
+                trips[count], entry, i, part, quantity, price, multiplier, paid, costs, commission, at, bar, bars, final
+            )
             count += 1
             rest -= part
             left[head] -= part
@@ -187,12 +230,12 @@ def first_in_first_out(
 
 @numba.njit(cache=True)
 def _lot(
-    trip: Any, entry: int, leaving: int, part: float, quantity: Floats, price: Floats, costs: Floats,
-    commission: Floats, at: Integers, bar: Integers, bars: Floats, final: Integers,
+    trip: Any, entry: int, leaving: int, part: float, quantity: Floats, price: Floats, multiplier: Floats,
+    paid: Flags, costs: Floats, commission: Floats, at: Integers, bar: Integers, bars: Floats, final: Integers,
 ) -> None:  # fmt: skip
     _begin(trip, entry, 1.0 if quantity[entry] > 0 else -1.0)
     share = part / abs(quantity[entry])
-    trip.entered, trip.entry_value = part, part * price[entry]
+    _enter(trip, part, price[entry], multiplier[entry], paid[entry])
     trip.costs, trip.commission = costs[entry] * share, commission[entry] * share
     position = trip.side * part
     if leaving < 0:
@@ -200,6 +243,7 @@ def _lot(
         return
     _measure(trip, position, bars, bar[entry], at[entry], bar[leaving], at[leaving], price[leaving])
     share = part / abs(quantity[leaving])
-    trip.exit, trip.exited, trip.exit_value = leaving, part, part * price[leaving]
+    trip.exit = leaving
+    _close(trip, part, trip.held, price[leaving], multiplier[leaving], paid[leaving])
     trip.costs += costs[leaving] * share
     trip.commission += commission[leaving] * share

@@ -9,11 +9,11 @@ import numpy as np
 import polars as pl
 
 from quant_assets.backtests.metrics.sample import longest
-from quant_assets.backtests.trades.trips import ROUND_TRIPS, STAMP, by_symbol, round_trips
+from quant_assets.backtests.trades.trips import ROUND_TRIPS, STAMP, by_symbol, round_trips, worth
 from resources.brokers.base import OrderState
 from resources.exchange.words import CORPORATE
 
-__all__ = ["CORPORATE", "ROUND_TRIPS", "capacity", "round_trips", "statistics", "trade_statistics"]
+__all__ = ["CORPORATE", "ROUND_TRIPS", "amount_of", "capacity", "round_trips", "statistics", "trade_statistics"]
 
 
 def statistics(
@@ -30,14 +30,14 @@ def statistics(
     turnover: half of what was traded, a year, over the equity of its session; cost_drag: all costs and carrying, a
     year, over average equity; costs_bps: spread, slippage and commission over the amount traded. Corporate fills are
     part of the round trips (trade_statistics) and of nothing else. `bars` give capacity, the splits between fills and
-    the excursions of trades, `multipliers` the worth of a unit at a price of one, both as in round_trips.
+    the excursions of trades, `multipliers` the worth of a unit at a price of one, both as in round_trips. Money is in
+    account currency, of each fill at the rate of its time.
 
     Raises ValueError, naming the symbol, as round_trips does.
     """
-    traded = fills.filter(~pl.col("reason").is_in(CORPORATE))
-    if multipliers:
-        worth = pl.col("symbol").replace_strict(dict(multipliers), default=1.0, return_dtype=pl.Float64)
-        traded = traded.with_columns(reference_price=pl.col("reference_price") * worth)
+    traded = (
+        fills.filter(~pl.col("reason").is_in(CORPORATE)).with_columns(multiplier=worth(fills, multipliers)).rechunk()
+    )
     years = equity["session"].n_unique() / sessions_per_year
     values = _activity(equity, traded, orders, years)
     values |= _costs(equity, traded, values["amount_traded"] or 0.0, years)
@@ -50,25 +50,27 @@ def statistics(
 def _activity(
     equity: pl.DataFrame, traded: pl.DataFrame, orders: pl.DataFrame, years: float
 ) -> dict[str, float | None]:
-    notional = (pl.col("quantity") * pl.col("reference_price")).alias("notional")
     # An intraday account has many rows a session: what a session traded is held against its last equity.
     closing = equity.group_by("session").agg(pl.col("equity").last())
-    # In the order of the fills: a sum depends on the order of its terms, and results on nothing but their input.
-    by_session = (
-        traded.group_by("session", maintain_order=True)
-        .agg(notional.sum())
-        .join(closing, on="session", maintain_order="left")
-        .filter(pl.col("equity") > 0)
-    )
-    share = by_session.select((pl.col("notional") / pl.col("equity")).sum()).item()
+    rows = traded.select("session", amount_of(traded).alias("amount"))
+    rows = rows.join(closing, on="session", how="left", maintain_order="left")
+    # Summed by numpy in the order of the fills: polars sums groups in an order that hangs on the number of threads.
+    amount, worth_then = rows["amount"].to_numpy(), rows["equity"].fill_null(np.nan).to_numpy()
+    solvent = worth_then > 0
+    share = float((amount[solvent] / worth_then[solvent]).sum())
     return {
         "orders": orders.height,
-        "orders_rejected": (orders["state"] == OrderState.REJECTED).sum(),
+        "orders_rejected": int((orders["state"] == OrderState.REJECTED).sum()),
         "fills": traded.height,
         "ambiguous_share": float(traded["ambiguous"].sum()) / traded.height if traded.height else None,
         "turnover": share / 2 / years if years else None,
-        "amount_traded": traded.select(notional.sum()).item(),
+        "amount_traded": float(amount.sum()),
     }
+
+
+def amount_of(fills: pl.DataFrame) -> pl.Expr:
+    """What each fill traded, before costs, in account currency."""
+    return pl.col("quantity") * pl.col("reference_price") * worth(fills)
 
 
 def _costs(equity: pl.DataFrame, traded: pl.DataFrame, amount: float, years: float) -> dict[str, float | None]:
@@ -136,9 +138,9 @@ def capacity(equity: pl.DataFrame, fills: pl.DataFrame, bars: pl.DataFrame, boun
         .join_asof(volume, on="ts", by="symbol", strategy="backward", check_sortedness=False)
     )
     known = located.filter((pl.col("volume") > 0) & pl.col("volume").is_finite())
-    value = pl.col("quantity") * pl.col("reference_price")
-    share = (pl.col("quantity") / pl.col("volume") * value).sum() / value.sum()
-    participation = known.select(share).item() if known.height else math.nan
+    value = known.select(amount_of(known)).to_series().to_numpy()
+    share = (known["quantity"] / known["volume"]).to_numpy()
+    participation = float((share * value).sum() / value.sum()) if known.height else math.nan
     mean = equity.select(pl.col("equity").mean()).item()
     return {
         "participation": participation,

@@ -48,24 +48,29 @@ def round_trips(
 
     `method` "flat": from flat to flat of a symbol, one row however often the position was added to and reduced, with
     average prices; a fill that flips the position ends one trade and begins the next. "fifo": a row for each part of an
-    entry that one exit closes, the oldest entry first. Both add up to the same profit.
+    entry that one exit closes, the oldest entry first. Both add up to the same profit (but for exchange rates: of
+    futures, perpetuals and forex each part's change in price is taken at the rate of its own exit).
 
     quantity     units bought (long) or sold short (short) in the trade, and prices after spread and slippage, restated
                  for splits to the units of the exit
-    pnl          after all costs of the fills, in account currency; without dividends, borrowing, funding and interest
-    return       pnl over the value of the entries
+    pnl          after all costs of the fills, in account currency; without dividends, borrowing, funding and interest.
+                 Of what is paid in full, what the exits brought at the rates of then less what the entries cost at the
+                 rates of then: a gain of the currency is part of it. Of futures, perpetuals and forex, the change in
+                 price at the rate of the exit
+    return       pnl over the value of the entries, both in account currency
     costs        spread, slippage and commission
     mae, mfe     the worst and the best that pnl before commission stood at while the trade was open, over the value of
-                 the entries: mae is zero or negative, mfe zero or positive. Counted is what was provably seen while
-                 held: fill prices, highs and lows of whole bars, the open of the bar of an exit inside it, the close
-                 of the bar of an entry inside it
+                 the entries, by prices alone (without changes of the exchange rate): mae is zero or negative, mfe zero
+                 or positive. Counted is what was provably seen while held: fill prices, highs and lows of whole bars,
+                 the open of the bar of an exit inside it, the close of the bar of an entry inside it
     bars, holding  bars from the entry's to the exit's, and the time between
     open         still open at the end: then exit_ts and exit_price are null and pnl is marked at the last close
 
-    `fills` are those of a BacktestResult. `bars` (ts, symbol, open, high, low, close, optional split): without them
-    mae, mfe, bars and the pnl of open trades are null, and no split is assumed. `multipliers`: account currency for
-    one unit at a price of one (contract multiplier, times the exchange rate, which is taken as constant); 1 where a
-    symbol has none.
+    `fills` are those of a BacktestResult, which carry `multiplier` (account currency for one unit at a price of one as
+    the fill took place: contract multiplier x exchange rate) and `paid`. `bars` (ts, symbol, open, high, low, close,
+    optional split): without them mae, mfe, bars and the pnl of open trades are null, and no split is assumed.
+    `multipliers`: account currency for one unit at a price of one as the bars end, at which open trades are marked
+    (without it, at that of the symbol's last fill), and of every fill where fills carry none; else 1.
 
     Raises ValueError, naming the symbol, where a multiplier is not positive, or bars are given but none of a symbol.
 
@@ -79,8 +84,8 @@ def round_trips(
     trips = np.empty(ready.ts.size * (2 if method == "fifo" else 1), pairing.TRIP)
     pair = pairing.first_in_first_out if method == "fifo" else pairing.flat_to_flat
     count = pair(
-        ready.symbol, ready.quantity, ready.price, ready.costs, ready.commission, ready.at, ready.bar, ready.prices,
-        ready.final, trips,
+        ready.symbol, ready.quantity, ready.price, ready.multiplier, ready.paid, ready.costs, ready.commission,
+        ready.at, ready.bar, ready.prices, ready.final, trips,
     )  # fmt: skip
     return _frame(ready, trips[:count], bars is not None)
 
@@ -97,6 +102,10 @@ class _Ready:
     costs: Floats
     commission: Floats
     multiplier: Floats
+    """Account currency for one unit at a price of one, as each fill took place."""
+    final_multiplier: Floats
+    """And as the bars end, by symbol."""
+    paid: npt.NDArray[np.bool_]
     factor: Floats
     """Product of splits up to the fill."""
     final_factor: Floats
@@ -116,6 +125,8 @@ def _ready(fills: pl.DataFrame, bars: pl.DataFrame | None, multipliers: Mapping[
         pl.col("ts").cast(STAMP).cast(pl.Int64),
         (pl.col("quantity") * pl.when(pl.col("side") == "buy").then(1.0).otherwise(-1.0)).alias("signed"),
         "price", "reference_price", "spread_cost", "slippage_cost", "commission",
+        worth(fills, multipliers).alias("multiplier"),
+        (pl.col("paid") if "paid" in fills.columns else pl.lit(True)).alias("paid"),
         *(pl.col("reason").is_in(reasons).alias(name) for name, reasons in
           (("opening", AT_THE_OPEN), ("closing", AT_THE_CLOSE))),
     )  # fmt: skip
@@ -123,26 +134,37 @@ def _ready(fills: pl.DataFrame, bars: pl.DataFrame | None, multipliers: Mapping[
     columns = {name: taken[name].to_numpy()[order] for name in taken.columns}
     located = _located(columns, names, bars)
     factor = located.pop("factor")
-    commission = columns["commission"]
+    commission, code = columns["commission"], columns["code"]
+    last = columns["multiplier"][np.searchsorted(code, np.arange(len(names)), side="right") - 1]
     return _Ready(
         names=names,
-        symbol=columns["code"],
+        symbol=code,
         ts=columns["ts"],
         quantity=columns["signed"] / factor,
         price=columns["price"] * factor,
         costs=columns["spread_cost"] + columns["slippage_cost"] + commission,
         commission=commission,
-        multiplier=_multiplier(names, multipliers)[columns["code"]],
+        multiplier=columns["multiplier"],
+        final_multiplier=np.array([(multipliers or {}).get(name, last[at]) for at, name in enumerate(names)], float),
+        paid=columns["paid"],
         factor=factor,
         **located,
     )
 
 
-def _multiplier(names: pl.Series, multipliers: Mapping[str, float] | None) -> Floats:
-    values = np.array([(multipliers or {}).get(name, 1.0) for name in names], float)
-    for name in names.filter(pl.Series(~(values > 0))):
-        raise ValueError(f"{name}: multiplier is {(multipliers or {})[name]}; it must be positive")
-    return values
+def worth(fills: pl.DataFrame, multipliers: Mapping[str, float] | None = None) -> pl.Expr:
+    """Account currency for one unit at a price of one, of each fill: its own, else its symbol's, else 1.
+
+    Raises ValueError, naming the symbol, where a multiplier is not positive.
+    """
+    for name, value in (multipliers or {}).items():
+        if not value > 0:
+            raise ValueError(f"{name}: multiplier is {value}; it must be positive")
+    if "multiplier" in fills.columns:
+        return pl.col("multiplier")
+    if not multipliers:
+        return pl.lit(1.0)
+    return pl.col("symbol").cast(pl.String).replace_strict(dict(multipliers), default=1.0, return_dtype=pl.Float64)
 
 
 def _located(columns: dict[str, Any], names: pl.Series, bars: pl.DataFrame | None) -> dict[str, Any]:
@@ -215,10 +237,8 @@ def _frame(ready: _Ready, trips: npt.NDArray[Any], with_bars: bool) -> pl.DataFr
     units = np.where(still, ready.final_factor[entry], ready.factor[leaving])
     mark = ready.prices[last, 3] if with_bars else np.full(entry.size, np.nan)
     with np.errstate(all="ignore"):
-        held = np.where(still, (trips["entered"] - trips["exited"]) * mark, 0.0)
-        gross = trips["side"] * (trips["exit_value"] + held - trips["entry_value"]) * ready.multiplier[entry]
         value = np.abs(trips["entry_value"])
-        pnl = gross - trips["commission"]
+        pnl = trips["earned"] + np.where(still, _unrealised(ready, trips, mark), 0.0) - trips["commission"]
         frame = pl.DataFrame(
             {
                 "symbol": ready.names.gather(ready.symbol[entry]),
@@ -229,7 +249,7 @@ def _frame(ready: _Ready, trips: npt.NDArray[Any], with_bars: bool) -> pl.DataFr
                 "entry_price": trips["entry_value"] / trips["entered"] / units,
                 "exit_price": trips["exit_value"] / trips["exited"] / units,
                 "pnl": pnl,
-                "return": pnl / (value * ready.multiplier[entry]),
+                "return": pnl / np.abs(trips["invested"]),
                 "costs": trips["costs"],
                 "mae": trips["worst"] / value,
                 "mfe": trips["best"] / value,
@@ -246,3 +266,12 @@ def _frame(ready: _Ready, trips: npt.NDArray[Any], with_bars: bool) -> pl.DataFr
         .with_columns(holding=pl.col("exit_ts") - pl.col("entry_ts"))
         .select(ROUND_TRIPS.keys())
     )
+
+
+def _unrealised(ready: _Ready, trips: npt.NDArray[Any], mark: Floats) -> Floats:
+    """What the open part of each trip has earned by the last close of its symbol, in account currency."""
+    entry = trips["entry"]
+    now = (trips["entered"] - trips["exited"]) * mark
+    rate = ready.final_multiplier[ready.symbol[entry]]
+    gain = np.where(ready.paid[entry], now * rate - trips["held"], (now - trips["held"]) * rate)
+    return np.asarray(trips["side"] * gain, np.float64)

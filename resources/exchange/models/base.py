@@ -32,7 +32,9 @@ from pydantic import BaseModel, ConfigDict
     MULTIPLIER,
     SIDE,
     CHARGED,
-) = range(13)
+    ACCRUED,
+    RATE,
+) = range(15)
 """Places in `x`.
 
 PRICE           before costs, in the instrument's currency
@@ -41,15 +43,18 @@ VOLUME          of the bar, units
 VOLATILITY      daily standard deviation of the symbol's log returns, from closes before this bar; NaN until known
 QUOTED          half of the last quoted spread, in price units; NaN without quotes
 MAKER           1.0 where the order rested in the book as a limit, else 0.0
-ORDER_UNITS     units of the same order filled before this fill
-ORDER_NOTIONAL  their price x quantity x multiplier, in the instrument's currency
+ORDER_UNITS     units of the same order filled before this fill, as splits since have restated them
+ORDER_NOTIONAL  their |price| x quantity x multiplier, in the instrument's currency
 MONTH_UNITS     units that the account has traded before this fill in its calendar month (UTC), of all symbols
 MONTH_NOTIONAL  their worth in account currency
 MULTIPLIER      of the contract
 SIDE            +1.0 for a buy, -1.0 for a sell
 CHARGED         commission that the same order was charged before this fill, in the instrument's currency
+ACCRUED         a number of a commission's own that it keeps for each order, 0.0 before the first fill: the only place
+                that may be written to
+RATE            account currency per unit of the instrument's
 """
-FACTS = 13
+FACTS = 15
 PARAMETERS = 8
 """The most parameters that a model's function may read."""
 
@@ -106,8 +111,13 @@ class Slippage(Model):
 class Commission(Model):
     """`cost` is the WHOLE commission of the order after this fill, in the instrument's currency.
 
-    The fill is charged the difference to what its order was charged before (x[CHARGED]), so minimums are per order.
-    A negative amount is a rebate. Models that judge each fill by itself add to x[CHARGED].
+    The fill is charged the difference to what its order was charged before (x[CHARGED]); where that is negative it is a
+    rebate. So that later splits, months, rates of conversion and other orders never change what a fill before them
+    cost, each fill is priced by itself: added to x[CHARGED], or, under a minimum or maximum an order, to x[ACCRUED],
+    which the order keeps:
+
+        x[ACCRUED] += p[0] * x[QUANTITY]
+        return max(x[ACCRUED], p[1])
     """
 
     reads_volatility: ClassVar[bool] = False

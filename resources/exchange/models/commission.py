@@ -1,6 +1,7 @@
 """What the broker takes (fills rule 14), in the instrument's currency. Published price lists are in `presets`.
 
-Amounts are per order, over all of its fills: a minimum is charged once.
+Minimums and maximums are per order, over all of its fills: a minimum is charged once, by the first fill, and used up by
+those that follow. What a fill adds depends on nothing that comes after it, and on other orders only through the month.
 """
 
 from __future__ import annotations
@@ -12,16 +13,17 @@ import numpy.typing as npt
 from pydantic import Field, model_validator
 
 from resources.exchange.models.base import (
+    ACCRUED,
     CHARGED,
     MAKER,
     MONTH_NOTIONAL,
     MONTH_UNITS,
     MULTIPLIER,
     ORDER_NOTIONAL,
-    ORDER_UNITS,
     PARAMETERS,
     PRICE,
     QUANTITY,
+    RATE,
     Commission,
 )
 
@@ -53,9 +55,9 @@ class PerShare(Commission):
 
     @staticmethod
     def cost(p: Any, x: Any) -> float:
-        worth = abs(x[ORDER_NOTIONAL] + x[PRICE] * x[QUANTITY] * x[MULTIPLIER])
-        charge = max(p[0] * (x[ORDER_UNITS] + x[QUANTITY]), p[1])
-        return float(min(charge, p[2] * worth))
+        x[ACCRUED] += p[0] * x[QUANTITY]
+        worth = x[ORDER_NOTIONAL] + abs(x[PRICE]) * x[QUANTITY] * x[MULTIPLIER]
+        return float(min(max(x[ACCRUED], p[1]), p[2] * worth))
 
     def words(self) -> str:
         return f"{self.per_share:g} a share, at least {self.minimum:g} an order" + (
@@ -88,7 +90,8 @@ class PerContract(Commission):
 
     @staticmethod
     def cost(p: Any, x: Any) -> float:
-        return float(max(p[0] * (x[ORDER_UNITS] + x[QUANTITY]), p[1]))
+        x[ACCRUED] += p[0] * x[QUANTITY]
+        return float(max(x[ACCRUED], p[1]))
 
     def words(self) -> str:
         return f"{self.per_contract:g} a contract, at least {self.minimum:g} an order"
@@ -104,8 +107,8 @@ class Bps(Commission):
 
     @staticmethod
     def cost(p: Any, x: Any) -> float:
-        worth = abs(x[ORDER_NOTIONAL] + x[PRICE] * x[QUANTITY] * x[MULTIPLIER])
-        return float(max(p[0] * 1e-4 * worth, p[1]))
+        x[ACCRUED] += p[0] * 1e-4 * abs(x[PRICE]) * x[QUANTITY] * x[MULTIPLIER]
+        return float(max(x[ACCRUED], p[1]))
 
     def words(self) -> str:
         return f"{self.bps:g} bps, at least {self.minimum:g} an order"
@@ -139,8 +142,8 @@ class Tiered(Commission):
     by: notional  rates are bps, limits are worth of the month in account currency
 
     Up to three tiers, and one limit fewer: rates [0.0035, 0.002] with limits [300000] charge 0.0035 a share up to
-    300,000 shares and 0.002 beyond. Each rate holds for what lies in its own tier, so an order that crosses a limit
-    pays both. At least `minimum` an order.
+    300,000 shares and 0.002 beyond. Each rate holds for what lies in its own tier, so a fill that crosses a limit pays
+    both; what lies in which is known as it fills. At least `minimum` an order.
     """
 
     name: ClassVar[str] = "tiered"
@@ -170,16 +173,13 @@ class Tiered(Commission):
 
     @staticmethod
     def cost(p: Any, x: Any) -> float:
+        mine, before, unit = x[QUANTITY], x[MONTH_UNITS], 1.0
         if p[0] > 0.5:
-            mine = abs(x[ORDER_NOTIONAL] + x[PRICE] * x[QUANTITY] * x[MULTIPLIER])
-            before = max(x[MONTH_NOTIONAL] - abs(x[ORDER_NOTIONAL]), 0.0)
-        else:
-            mine = x[ORDER_UNITS] + x[QUANTITY]
-            before = max(x[MONTH_UNITS] - x[ORDER_UNITS], 0.0)
+            mine, before, unit = abs(x[PRICE]) * x[QUANTITY] * x[MULTIPLIER] * x[RATE], x[MONTH_NOTIONAL], x[RATE]
         in_first = max(min(before + mine, p[5]) - before, 0.0)
         in_last = max(before + mine - max(before, p[6]), 0.0)
-        charge = p[2] * in_first + p[3] * (mine - in_first - in_last) + p[4] * in_last
-        return float(max(charge, p[1]))
+        x[ACCRUED] += (p[2] * in_first + p[3] * (mine - in_first - in_last) + p[4] * in_last) / unit
+        return float(max(x[ACCRUED], p[1]))
 
     def words(self) -> str:
         rates, unit = ", then ".join(f"{rate:g}" for rate in self.rates), "bps" if self.by == "notional" else "a unit"

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 from pydantic import Field
 
 from resources.exchange.models.base import (
+    ACCRUED,
     CHARGED,
     MAKER,
     MONTH_NOTIONAL,
@@ -62,8 +63,10 @@ class Alpaca(Commission):
     def cost(p: Any, x: Any) -> float:
         if x[SIDE] > 0.0:
             return 0.0
-        worth = abs(x[ORDER_NOTIONAL] + x[PRICE] * x[QUANTITY] * x[MULTIPLIER])
-        return float(p[0] * 1e-6 * worth + min(p[1] * (x[ORDER_UNITS] + x[QUANTITY]), p[2]))
+        before = min(x[ACCRUED], p[2])  # the second fee, which has a maximum
+        x[ACCRUED] += p[1] * x[QUANTITY]
+        sold = abs(x[PRICE]) * x[QUANTITY] * x[MULTIPLIER]
+        return float(x[CHARGED] + (p[0] * 1e-6 * sold + (min(x[ACCRUED], p[2]) - before)))
 
     def words(self) -> str:
         return (
@@ -75,8 +78,8 @@ class Alpaca(Commission):
 class AlpacaCrypto(Commission):
     """Crypto at Alpaca: maker and taker shares in eight tiers, from 0.15% and 0.25% down to 0% and 0.10%.
 
-    The tier is that of the month before the order's first fill. The broker takes the fee out of what is received; here
-    it is taken from cash.
+    A fill's tier is that of the month before it. The broker takes the fee out of what is received; here it is taken
+    from cash.
 
     Source: alpaca.markets/support/crypto-maker-taker-gmt-faq, in force from 2023-03-13.
     """
@@ -85,10 +88,9 @@ class AlpacaCrypto(Commission):
 
     @staticmethod
     def cost(p: Any, x: Any) -> float:
-        before = max(x[MONTH_NOTIONAL] - abs(x[ORDER_NOTIONAL]), 0.0)
         rate = 0.0
         for limit, maker, taker in ALPACA_CRYPTO:
-            if before < limit:
+            if x[MONTH_NOTIONAL] < limit:
                 rate = maker if x[MAKER] > 0.5 else taker
                 break
         return float(x[CHARGED] + rate * abs(x[PRICE]) * x[QUANTITY] * x[MULTIPLIER])
@@ -128,18 +130,20 @@ class IbTiered(Commission):
 
     @staticmethod
     def cost(p: Any, x: Any) -> float:
-        units = x[ORDER_UNITS] + x[QUANTITY]
-        worth = abs(x[ORDER_NOTIONAL] + x[PRICE] * x[QUANTITY] * x[MULTIPLIER])
-        at = max(x[MONTH_UNITS] - x[ORDER_UNITS], 0.0)
-        end, charge = at + units, 0.0
+        # What the broker itself has charged; the others' fees have no minimum and no maximum.
+        before = min(max(x[ACCRUED], p[0]), p[1] * x[ORDER_NOTIONAL])
+        worth = x[ORDER_NOTIONAL] + abs(x[PRICE]) * x[QUANTITY] * x[MULTIPLIER]
+        at = x[MONTH_UNITS]
+        end = at + x[QUANTITY]
         for limit, rate in IB_TIERED:
             if at < limit:
                 here = min(end, limit)
-                charge += rate * (here - at)
+                x[ACCRUED] += rate * (here - at)
                 at = here
                 if at >= end:
                     break
-        return float(min(max(charge, p[0]), p[1] * worth) + (p[2] + p[3]) * units)
+        now = min(max(x[ACCRUED], p[0]), p[1] * worth)
+        return float(x[CHARGED] + ((now - before) + (p[2] + p[3]) * x[QUANTITY]))
 
     def words(self) -> str:
         return (
@@ -165,7 +169,7 @@ class IbOptions(Commission):
 
     At least 1 USD an order, and `fees_per_contract` on top of it for clearing (0.02) and regulation (0.02685). Exchange
     fees, which depend on route and side, are left out; months beyond 10,000 contracts would be cheaper. The premium is
-    the order's average.
+    that of each fill.
 
     Source: interactivebrokers.ca/en/pricing/commissions-options.php, as published in 2024.
     """
@@ -177,16 +181,16 @@ class IbOptions(Commission):
 
     @staticmethod
     def cost(p: Any, x: Any) -> float:
-        units = x[ORDER_UNITS] + x[QUANTITY]
-        worth = x[ORDER_NOTIONAL] + x[PRICE] * x[QUANTITY] * x[MULTIPLIER]
+        before = max(x[ACCRUED], p[0]) if x[ORDER_UNITS] > 0.0 else 0.0
         # Binary rounding must not put a premium of 0.10 below 0.10.
-        premium = abs(worth) / (units * x[MULTIPLIER]) + 1e-9
+        premium = abs(x[PRICE]) + 1e-9
         rate = 0.25
         if premium >= 0.10:
             rate = 0.65
         elif premium >= 0.05:
             rate = 0.50
-        return float(max(rate * units, p[0]) + p[1] * units)
+        x[ACCRUED] += rate * x[QUANTITY]
+        return float(x[CHARGED] + ((max(x[ACCRUED], p[0]) - before) + p[1] * x[QUANTITY]))
 
     def words(self) -> str:
         return (

@@ -23,6 +23,7 @@ def facts(**given: float) -> Facts:
     """The facts of a fill: 100 units at 50.0 in a bar of 10,000, a buy that took, the first of its order and month."""
     x = np.zeros(base.FACTS)
     x[[base.PRICE, base.QUANTITY, base.VOLUME, base.MULTIPLIER, base.SIDE]] = 50.0, 100.0, 10_000.0, 1.0, 1.0
+    x[base.RATE] = 1.0
     x[[base.VOLATILITY, base.QUOTED]] = math.nan
     for name, value in given.items():
         x[getattr(base, name.upper())] = value
@@ -74,7 +75,12 @@ AMOUNTS = [  # commission, facts, amount
     ("none", {}, 0.0),
     (PER_SHARE, {"quantity": 1_000.0}, 5.0),
     (PER_SHARE, {"quantity": 10.0}, 1.0),
-    (PER_SHARE, {"quantity": 100.0, "order_units": 900.0, "order_notional": 45_000.0, "charged": 4.5}, 5.0),
+    (
+        PER_SHARE,
+        {"quantity": 100.0, "order_units": 900.0, "order_notional": 45_000.0, "charged": 4.5, "accrued": 4.5},
+        5.0,
+    ),
+    (PER_SHARE, {"quantity": 100.0, "order_units": 9.0, "order_notional": 450.0, "charged": 1.0, "accrued": 0.9}, 1.4),
     (PER_SHARE, {"quantity": 1.0, "price": 0.4}, 0.4),  # never more than what was traded
     ({"name": "per_order", "amount": 7.0}, {"order_units": 50.0, "charged": 7.0}, 7.0),
     (CONTRACT, {"quantity": 2.0, "multiplier": 50.0}, 5.0),
@@ -148,11 +154,12 @@ def priced(kind: type[Model]) -> Model:
 def test_an_order_costs_the_same_in_pieces_as_at_once(kind: type[Commission], month: float) -> None:
     chosen = priced(kind)
     whole = {"side": -1.0, "month_units": month, "month_notional": 50 * month}
-    charged = done = 0.0
-    for quantity in (1.0, 1_999.0, 500.0):
-        so_far = {"order_units": done, "order_notional": 50 * done, "charged": charged}
+    charged = accrued = done = 0.0
+    for quantity in (1.0, 1_499.0, 500.0):
+        so_far = {"order_units": done, "order_notional": 50 * done, "charged": charged, "accrued": accrued}
         month_now = {"month_units": month + done, "month_notional": 50 * (month + done)}
-        charged = chosen.cost(chosen.parameters, facts(**{**whole, **so_far, **month_now, "quantity": quantity}))
+        x = facts(**{**whole, **so_far, **month_now, "quantity": quantity})
+        charged, accrued = chosen.cost(chosen.parameters, x), x[base.ACCRUED]
         done += quantity
     assert charged == pytest.approx(chosen.cost(chosen.parameters, facts(**whole, quantity=done)), rel=1e-12, abs=1e-12)
 
@@ -169,7 +176,9 @@ def test_compiled_models_say_what_the_plain_ones_say() -> None:
     for kind, of in OF_FILLS:
         chosen = model(kind, TIERED if of.name == "tiered" else of.name)
         for x in (facts(), facts(quoted=0.03, volatility=0.01, maker=1.0, side=-1.0, month_units=4e5, charged=0.3)):
-            assert call(chosen.address, chosen.parameters, x) == chosen.cost(chosen.parameters, x), of.name
+            mine, theirs = x.copy(), x.copy()
+            assert call(chosen.address, chosen.parameters, mine) == chosen.cost(chosen.parameters, theirs), of.name
+            assert mine.tolist() == pytest.approx(theirs.tolist(), rel=0, abs=0, nan_ok=True), of.name
 
 
 @pytest.mark.parametrize(("kind", "of"), OF_FILLS)

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from resources.brokers.base import OrderState
-from resources.exchange import Bar, Exchange
+from resources.exchange import Bar, Exchange, Listing
 from tests.resources.exchange.cases import account, bar, flat, opens, order, trade
 
 COSTS = [  # rules 12, 13, 15: half-spread 10 bps, slippage 20 bps; o h l c, order, reference, price, spread, slippage
@@ -103,6 +103,24 @@ def test_rule_17_splits_and_dividends(case):
     assert (position.quantity, exchange.cash) == (case.quantity, case.cash)
     assert exchange.equity == case.cash + case.quantity * case.next.close
     assert position.average_price == pytest.approx(100 / case.next.split)
+
+
+FUNDING = [  # rule 14: 10 perpetuals bought or sold at 100, the bar that funding of 1% falls on, what is paid
+    ("at the price of the instant, not the last close", "buy", bar(120, 121, 109, 110, funding=0.01), 12),
+    ("a short receives it", "sell", bar(120, 121, 109, 110, funding=0.01), -12),
+    ("a short pays a negative rate", "sell", bar(80, 121, 79, 110, funding=-0.01), 8),
+    ("after a split, in new units", "buy", bar(60, 61, 54, 55, funding=0.01, split=2), 12),
+]
+
+
+@pytest.mark.parametrize(("name", "side", "next", "paid"), FUNDING, ids=[case[0] for case in FUNDING])
+def test_rule_14_funding_is_paid_on_the_worth_as_the_bar_opens(name, side, next, paid):
+    exchange = Exchange(account(cash=10_000), {"X": Listing(asset_class="future")})
+    exchange.submit(order(side, 10))
+    exchange.on_bar(opens(0), {"X": flat(100)})
+    exchange.on_bar(opens(1), {"X": next})
+    gained = (next.close * next.split - 100) * (10 if side == "buy" else -10)
+    assert (exchange.cash, exchange.equity) == pytest.approx((10_000 + gained - paid,) * 2, rel=1e-12)
 
 
 def test_rule_17_the_ex_date_comes_before_what_is_bought_or_sold_that_day():

@@ -311,8 +311,8 @@ def test_a_perpetual_future_settles_its_gains_and_its_funding() -> None:
     )
     fills = result.fills
     assert fills["quantity"].sum() == close_to(0.5)
-    before = bars.filter(pl.col("ts") < at(2022, 12, 13, 8))["close"][-1]
-    received = 0.5 * before * 0.00022398  # the rate is negative: who is short pays
+    then = bars.filter(ts=at(2022, 12, 13, 8))["open"][0]
+    received = 0.5 * then * 0.00022398  # the rate is negative: who is short pays
     assert result.equity["funding"].sum() == close_to(-received)
     gain = 0.5 * bars["close"][-1] - (fills["quantity"] * fills["price"]).sum()
     assert final(result)["cash"] == close_to(1_000_000 + gain + received)
@@ -353,16 +353,17 @@ def test_a_currency_pair_pays_its_quoted_spread_and_its_carry() -> None:
     done = result.fills.row(0, named=True)
     assert done["price"] == close_to(1.17566)  # the ask, at the open of the 10th
     assert done["spread_cost"] == close_to(pip_value("EURUSD", 100_000) * 0.75)
-    closes = dict(bars.select(pl.col("ts").dt.day(), "close").rows())
-    # Tuesday's roll counts one day, Wednesday's three, Thursday's one; a long pays 2.4 % a year of 360 days.
-    carry = 100_000 * 0.024 / 360 * (closes[10] + 3 * closes[11] + closes[12])
+    opens, closes = (dict(bars.select(pl.col("ts").dt.day(), name).rows()) for name in ("open", "close"))
+    # Tuesday's roll counts one day, Wednesday's three, Thursday's one; a long pays 2.4 % a year of 360 days, of the
+    # worth at the open after the roll.
+    carry = 100_000 * 0.024 / 360 * (opens[11] + 3 * opens[12] + opens[13])
     assert result.equity["funding"].sum() == close_to(carry)
     assert final(result)["cash"] == close_to(10_000 + 100_000 * (closes[13] - 1.17566) - carry)
     assert final(result)["margin"] == close_to(100_000 * closes[13] / 30)
 
 
 def test_ten_pips_are_a_hundred_dollars_for_a_standard_lot_and_are_converted_day_by_day() -> None:
-    """An account in pounds that trades euros against dollars: each day's gain at the last known rate."""
+    """An account in pounds that trades euros against dollars: each day's gain at the rate of its close."""
     bars, sterling = pairs("EURUSD"), pairs("GBPUSD")
     known = sterling.select("symbol", ts=pl.col("ts") + timedelta(days=1), price="close")
     before = pl.DataFrame({"symbol": ["GBPUSD"], "ts": [at(2018, 7, 9)], "price": [sterling["open"][0]]})
@@ -379,15 +380,15 @@ def test_ten_pips_are_a_hundred_dollars_for_a_standard_lot_and_are_converted_day
     pounds = {day: 1 / close for day, close in sterling.select(pl.col("ts").dt.day(), "close").rows()}
     opened = bars.filter(ts=at(2018, 7, 10))["open"][0]
     gains = [
-        (closes[10] - opened) * pounds[9],
-        (closes[11] - closes[10]) * pounds[10],
-        (closes[12] - closes[11]) * pounds[11],
-        (closes[13] - closes[12]) * pounds[12],
+        (closes[10] - opened) * pounds[10],
+        (closes[11] - closes[10]) * pounds[11],
+        (closes[12] - closes[11]) * pounds[12],
+        (closes[13] - closes[12]) * pounds[13],
     ]
     assert final(result)["equity"] == close_to(10_000 + 100_000 * sum(gains))
     moved = result.equity["equity"].diff()[2]
     pips = (closes[11] - closes[10]) / 1e-4
-    assert moved == close_to(pips * pip_value("EURUSD", 100_000, rate=pounds[10]))
+    assert moved == close_to(pips * pip_value("EURUSD", 100_000, rate=pounds[11]))
     # The pair among the bars gives the same rates without being asked.
     both = pl.concat([bars, sterling]).drop("bid", "ask")
     own = run(both, orders(order), settings(cash=10_000.0, currency="GBP", margin=LEVERAGE),

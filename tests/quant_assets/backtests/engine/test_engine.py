@@ -218,7 +218,7 @@ def test_columns_and_types():
     result = run(cleaned(TWO).lazy(), sent(target(0, "X", 0.5)).lazy(), account())
     assert result.fills.columns == [
         "order_id", "ts", "session", "symbol", "side", "quantity", "price", "reference_price",
-        "spread_cost", "slippage_cost", "commission", "reason", "ambiguous", "tag", "realised",
+        "spread_cost", "slippage_cost", "commission", "reason", "ambiguous", "tag", "realised", "multiplier", "paid",
     ]  # fmt: skip
     assert result.orders.columns == [
         "order_id", "ts", "symbol", "side", "quantity", "type", "tif", "limit_price", "stop_price", "trail",

@@ -54,13 +54,13 @@ def test_cost_worth_and_dividend_in_dollars():
 
 
 def test_costs_and_realised_profit_are_in_dollars():
-    """Half a percent of spread on 100 EUR at 1.1; sold at 110 EUR with a rate of 1.25."""
+    """Half a percent of spread on 100 EUR at 1.1; sold at 110 EUR with a rate of 1.25, which is part of the profit."""
     orders = sent(sized(at(8, 16), "E", "buy", 10), sized(at(9, 16), "E", "sell", 10))
     terms = account(cash=10_000, half_spread_bps=50, commission_per_share=0.1)
     fills = run(BARS, orders, terms, instruments=EURO, rates=RATES).fills
     assert fills["spread_cost"].to_list() == pytest.approx([10 * 0.5 * 1.1, 10 * 0.55 * 1.25])
     assert fills["commission"].to_list() == pytest.approx([10 * 0.1 * 1.1, 10 * 0.1 * 1.25])
-    assert fills["realised"].to_list() == pytest.approx([0, 10 * (109.45 - 100.5) * 1.25])
+    assert fills["realised"].to_list() == pytest.approx([0, 10 * (109.45 * 1.25 - 100.5 * 1.1)])
 
 
 def test_margin_counts_the_worth_in_dollars():
@@ -134,3 +134,26 @@ REFUSED = [
 def test_rates_that_are_missing_or_wrong_are_refused(name, rates, message):
     with pytest.raises(BarSchemaError, match=message):
         run(BARS, sent(sized(at(8, 16), "E", "buy", 10)), account(), instruments=EURO, rates=rates)
+
+
+# ---- what happens as a bar ends is converted at the rate known then
+
+
+@pytest.mark.parametrize(
+    ("kind", "order_type", "cash"),
+    [("equity", "market_on_close", 10_000 - 2 * 110), ("future", "market", 10_000 + 2 * 10)],
+    ids=["a share", "a future"],
+)
+def test_the_end_of_a_bar_is_converted_at_the_rate_of_its_end(kind, order_type, cash):
+    """A euro is worth 1 dollar at the open and 2 since noon: the close is bought, or settled, at 2."""
+    listed = EURO.with_columns(asset_class=pl.lit(kind))
+    order = sent(sized(at(9, 7), "E", "buy", 1, type=order_type))
+    rates = told((at(7), 1.0), (at(9, 12), 2.0))
+    result = run(
+        pl.DataFrame([share(8, 100, 100), share(9, 100, 110)]),
+        order,
+        account(cash=10_000),
+        instruments=listed,
+        rates=rates,
+    )
+    assert result.equity["cash"].to_list() == [10_000, cash]

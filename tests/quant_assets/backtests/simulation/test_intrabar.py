@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import polars as pl
 import pytest
 
-from quant_assets.backtests import run
+from quant_assets.backtests import history, run
 from resources.errors import BarSchemaError
 from tests.quant_assets.backtests.worlds import CLOSES_AFTER, cleaned, sent, sized
 from tests.resources.exchange.cases import account, bar, flat, opens
@@ -150,3 +150,42 @@ def test_finer_bars_outside_every_coarse_bar_change_nothing():
     night = [row | {"ts": row["ts"] + timedelta(hours=8), "known_at": row["known_at"] + timedelta(hours=8)}
              for row in inner(1, UP_FIRST)]  # fmt: skip
     assert fills(bars, sent(BRACKET), night) == fills(bars, sent(BRACKET), None)
+
+
+PARTS = [
+    ("only the morning", [(100, 110, 99, 109)]),
+    ("without the low", [(100, 110, 99, 109), (109, 109, 99, 105)]),
+    ("without the high", [(100, 104, 99, 100), (100, 105, 90, 105)]),
+    ("another close", [(100, 110, 99, 109), (109, 109, 90, 104)]),
+    ("another open", [(101, 110, 99, 109), (109, 109, 90, 105)]),
+]
+
+
+@pytest.mark.parametrize(("name", "halves"), PARTS, ids=[case[0] for case in PARTS])
+def test_a_bar_that_finer_ones_do_not_cover_stays_coarse_and_is_counted(name, halves):
+    bars, finer = cleaned({"X": [flat(100), WIDE, flat(105)]}), inner(1, halves)
+    with pytest.warns(UserWarning, match=r"1 bars keep to the rules of coarse bars.*do not cover them"):
+        assert fills(bars, sent(BRACKET), finer) == fills(bars, sent(BRACKET), None)
+    with pytest.warns(UserWarning, match="1 bars"):
+        past = history(bars, intrabar=pl.DataFrame(finer))
+    assert past.stayed_coarse == 1
+    assert past.frame().select("low", "close").row(1) == (90, 105), "the day keeps its low and its close"
+
+
+def test_a_bar_whose_volume_the_finer_ones_lack_stays_coarse():
+    bars = cleaned({"X": [flat(100), WIDE]}).with_columns(volume=1e6)
+    with pytest.warns(UserWarning, match="1 bars"):
+        assert history(bars, intrabar=pl.DataFrame(inner(1, UP_FIRST, volume=2.4e5))).stayed_coarse == 1
+    assert history(bars, intrabar=pl.DataFrame(inner(1, UP_FIRST, volume=2.6e5))).stayed_coarse == 0
+
+
+def test_a_little_beside_the_prices_still_covers_the_bar():
+    """The closing auction often prints beside the last trade: a thousandth of the price is no gap."""
+    bars = cleaned({"X": [flat(100), WIDE]})
+    near: list[Prices] = [(100.09, 109.9, 99, 109), (109, 109, 90.08, 105.1)]
+    assert history(bars, intrabar=pl.DataFrame(inner(1, near))).stayed_coarse == 0
+
+
+def test_finer_bars_of_a_symbol_without_bars_are_refused():
+    with pytest.raises(BarSchemaError, match="intrabar: Z has finer bars but no bars"):
+        history(cleaned({"X": [flat(100), WIDE]}), intrabar=pl.DataFrame(inner(1, UP_FIRST, "Z")))

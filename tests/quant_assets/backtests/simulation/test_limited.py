@@ -91,7 +91,8 @@ def test_targets_are_judged_as_the_units_that_the_exchange_makes_of_them(history
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("quant_assets.backtests.simulation.limited.check", note)
         result = run(whole, orders, TERMS.model_copy(update={"limits": HUGE}), instruments, rates=rates)
-    assert judged == dict(result.orders.filter(pl.col("quantity") > 0).select("order_id", "quantity").iter_rows())
+    last = result.orders.filter(pl.col("order_id") == pl.col("order_id").last().over("ts", "symbol"))
+    assert judged == dict(last.filter(pl.col("quantity") > 0).select("order_id", "quantity").iter_rows())
 
 
 # ---- what the limits see
@@ -154,6 +155,64 @@ CASES = [
          limit_price=90.0), target(1, "X", 0.5, order_id="b")], {}, {"gross": 0.5}),
     Case("a target does not replace other orders", [buy(0, "a", 40, type="limit", limit_price=90.0),
          target(1, "X", 0.5, order_id="b")], {"b": "limit gross: 0.9 exceeds 0.5"}, {"gross": 0.5}),
+    # ---- several sells beside one long position, of a bound of half
+    Case("sells that rest together sell more than is held", [buy(0, "a", 40),
+         *(buy(day, f"s{day}", 40, side="sell", type="limit", limit_price=120.0) for day in (1, 2, 3))],
+         {"s3": "limit single_name: 0.8 exceeds 0.5"}, {"single_name": 0.5}),
+    Case("a market sell beside one that rests", [buy(0, "a", 40), buy(1, "b", 40, side="sell", type="limit",
+         limit_price=130.0), buy(2, "c", 40, side="sell")], {"c": "limit single_name: 0.442379 exceeds 0.42"},
+         {"single_name": 0.42}, {"X": [flat(100), flat(100), Bar(100, 119, 100, 119, 1e6), flat(119), flat(119)]}),
+    Case("a replace adds more than is held", [buy(0, "a", 40), buy(1, "b", 40, side="sell", type="limit",
+         limit_price=120.0), buy(2, "b", 80, side="sell", action="replace"),
+         buy(3, "b", 120, side="sell", action="replace")],
+         {"b": "the history is over; a replace was refused: limit single_name: 0.8 exceeds 0.5"},
+         {"single_name": 0.5}),
+    Case("two replaces at one instant", [buy(0, "a", 40), buy(1, "b", 40, side="sell", type="limit",
+         limit_price=120.0), buy(2, "b", 80, side="sell", action="replace"),
+         buy(2, "b", 120, side="sell", action="replace")],
+         {"b": "the history is over; a replace was refused: limit single_name: 0.8 exceeds 0.5"},
+         {"single_name": 0.5}),
+    Case("buys that rest beside a short", [buy(0, "a", 40, side="sell"),
+         *(buy(day, f"s{day}", 40, type="limit", limit_price=90.0) for day in (1, 2, 3))],
+         {"s3": "limit single_name: 0.8 exceeds 0.5"}, {"single_name": 0.5}),
+    Case("parts of what is held", [buy(0, "a", 40), *(buy(day, f"s{day}", 20, side="sell", type="limit",
+         limit_price=120.0) for day in (1, 2))], {}, {"order_notional": 0.45, "orders_per_session": 1}),
+    Case("what is cancelled at the same instant", [buy(0, "a", 40), buy(1, "b", 40, side="sell", type="stop",
+         stop_price=50.0), buy(2, "b", 1, side="sell", action="cancel"), buy(2, "c", 40, side="sell")], {},
+         {"orders_per_session": 1, "order_notional": 0.4}),
+    Case("of alternatives one", [buy(0, "a", 40), *(buy(1, name, 40, side="sell", oco_group="g", **kind)
+         for name, kind in (("up", {"type": "limit", "limit_price": 120.0}), ("down", {"type": "stop",
+         "stop_price": 80.0}))), buy(2, "c", 50, side="sell")], {}, {"single_name": 0.5}),
+    Case("of alternatives the largest", [buy(0, "a", 20), *(buy(1, name, units, side="sell", oco_group="g",
+         type="limit", limit_price=120.0) for name, units in (("small", 20), ("large", 60))),
+         buy(2, "c", 20, side="sell")], {"c": "limit net: 0.6 exceeds 0.5"}, {"net": 0.5}),
+    Case("a sell that may rest makes no room beside it", [buy(0, "a", 40), buy(1, "b", 40, side="sell", type="limit",
+         limit_price=120.0), buy(1, "c", 40, symbol="Y")], {"c": "limit gross: 0.8 exceeds 0.5"}, {"gross": 0.5}),
+    Case("nor does what waits for another", [buy(0, "a", 40), buy(1, "b", 10, symbol="Z"),
+         buy(1, "c", 40, side="sell", parent="b"), buy(1, "d", 40, symbol="Y")],
+         {"d": "limit gross: 0.9 exceeds 0.5"}, {"gross": 0.5}),
+    Case("a reduce-only order may leave others to turn it", [buy(0, "a", 40), buy(1, "b", 40, side="sell", type="limit",
+         limit_price=120.0, reduce_only=True), buy(2, "c", 60, side="sell", type="limit", limit_price=120.0)],
+         {"c": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5, "order_notional": 1.0}),
+    Case("and fills first where it is a market order", [buy(0, "a", 40), buy(1, "b", 99, side="sell", reduce_only=True),
+         {**buy(0, "c", 60, side="sell"), "ts": closes(1) + timedelta(minutes=1)}],
+         {"c": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
+    Case("it makes room for what it is sent with", [buy(0, "a", 40, **EXITS), target(1, "X", 0.0, order_id="b"),
+         target(1, "Y", 0.4, order_id="c")], {}, {"gross": 0.5}),
+    Case("and none that only reduces", [buy(0, "a", 40, **EXITS), target(1, "X", 0.0, order_id="b")], {},
+         {"order_notional": 0.4, "orders_per_session": 1}),
+    # ---- several targets of a symbol at one instant: the last stands
+    Case("the second is judged", [target(0, "X", 0.4, order_id="a"), target(1, "X", 0.0, order_id="b"),
+         target(1, "X", 0.6, order_id="c")], {"c": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
+    Case("the first is not", [target(0, "X", 0.9, order_id="a"), target(0, "X", 0.4, order_id="b")], {},
+         {"single_name": 0.5}),
+    Case("nor before a target that is met", [target(0, "X", 0.4, order_id="a"), target(1, "X", 0.9, order_id="b"),
+         target(1, "X", 0.4, order_id="c")], {}, {"single_name": 0.5}),
+    Case("one after the other", [target(0, "X", 0.9, order_id="a"), target(0, "X", 0.8, order_id="b"),
+         target(0, "X", 0.7, order_id="c")], {name: f"limit single_name: {weight} exceeds 0.5"
+         for name, weight in (("a", 0.9), ("b", 0.8), ("c", 0.7))}, {"single_name": 0.5}),
+    Case("each is sent", [target(0, "X", 0.3, order_id="a"), target(0, "X", 0.4, order_id="b"), buy(0, "c", 1)],
+         {"c": "limit orders_per_session: 3 exceeds 2"}, {"orders_per_session": 2}),
     # ---- orders that only reduce
     Case("a sale passes whatever it is worth", [buy(0, "a", 50), buy(1, "b", 50, side="sell")], {},
          {"order_notional": 0.5, "orders_per_session": 1}),
@@ -183,6 +242,14 @@ CASES = [
          {"a": "the history is over; a replace was refused: limit gross: 0.6 exceeds 0.5"}, {"gross": 0.5}),
     Case("a replace that adds little enough", [buy(0, "a", 40, type="limit", limit_price=90.0),
          buy(1, "a", 50, action="replace")], {}, {"gross": 0.5}),
+    Case("a replace after one of the price alone", [buy(0, "a", 40, type="limit", limit_price=90.0),
+         {"ts": 1, "symbol": "X", "action": "replace", "order_id": "a", "limit_price": 91.0},
+         buy(1, "a", 60, action="replace")],
+         {"a": "the history is over; a replace was refused: limit gross: 0.6 exceeds 0.5"}, {"gross": 0.5}),
+    Case("a replace after one that was refused", [buy(0, "a", 40, type="limit", limit_price=90.0),
+         buy(1, "a", 70, action="replace"), buy(2, "a", 50, action="replace"), buy(3, "b", 1)],
+         {"a": "the history is over; a replace was refused: limit gross: 0.7 exceeds 0.5",
+          "b": "limit gross: 0.51 exceeds 0.5"}, {"gross": 0.5}),
     # ---- what cannot be judged
     Case("before its first close", [{**buy(0, "a", 1), "ts": opens(0)}, buy(0, "b", 1)],
          {"a": "limit price: X has no usable price (nan)"}),
@@ -193,6 +260,12 @@ CASES = [
 def test_what_the_limits_see(case: Case) -> None:
     result = run(cleaned(case.bars), sent(*case.orders), limited(**case.limits))
     assert refused(result) == case.refused
+
+
+def test_of_two_targets_at_one_instant_the_one_that_stands_is_traded():
+    rows = (target(0, "X", 0.4, order_id="a"), target(1, "X", 0.0, order_id="b"), target(1, "X", 0.6, order_id="c"))
+    results = [run(cleaned(FLAT), sent(*rows), limited(single_name=bound)) for bound in (0.5, 0.6)]
+    assert [result.equity["gross_exposure"][-1] for result in results] == [0.0, 0.6]
 
 
 def test_a_refused_order_shows_what_was_asked_and_never_trades():
