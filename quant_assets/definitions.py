@@ -7,6 +7,7 @@ import dagster as dg
 from quant_assets import jobs
 from quant_assets.backtests import assets as backtests_assets
 from quant_assets.backtests import checks as backtests_checks
+from quant_assets.backtests.sweeps import assets as sweeps_assets
 from quant_assets.cleaned import assets as cleaned_assets
 from quant_assets.cleaned import checks as cleaned_checks
 from quant_assets.features import assets as features_assets
@@ -30,7 +31,10 @@ LAKE = Lake(SETTINGS.lake_url)
 
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
-        [market_data_assets, cleaned_assets, features_assets, models_assets, backtests_assets, signals_assets]
+        [
+            *(market_data_assets, cleaned_assets, features_assets, models_assets),
+            *(sweeps_assets, backtests_assets, signals_assets),
+        ]
     ),
     asset_checks=[
         check
@@ -53,6 +57,7 @@ defs = dg.Definitions(
         "tracking": dg.ResourceDefinition.hardcoded_resource(Tracking.of(SETTINGS)),
         "io_manager": LakeIOManager(LAKE, SETTINGS.calendar),
         "lake": dg.ResourceDefinition.hardcoded_resource(LAKE),
+        **sweeps_assets.resources(SETTINGS.sweep),
     },
     executor=dg.in_process_executor,
 )

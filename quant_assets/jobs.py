@@ -32,6 +32,7 @@ ACROSS_TIER = _features(*_ACROSS_ALONE)
 PANEL_TIER = _features("panel", "labels", *([ACROSS] if _SETS.across else []))
 MODEL_TIER = dg.AssetSelection.assets("models/lightgbm", "models/champion")
 SIGNAL_TIER = dg.AssetSelection.assets("models/predictions", "signals/daily")
+SWEEP_TIER = dg.AssetSelection.assets("backtests/sweep")
 REPORT_TIER = dg.AssetSelection.assets("backtests/report")
 
 SESSION_TAG = "quant/session"
@@ -58,8 +59,13 @@ session = dg.define_asset_job(
     "session", PANEL_TIER | SIGNAL_TIER, description="One session: panel, labels, predictions, signals."
 )
 reports = dg.define_asset_job("reports", REPORT_TIER, description="Backtest a strategy as of a month.")
+sweep = dg.define_asset_job(
+    "sweep",
+    SWEEP_TIER | REPORT_TIER,
+    description="Sweep a strategy's grid as of a month, then make its report, which is judged by the sweep; on demand.",
+)
 
 # A job without assets is none: what the sets ask for decides which features are left for these two.
 _ON_DEMAND = [*([features] if _OTHERS else []), *([cross_section] if _ACROSS_ALONE else [])]
 
-ALL = [instruments, history, ticks, quality, *_ON_DEMAND, panel, models, signals, session, reports]
+ALL = [instruments, history, ticks, quality, *_ON_DEMAND, panel, models, signals, session, reports, sweep]

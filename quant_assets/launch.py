@@ -3,6 +3,7 @@
     from quant_assets import launch
     launch.partition("features/panel", "2012-06-01")
     launch.history("2010", "2012", ["AAPL", "IBM"])
+    launch.sweep("moving_average_cross")
     launch.everything()
 
 Each call returns when its run has ended and raises LaunchError, naming the run and the step, where it failed; or,
@@ -91,6 +92,21 @@ def history(
         return _run(instance, keys, tags=history_range(first, last, chosen))
 
 
+def sweep(strategy: str, as_of: str | None = None) -> dg.ExecuteInProcessResult:
+    """Sweep a strategy's grid as of a month, that of the last closed session by default, and make its report anew."""
+    grids = {configured.name: configured.grid for configured in SETTINGS.strategies}
+    if strategy not in grids:
+        raise LaunchError(f"strategy: {strategy!r} is not configured; there are {', '.join(grids)}")
+    if grids[strategy] is None:
+        having = ", ".join(name for name, grid in grids.items() if grid) or "none"
+        raise LaunchError(
+            f"strategy: {strategy} has no grid in the configuration (strategies), of those that have one there are: "
+            f"{having}; give it one, for example grid: {{fast: [20, 50], slow: [100, 200]}}"
+        )
+    key = {"as_of": as_of or f"{last_session():%Y-%m}", "strategy": strategy}
+    return partition(["backtests/sweep", "backtests/report"], key)
+
+
 def register_symbols(instance: dg.DagsterInstance) -> list[str]:
     """Add the universe's symbols to the dynamic partitions where they are new; return all that there are."""
     held = set(instance.get_dynamic_partitions(SYMBOLS))
@@ -152,9 +168,12 @@ def tiers(instance: dg.DagsterInstance) -> list[Tier]:
     source = f"{SETTINGS.provider} {SETTINGS.dates} {SETTINGS.cleaning.exclude} {fingerprint}"
     sessions_held = [key for key in SESSIONS.get_partition_keys() if key <= last.isoformat()]
     cutoffs = [key for key in CUTOFFS.get_partition_keys() if key <= last.isoformat()]
-    reports = [
-        str(dg.MultiPartitionKey({"as_of": last.strftime("%Y-%m"), "strategy": strategy.name}))
+    reports = {
+        strategy.name: str(dg.MultiPartitionKey({"as_of": last.strftime("%Y-%m"), "strategy": strategy.name}))
         for strategy in SETTINGS.strategies
+    }
+    swept = [
+        reports[strategy.name] for strategy in SETTINGS.strategies if strategy.grid and SETTINGS.sweep.with_everything
     ]
     return [
         Tier("instruments", jobs.INSTRUMENTS, None, [], source=f"{source} {universe(SETTINGS)}"),
@@ -170,7 +189,8 @@ def tiers(instance: dg.DagsterInstance) -> list[Tier]:
         Tier("panel and labels", jobs.PANEL_TIER, SESSIONS, sessions_held),
         Tier("models", jobs.MODEL_TIER, CUTOFFS, cutoffs),
         Tier("predictions and signals", jobs.SIGNAL_TIER, SESSIONS, sessions_held),
-        Tier("reports", jobs.REPORT_TIER, REPORTS, reports, one_run=False),
+        *([Tier("sweeps", jobs.SWEEP_TIER, REPORTS, swept, one_run=False)] if swept else []),
+        Tier("reports", jobs.REPORT_TIER, REPORTS, list(reports.values()), one_run=False),
     ]
 
 

@@ -6,6 +6,7 @@ Secrets are never part of it: they come from the environment (see configs/.env.e
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -134,9 +135,54 @@ class ModelSettings(_Settings):
     seed: int = Field(default=7, examples=[7])
 
 
+Scalar = float | int | str | bool
+
+
 class StrategySettings(_Settings):
     name: str = Field(min_length=1, examples=["moving_average_cross"])
-    parameters: dict[str, float | int | str | bool] = Field(default_factory=dict, examples=[{"fast": 50, "slow": 200}])
+    parameters: dict[str, Scalar] = Field(default_factory=dict, examples=[{"fast": 50, "slow": 200}])
+    # Excluded from dumps, which code versions are made of: another grid changes no signal.
+    grid: dict[str, list[Scalar]] | None = Field(
+        default=None,
+        exclude=True,
+        description="values of parameters that backtests/sweep combines; the others keep theirs",
+        examples=[{"fast": [20, 50], "slow": [100, 200]}],
+    )
+
+    @field_validator("grid")
+    @classmethod
+    def _combined(cls, grid: dict[str, list[Scalar]] | None) -> dict[str, list[Scalar]] | None:
+        if grid is None:
+            return grid
+        for parameter, values in grid.items():
+            if not values:
+                raise ValueError(f"{parameter} has no values; give some, or leave it out")
+            if len({(type(value), value) for value in values}) < len(values):
+                raise ValueError(f"{parameter} has a value twice in {values}; keep one")
+        runs = math.prod(map(len, grid.values()))
+        if not 2 <= runs <= MOST_RUNS:
+            raise ValueError(f"it makes {runs:,} runs; a sweep has from 2 to {MOST_RUNS:,}")
+        return grid
+
+
+MOST_RUNS = 20_000
+"""Of a sweep that is configured: their returns of 20 years are 400 MB, of which the asset holds a few copies."""
+
+
+class SweepSettings(_Settings):
+    """How the sweeps of the strategies that have a grid are run."""
+
+    executor: Literal["local", "ray"] = Field(
+        default="local",
+        description="the cores of this machine, or a Ray cluster: that of RAY_ADDRESS, else one on this machine",
+        examples=["ray"],
+    )
+    workers: int | None = Field(default=None, ge=1, le=10_000, description="cores used, all by default", examples=[4])
+    with_everything: bool = Field(
+        default=False,
+        description="launch.everything and make demo run the sweeps before the reports; else they run on demand",
+        examples=[True],
+    )
 
 
 class LiveSettings(_Settings):
@@ -185,6 +231,7 @@ class Settings(_Settings):
     model: ModelSettings = Field(examples=["{start: 2005-01-01}"])
     strategies: list[StrategySettings] = Field(min_length=1, examples=["[{name: model_score}]"])
     backtest: BacktestSettings = Field(default_factory=BacktestSettings)
+    sweep: SweepSettings = Field(default_factory=SweepSettings)
     live: LiveSettings = Field(examples=["{strategy: model_score}"])
 
     @field_validator("calendar")

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from resources.tracking import Tracking, TrackingError, alone, client_of, experiment_of, quoted, unusable
+from resources.tracking import Tracking, TrackingError, alone, answering, client_of, experiment_of, quoted
 
 TAG_LENGTH = 4_800
 """Characters in a tag; MLflow takes 8,000, its older servers 5,000."""
@@ -51,18 +52,19 @@ class Ledger:
         uri = self.tracking.uri
         client, experiment = client_of(uri), self._experiment()
         for attempt in range(ATTEMPTS):
-            try:
-                with alone(uri):
-                    run_id = str(client.create_run(experiment, tags=dict(tags), run_name=title).info.run_id)
-                    if parameters:
-                        client.log_batch(run_id, params=[Param(name, value) for name, value in parameters.items()])
-                    client.set_terminated(run_id, "FINISHED")
-                return run_id
-            except MlflowException as error:
-                # A note that is written twice is the same note: readers count what it says, not how often.
-                if error.error_code != "TEMPORARILY_UNAVAILABLE" or attempt == ATTEMPTS - 1:
-                    raise unusable(error) from error
-                time.sleep(0.2 * 2**attempt)
+            with answering():
+                try:
+                    with alone(uri):
+                        run_id = str(client.create_run(experiment, tags=dict(tags), run_name=title).info.run_id)
+                        if parameters:
+                            client.log_batch(run_id, params=[Param(name, value) for name, value in parameters.items()])
+                        client.set_terminated(run_id, "FINISHED")
+                    return run_id
+                except MlflowException as error:
+                    # A note that is written twice is the same note: readers count what it says, not how often.
+                    if error.error_code != "TEMPORARILY_UNAVAILABLE" or attempt == ATTEMPTS - 1:
+                        raise
+                    time.sleep(0.2 * 2**attempt)
         raise AssertionError("unreachable")
 
     def add(
@@ -77,13 +79,12 @@ class Ledger:
         Raises TrackingError if there is no such note, or MLflow does not answer.
         """
         from mlflow.entities import Metric, RunTag
-        from mlflow.exceptions import MlflowException
 
         uri, now = self.tracking.uri, time.time_ns() // 1_000_000
         client = client_of(uri)
         told = [RunTag(name, value) for name, value in tags.items()]
         figures = [Metric(name, value, now, 0) for name, value in (metrics or {}).items()]
-        try:
+        with answering(), self._known(note):
             with alone(uri):
                 for first in range(0, len(told), TAGS_AT_ONCE):
                     client.log_batch(note, tags=told[first : first + TAGS_AT_ONCE])
@@ -94,13 +95,12 @@ class Ledger:
                     path = Path(scratch) / f"{name}.parquet"
                     frame.write_parquet(path)
                     client.log_artifact(note, str(path))
-        except MlflowException as error:
-            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
-                raise TrackingError(f"{self.name}: no note {note!r}; write it first") from error
-            raise unusable(error) from error
 
     def read(self, **tags: str) -> list[Note]:
-        """The notes with these tags, oldest first. One that somebody deleted in MLflow's pages still counts."""
+        """The notes with these tags, oldest first. One that somebody deleted in MLflow's pages still counts.
+
+        Raises TrackingError if MLflow does not answer.
+        """
         from mlflow.entities import ViewType
 
         where = " and ".join(f"tags.{name} = {quoted(value)}" for name, value in tags.items())
@@ -108,13 +108,26 @@ class Ledger:
         found: list[Note] = []
         token = None
         while True:
-            page: Any = client.search_runs(
-                [experiment], where, ViewType.ALL, PAGE, ["attributes.start_time ASC"], token
-            )
+            with answering():
+                page: Any = client.search_runs(
+                    [experiment], where, ViewType.ALL, PAGE, ["attributes.start_time ASC"], token
+                )
             found.extend(Note(run.info.run_id, int(run.info.start_time), run.data.tags) for run in page)
             token = page.token
             if not token:
                 return found
+
+    @contextmanager
+    def _known(self, note: str) -> Iterator[None]:
+        """Turn MLflow's word for a note that is not there into ours."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            yield
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                raise TrackingError(f"{self.name}: no note {note!r}; write it first") from error
+            raise
 
     def _experiment(self) -> str:
         folder = str(self.tracking.folder / "artifacts")

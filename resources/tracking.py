@@ -11,10 +11,11 @@ import fcntl
 import json
 import os
 import shlex
+import sqlite3
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -260,28 +261,52 @@ def client_of(uri: str) -> Any:
     import logging
 
     from mlflow import MlflowClient
-    from mlflow.exceptions import MlflowException
 
     # Two lines about creating tables are no news to the user of a run.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.WARNING)
-    try:
-        with alone(uri):
-            return MlflowClient(tracking_uri=uri, registry_uri=uri)
-    except (MlflowException, ImportError, OSError) as error:
-        raise unusable(error) from error
+    with answering(), alone(uri):
+        _look_at(uri)
+        return MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
 def experiment_of(client: Any, name: str, location: str | None) -> str:
     """Id of the experiment of that name, made where it is not there, with its artifacts at `location`."""
     from mlflow.exceptions import MlflowException
 
+    with answering():
+        try:
+            known = client.get_experiment_by_name(name)
+            return str(known.experiment_id if known else client.create_experiment(name, location))
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_ALREADY_EXISTS":  # another process was quicker
+                return str(client.get_experiment_by_name(name).experiment_id)
+            raise
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    """Turn what MLflow or its database raise, when they cannot be used, into a TrackingError."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import SQLAlchemyError
+
     try:
-        known = client.get_experiment_by_name(name)
-        return str(known.experiment_id if known else client.create_experiment(name, location))
-    except MlflowException as error:
-        if error.error_code == "RESOURCE_ALREADY_EXISTS":  # another process was quicker
-            return str(client.get_experiment_by_name(name).experiment_id)
+        yield
+    except (MlflowException, SQLAlchemyError, ImportError, OSError) as error:
         raise unusable(error) from error
+
+
+def _look_at(uri: str) -> None:
+    """Raise TrackingError for a local file that is no database of MLflow's: MLflow would try for minutes, or go on."""
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or not path.exists():
+        return
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            names = {name for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    except sqlite3.Error as error:
+        raise unusable(f"{path}: {error}") from error
+    if names and "alembic_version" not in names:
+        raise unusable(f"{path} is a database of something else, with the tables {sorted(names)[:3]}")
 
 
 @contextmanager
@@ -297,10 +322,11 @@ def alone(uri: str) -> Iterator[None]:
         yield
 
 
-def unusable(error: Exception) -> TrackingError:
+def unusable(error: Exception | str) -> TrackingError:
+    """What is raised where MLflow cannot be used, and what to do about it."""
     return TrackingError(
-        f"MLflow cannot be used: {error}. Set MLFLOW_TRACKING_URI to a server or database that answers, "
-        "or unset it to keep models in a local SQLite file"
+        f"MLflow cannot be used: {error}. Restore a damaged file from a copy, set MLFLOW_TRACKING_URI to a server or "
+        "database that answers, or unset it to keep models in a local SQLite file"
     )
 
 

@@ -61,8 +61,8 @@ def world(
 def features(readers: Sequence[Strategy], panel: Table, predictions: Table, last: date) -> pl.LazyFrame:
     """The panel's columns that the strategies read, with the model's scores where one of them does."""
     held = [key for key in panel.dates if key <= last.isoformat()]
-    asked = dict.fromkeys(name for reader in readers for name in reader.required_features)
-    wanted = [name for name in asked if name not in ("score", "confidence")]
+    asked = {name for reader in readers for name in reader.required_features} - {"score", "confidence"}
+    wanted = sorted(asked)  # so that the same columns are the same frame, whoever asks first
     found = panel.scan(dates=held).select("symbol", "ts", "session", "known_at", "tradable", *wanted)
     if not any(reader.needs_predictions for reader in readers):
         return found

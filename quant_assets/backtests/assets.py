@@ -20,6 +20,7 @@ from quant_assets.backtests.sweeps.kept import Kept
 from quant_assets.backtests.verdict.assess import Evidence, assess
 from quant_assets.backtests.verdict.caveats import BY_PATH, Provenance, caveats, verdict
 from quant_assets.backtests.verdict.stress import stress
+from quant_assets.evidence.surface import Surface
 from quant_assets.evidence.trials import Trial, Trials
 from quant_assets.metadata import columns, picture, show
 from quant_assets.partitions import REPORTS, SETTINGS
@@ -73,7 +74,7 @@ def _follows_members(traded: pl.DataFrame, instruments: pl.LazyFrame) -> bool:
     # A report is a run of its own: each has its page, its picture and its place in the list of trials.
     backfill_policy=dg.BackfillPolicy.multi_run(1),
     # The sweep of the same strategy and month, where there is one.
-    ins=INPUTS | {"swept": dg.AssetIn(SWEEP)},
+    ins={**INPUTS, "swept": dg.AssetIn(SWEEP)},
     code_version=code_version(
         *(engine, as_of, kept),
         *(module for room in ROOMS for module in modules_of(room)),
@@ -105,15 +106,15 @@ def report_asset(
     settings = STRATEGIES[keys["strategy"]]
     strategy = strategies.create(settings)
     plan = planned(settings) if settings.grid else None
-    readers = [strategy, *(plan.readers if plan else ())]
+    readers = plan.readers if plan else [strategy]
     world = as_of.world(SETTINGS, keys["as_of"], readers, bars, panel, predictions, instruments)
     traded, benchmark, past = world.traded, world.benchmark, world.past
     intents = strategy.intents(world.features.lazy()).filter(pl.col("session") >= world.first)
     trials = Trials(tracking)
-    trial = Trial(trials, settings.name, _parameters(strategy), f"{REPORT} {context.partition_key}")
+    trial = Trial(trials, settings.name, _parameters(strategy), f"{REPORT} {context.partition_key}", type(strategy))
     sent = orders(intents, tag=strategy.name).collect()
     result, other = _results(past, sent.lazy(), benchmark, trial)
-    sweep, unswept = _sweep(lake, keys, world, plan, result)
+    sweep, surface, sweep_note = _sweep(lake, keys, world, plan, result)
     # Those configured beside it are candidates even before their own first report.
     evidence = assess(
         result,
@@ -121,8 +122,8 @@ def report_asset(
         settings=SETTINGS.backtest,
         benchmark=benchmark,
         sweep_returns=None if sweep is None else sweep.returns,
-        surface=None if sweep is None or plan is None else sweep.surface(plan),
-        unswept=unswept,
+        surface=surface,
+        sweep_note=sweep_note,
         stress=stress(past, sent, SETTINGS.backtest, benchmark, known=result),
         other_path=None if other is None else other.metrics,
         point_in_time=_follows_members(traded, instruments),
@@ -162,26 +163,31 @@ def report_asset(
 
 def _sweep(
     lake: Lake, keys: dict[str, str], world: as_of.World, plan: Plan | None, result: BacktestResult
-) -> tuple[Kept | None, str | None]:
-    """The sweep that this report was chosen from; or None and a sentence why there is none, and how to get it."""
+) -> tuple[Kept | None, Surface | None, str]:
+    """The sweep of what is reported, its surface, and what to know of it: why there is none, or how this one did."""
     name, month = keys["strategy"], keys["as_of"]
     untested = "the choice of its parameters was not tested"
     if plan is None:
-        return None, (
+        why = (
             f"{name} has no grid in the configuration (strategies), so {untested}: give it one, and run the job sweep."
         )
+        return None, None, why
     how = f"run the job sweep, or quant_assets.launch.sweep('{name}', '{month}')"
     found = Kept.read(lake, SWEEP, keys)
     if found is None:
-        return None, f"No sweep of {name} as of {month} was run, so {untested}: {how}."
+        return None, None, f"No sweep of {name} as of {month} was run, so {untested}: {how}."
     returns = engine.by_session(result.equity, SETTINGS.backtest.cash)
     unlike = found.unlike(kept.made_from(world, plan, SETTINGS.backtest), returns, plan)
     if unlike:
-        return (
-            None,
-            f"The sweep of {name} as of {month} was made from {unlike}, so it was not used and {untested}: {how}.",
-        )
-    return found, None
+        made = f"The sweep of {name} as of {month} was made from {unlike}"
+        return None, None, f"{made}, so it was not used and {untested}: {how}."
+    surface, place = found.surface(plan), found.place(plan)
+    if surface is None:
+        return found, None, "No run of the sweep has a Sharpe ratio."
+    stands = (
+        "have no Sharpe ratio" if place is None else f"are in place {place} of {found.results.height} by Sharpe ratio"
+    )
+    return found, surface, f"The parameters of this report {stands}."
 
 
 def _tests(evidence: Evidence) -> str:

@@ -21,6 +21,7 @@ REPORT = dg.AssetKey(["backtests", "report"])
 SWEEP = dg.AssetKey(["backtests", "sweep"])
 
 QUESTIONS = {
+    "survival": "There was something left of the account all the time.",
     "deflated_sharpe": "The Sharpe ratio is more than the luck of having tried so often.",
     "minimum_track_record": "The history is long enough for a Sharpe ratio of this size.",
     "bootstrap_interval": "The Sharpe ratio stays above zero when the history is drawn again from its own blocks.",

@@ -9,6 +9,8 @@ overfitting.py  probability of backtest overfitting (CSCV)
 superiority.py  White's reality check, Hansen's SPA
 bootstrap.py    confidence intervals
 splits.py       walk-forward and combinatorial purged cross-validation
+excess.py       returns in excess of cash
+trials.py       the record of everything that was tried; configurations.py: what one trial is
 
 Sharpe ratios are of one period, not annualised. The page is docs/evidence.md.
 """

@@ -5,7 +5,10 @@ returns. A ratio of a year is divided by the root of the periods in a year to ge
 their number. Skewness and kurtosis are those of the population, and a normal distribution has a kurtosis of 3.
 
 Sources: Bailey and Lopez de Prado (2012), "The Sharpe Ratio Efficient Frontier", Journal of Risk 15(2); the same
-(2014), "The Deflated Sharpe Ratio", Journal of Portfolio Management 40(5). The standard error is Mertens' (2002).
+(2014), "The Deflated Sharpe Ratio", Journal of Portfolio Management 40(5). The standard error is Mertens' (2002); of
+returns that depend on each other, by the series of cosines of Lazarus, Lewis, Stock and Watson (2018), "HAR Inference:
+Recommendations for Practice", Journal of Business & Economic Statistics 36(4), applied to the ratio as Lo (2002), "The
+Statistics of Sharpe Ratios", Financial Analysts Journal 58(4), does.
 """
 
 from __future__ import annotations
@@ -14,10 +17,15 @@ import math
 from dataclasses import dataclass
 from statistics import NormalDist
 
+import numpy as np
+
 from quant_assets.evidence.inputs import EvidenceError, Values, moving, series, share, whole
 
 NORMAL = NormalDist()
 EULER_MASCHERONI = 0.5772156649015329
+
+SWINGS = 8
+"""Cosines that show slow swings: the longest lasts twice the history, the shortest a quarter of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +40,15 @@ class Moments:
     kurtosis: float
     """Fourth standardised moment: 3 for a normal distribution."""
 
+    dependence: float = 1.0
+    """How many times the variance of the estimated ratio is that of returns which are independent of each other."""
 
-def moments(returns: Values) -> Moments:
+
+def moments(returns: Values, dependent: bool = False) -> Moments:
     """Length, Sharpe ratio, skewness and kurtosis of the returns of consecutive periods.
+
+    With `dependent` also the `dependence` of the returns on each other, which widens every standard error made of these
+    moments; else they are taken to be independent.
 
     Raises EvidenceError for fewer than 4 returns, for one that is missing, and where all are alike: a strategy that
     never traded has no Sharpe ratio.
@@ -50,14 +64,34 @@ def moments(returns: Values) -> Moments:
         sharpe=float(values.mean() / values.std(ddof=1)),
         skew=float((square * centred).mean()) / variance**1.5,
         kurtosis=float((square * square).mean()) / variance**2,
+        dependence=dependence(values) if dependent else 1.0,
     )
+
+
+def dependence(returns: Values) -> float:
+    """How many times the variance of the Sharpe ratio is that of independent returns, 1 or more.
+
+    A drift that comes and goes over months, or a trend, leaves fewer independent periods than there are days. It shows
+    in slow swings of what each return adds to the ratio: the variance along the longest cosines that fit the history,
+    against that of the days. Swings that are weaker than independent returns have by chance do not narrow the error.
+
+    Raises EvidenceError for fewer than 4 returns, for one that is missing, and where all are alike.
+    """
+    values = series(returns, least=4)
+    if not moving(values):
+        raise EvidenceError(f"returns are all {values[0]}: without variation there is no Sharpe ratio")
+    scaled = (values - values.mean()) / values.std()
+    adds = scaled - values.mean() / values.std() / 2.0 * (scaled**2 - 1.0)
+    swings = np.arange(1, min(SWINGS, values.size - 1) + 1)
+    waves = np.cos(np.pi * np.outer(np.arange(values.size) + 0.5, swings) / values.size) * math.sqrt(2.0 / values.size)
+    return max(1.0, float(((adds @ waves) ** 2).mean() / (adds**2).mean())) if adds.any() else 1.0
 
 
 def standard_error(moments: Moments, at: float | None = None) -> float:
     """Standard error of the estimated Sharpe ratio, of one period.
 
     It is the one of the ratio as estimated or, with `at`, the one that it would have if `at` were the true ratio.
-    Negative skew and fat tails make it larger. Returns are taken to be independent of each other.
+    Negative skew and fat tails make it larger, and so does `dependence`; by itself that is 1, of independent returns.
 
     Raises EvidenceError for fewer than 2 periods, and for a skew and kurtosis that no distribution has.
     """
@@ -69,7 +103,7 @@ def standard_error(moments: Moments, at: float | None = None) -> float:
             f"no standard error at a Sharpe ratio of {ratio}: skew {moments.skew} and kurtosis {moments.kurtosis} "
             "belong to no distribution, whose kurtosis exceeds the square of the skew by 1 or more"
         )
-    return math.sqrt(spread / (moments.periods - 1))
+    return math.sqrt(spread * moments.dependence / (moments.periods - 1))
 
 
 def probabilistic_sharpe(moments: Moments, benchmark: float = 0.0) -> float:

@@ -175,9 +175,9 @@ def purged(starts: Values, ends: Values, tests: Sequence[Values], embargo: Any =
         run = np.asarray(test, dtype=np.int64)
         if not run.size:
             raise EvidenceError("a test has no samples; leave it out")
-        # Starts are in order: what meets the stretch from the run's first start to its last end meets one of its spans.
+        # Starts are in order: what meets the stretch from the run's first start to its last end meets one of its spans,
+        # and each of its own samples does.
         train &= (finishes < begins[run].min()) | (begins > finishes[run].max() + embargo)
-        train[run] = False
     return np.flatnonzero(train)
 
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from quant_assets.evidence.bootstrap import block_length
+from quant_assets.evidence.bootstrap import AT_ONCE, block_length, long_run_variance
 from quant_assets.evidence.inputs import EvidenceError, Floats, Integers, Values, matrix, moving, series, whole
 
 Seed = int | np.random.Generator | np.random.RandomState
@@ -28,9 +28,6 @@ LEAST = 10
 
 LOOKED_AT = 50
 """Trials whose serial dependence sets the length of blocks, spread over all of them."""
-
-AT_ONCE = 1 << 20
-"""Numbers in memory at a time, in each of a handful of arrays: 8 MB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,27 +101,6 @@ def superiority(
         samples=samples,
         block=length,
     )
-
-
-def long_run_variance(centred: Floats, block: float) -> Floats:
-    """Variance of the root of the periods times the mean, of each column of (periods, trials), whose means are 0.
-
-    It is what the stationary bootstrap with blocks of that mean length converges to: autocovariances, weighted by how
-    often a block covers their lag. Sources: Politis and Romano (1994); Hansen (2005), on the
-    estimation of the variances.
-    """
-    periods, trials = centred.shape
-    lags, stay = np.arange(1, periods), 1.0 - 1.0 / block
-    weights = (1.0 - lags / periods) * stay**lags + lags / periods * stay ** (periods - lags)
-    size = 1 << (2 * periods - 1).bit_length()
-    step = max(1, AT_ONCE // size)
-    variance = np.empty(trials)
-    for first in range(0, trials, step):
-        here = slice(first, first + step)
-        power = np.abs(np.fft.rfft(centred[:, here], size, axis=0)) ** 2
-        covariances = np.fft.irfft(power, size, axis=0)[:periods] / periods
-        variance[here] = covariances[0] + 2.0 * weights @ covariances[1:]
-    return variance
 
 
 def _differences(returns: Values, benchmark: Values) -> tuple[Floats, Integers]:

@@ -6,38 +6,47 @@ in MLflow (experiment `<installation>-trials`), on the disk before anything runs
 its results are added to its plan when they are there.
 
 What is one trial: a configuration's text, so the same text planned again, in another process or a year later, counts
-once. `configuration` makes that text of the parameters and of what else was chosen (costs, first session, symbols):
-the same parameters over other costs or from another start are another trial, because someone could choose between
-them. History that only grows at its end is no choice and no other trial: leave the last session out.
+once. `World.text` makes that text of the parameters and of what else was chosen: the strategy's code, costs, symbols,
+the first session and the bars that follow it. The same parameters in other code, over other costs, on other bars or
+from another start are another trial, because someone could choose between them. History that only grows at its end is
+no choice and no other trial: of the bars only the first month counts.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import polars as pl
 
+from quant_assets.evidence.configurations import (
+    FIRST_ORDERS,
+    Past,
+    TrialError,
+    World,
+    configuration,
+    digest,
+    of_on_bar,
+)
+from quant_assets.evidence.excess import earned_by_cash, over_cash, sharpe
+from quant_assets.evidence.sharpe import expected_maximum
 from resources.config import BacktestSettings, Settings
-from resources.errors import QuantError
-from resources.lake import content_version
-from resources.ledger import TAG_LENGTH, Ledger
+from resources.ledger import TAG_LENGTH, Ledger, Note
 from resources.tracking import Tracking
+
+__all__ = ["Counted", "Trial", "TrialError", "Trials", "World", "configuration"]
 
 KEY = 16
 """Hexadecimal digits by which a configuration is known: at a million of them, one chance in 37 million of a clash."""
 
 FAMILY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/ -]{0,199}")
-CONFIGURATIONS, RESULTS, OPENS = "configurations", "results", "opens_family"
+CONFIGURATIONS, RESULTS, OPENS, SYMBOLS = "configurations", "results", "opens_family", "symbols"
 
-
-class TrialError(QuantError):
-    """Something that cannot be put on the record of trials."""
+SETTLED = 10
+"""Results from which on their scatter is taken to be that of all trials on record at the time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +54,20 @@ class Counted:
     """What is on record of a family.
 
     `trials` distinct configurations, `with_result` of them with a Sharpe ratio, `sharpe_variance` of those ratios
-    (a period's; None for fewer than two), `families` in all, this one included.
+    (a period's; None for fewer than two), `families` in all, this one included. `highest` is the largest Sharpe ratio
+    that the best of the trials was ever expected to show by luck, as the record grew: near copies of a trial, added
+    later, narrow the scatter and not this. `also` are names of other families that share a configuration with this one
+    on the same symbols, which are it by another name: they are counted with it. `elsewhere` counts the trials of all
+    further families on the same symbols.
     """
 
     trials: int
     with_result: int = 0
     sharpe_variance: float | None = None
     families: int = 1
+    highest: float = 0.0
+    elsewhere: int = 0
+    also: tuple[str, ...] = ()
 
     @property
     def tried(self) -> int:
@@ -77,11 +93,11 @@ class Trials:
         """
         return cls(Tracking.of(settings))
 
-    def plan(self, family: str, configurations: Sequence[str], *, origin: str) -> str:
+    def plan(self, family: str, configurations: Sequence[str], *, origin: str, symbols: str | None = None) -> str:
         """Put configurations on record before they are simulated, and return the plan's id.
 
-        `origin` says who tries them (an asset's partition, a sweep's name). When this returns nothing can lose them
-        any more. About 0.02 s, 10,000 configurations 0.1 s.
+        `origin` says who tries them (an asset's partition, a sweep's name), `symbols` on what (World.symbols). When
+        this returns nothing can lose them any more. About 0.02 s, 10,000 configurations 0.1 s.
 
         Raises TrialError for a family without a usable name or no configurations, TrackingError without MLflow.
         """
@@ -92,6 +108,8 @@ class Trials:
         keys = "".join(_key(text) for text in distinct)
         tags = {"family": family, "origin": origin[:TAG_LENGTH], "trials": str(len(distinct))}
         tags |= _parts(CONFIGURATIONS, keys, TAG_LENGTH // KEY * KEY)
+        if symbols is not None:
+            tags[SYMBOLS] = symbols
         if not self._ledger.read(family=family, **{OPENS: "yes"}):
             tags[OPENS] = "yes"
         one = len(distinct) == 1
@@ -128,6 +146,12 @@ class Trials:
         else:
             self._ledger.add(plan, _lines(name, lines), frames={name: figures})
 
+    def lacking(self, family: str, configurations: Sequence[str]) -> list[str]:
+        """Those of the configurations that are not on record of a family yet."""
+        _check_family(family)
+        known = _keys(self._ledger.read(family=family))
+        return [text for text in dict.fromkeys(configurations) if _key(text) not in known]
+
     def counted(self, family: str, beside: Iterable[str] = ()) -> Counted:
         """Distinct configurations of a family over all processes, sweeps and days, and how their results scatter.
 
@@ -136,108 +160,113 @@ class Trials:
         Raises TrialError for a family without a usable name, TrackingError without MLflow.
         """
         _check_family(family)
-        keys: set[str] = set()
-        sharpes: dict[str, float] = {}
-        for note in self._ledger.read(family=family):
-            for name, text in note.tags.items():
-                if name.startswith(f"{CONFIGURATIONS}."):
-                    keys.update(text[first : first + KEY] for first in range(0, len(text), KEY))
-                elif name.startswith(f"{RESULTS}."):
-                    sharpes.update(_sharpes(text))
+        own = self._ledger.read(family=family)
+        keys = _keys(own)
+        universes = sorted({note.tags[SYMBOLS] for note in own if SYMBOLS in note.tags})
+        others: dict[str, list[Note]] = {}
+        for note in (note for symbols in universes for note in self._ledger.read(symbols=symbols)):
+            if note.tags["family"] != family:
+                others.setdefault(note.tags["family"], []).append(note)
+        also = {name for name, notes in others.items() if not keys.isdisjoint(_keys(notes))}
         families = {note.tags["family"] for note in self._ledger.read(**{OPENS: "yes"})} | {family, *beside}
-        variance = float(pl.Series(list(sharpes.values())).var()) if len(sharpes) > 1 else None  # type: ignore[arg-type]
-        return Counted(len(keys | sharpes.keys()), len(sharpes), variance, len(families))
+        counting = _Counting(len(families))
+        for note in sorted([*own, *(note for name in also for note in others[name])], key=lambda note: note.written):
+            counting.add(note)
+        return Counted(
+            trials=len(counting.keys),
+            with_result=len(counting.sharpes),
+            sharpe_variance=counting.variance,
+            families=len(families),
+            highest=counting.highest,
+            elsewhere=sum(len(_keys(notes)) for name, notes in others.items() if name not in also),
+            also=tuple(sorted(also)),
+        )
+
+
+@dataclass(slots=True)
+class _Counting:
+    """A family's record, one of so many, read note by note in the order in which it was written."""
+
+    families: int
+    keys: set[str] = field(default_factory=set)
+    sharpes: dict[str, float] = field(default_factory=dict)
+    highest: float = 0.0
+    _total: float = 0.0
+    _squares: float = 0.0
+
+    def add(self, note: Note) -> None:
+        """Take a plan and its results; the last result of a configuration holds."""
+        self.keys |= _keys([note])
+        told = [text for name, text in sorted(note.tags.items()) if name.startswith(f"{RESULTS}.")]
+        for key, ratio in (pair for text in told for pair in _sharpes(text)):
+            before = self.sharpes.get(key)
+            self._total += ratio - (before or 0.0)
+            self._squares += ratio**2 - (before or 0.0) ** 2
+            self.sharpes[key] = ratio
+        self.keys |= self.sharpes.keys()
+        scatter = self.variance
+        if told and scatter is not None:
+            known = len(self.sharpes)
+            tried = len(self.keys) + self.families - 1 if known >= SETTLED else known
+            self.highest = max(self.highest, expected_maximum(tried, scatter))
+
+    @property
+    def variance(self) -> float | None:
+        """Of the ratios so far; None for fewer than two."""
+        many = len(self.sharpes)
+        return None if many < 2 else max(self._squares - self._total**2 / many, 0.0) / (many - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What a plain backtest is a trial of: `run(bars, orders, config, trial=Trial(Trials.of(load()), "my_idea"))`.
 
-    `parameters` name the configuration; without them a digest of the orders does.
+    `parameters` name the configuration, and `code` is what makes orders of them: a strategy's class, or a function.
+    Without code the first orders stand for it; without parameters all orders are the configuration. Of an OnBar both
+    are known.
     """
 
     trials: Trials
     family: str
     parameters: Mapping[str, object] | None = None
     origin: str = "run"
+    code: object = None
 
-    def begin(
-        self, orders: object, settings: BacktestSettings, symbols: Sequence[str], first_session: object
-    ) -> tuple[str, str]:
+    def begin(self, orders: object, settings: BacktestSettings, past: Past) -> tuple[str, str]:
         """Put the backtest on record before it is simulated: its configuration, and the plan that `end` needs."""
-        parameters = {"orders": _digest(orders)} if self.parameters is None else self.parameters
-        text = identity(parameters, settings, symbols, first_session)
-        return text, self.trials.plan(self.family, [text], origin=self.origin)
+        function = getattr(orders, "function", None)
+        world = World.of(past, settings, self.code if self.code is not None else function)
+        parameters = dict(self.parameters or {})
+        if function is not None:
+            parameters["on_bar"] = of_on_bar(orders, world)
+        elif not isinstance(orders, pl.LazyFrame | pl.DataFrame):
+            raise TrialError(
+                f"trial: a {type(orders).__name__} has no text of its own; give a frame of orders or an OnBar"
+            )
+        elif self.parameters is None:
+            parameters["orders"] = digest(orders)
+        elif self.code is None:
+            parameters["first_orders"] = digest(orders, FIRST_ORDERS)
+        text = world.text(parameters)
+        return text, self.trials.plan(self.family, [text], origin=self.origin, symbols=world.symbols)
 
-    def end(self, begun: tuple[str, str], figures: Mapping[str, float | None], periods: int, year: float) -> None:
-        """Add the result: `figures` are metrics, whose sharpe_ratio is that of a year of so many periods."""
+    def end(
+        self,
+        begun: tuple[str, str],
+        figures: Mapping[str, float | None],
+        returns: pl.DataFrame,
+        settings: BacktestSettings,
+    ) -> None:
+        """Add the result: `figures` are metrics to look at, `returns` (session, return) what the ratio is made of.
+
+        The ratio is a session's and of returns in excess of cash, whatever the metrics have under the name of sharpe.
+        """
         text, plan = begun
-        ratio = figures.get("sharpe_ratio")
-        row = {"configuration": text, "sharpe": None if ratio is None else ratio / math.sqrt(year), "periods": periods}
-        self.trials.results(plan, pl.DataFrame([row | dict(figures)]).cast({"sharpe": pl.Float64}))
-
-
-def identity(
-    parameters: Mapping[str, object], settings: BacktestSettings, symbols: Sequence[str], first_session: object
-) -> str:
-    """The configuration of a backtest: what was chosen, but not where its history ends.
-
-    One notion for `run`, `sweep` and the report, so that the same backtest counts once wherever it is run.
-    """
-    names = hashlib.blake2b("\n".join(symbols).encode(), digest_size=6).hexdigest()
-    universe = f"{len(symbols)} symbols {names}"
-    return configuration(parameters, costs=settings, symbols=universe, first_session=first_session)
-
-
-def configuration(parameters: Mapping[str, object], **more: object) -> str:
-    """The identity of a trial: canonical JSON of the parameters and of what else was chosen.
-
-    Keys are sorted; 20 and 20.0 are the same number, True is none; dates, paths and models of settings are taken as
-    their text. Arguments that are None are left out.
-
-    Raises TrialError for a number that is not finite, and for a value that has no text of its own.
-
-    Example: `configuration({"fast": 20, "slow": 100}, costs=BacktestSettings())`
-    """
-    whole = {"parameters": parameters, **{name: value for name, value in more.items() if value is not None}}
-    return json.dumps(_plain(whole, ""), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-
-
-def _plain(value: Any, where: str) -> Any:
-    """The value in JSON's own types."""
-    if hasattr(value, "model_dump"):
-        value = value.model_dump(mode="json")
-    if isinstance(value, Mapping):
-        return {str(name): _plain(inner, f"{where}.{name}") for name, inner in value.items()}
-    if isinstance(value, list | tuple | set | frozenset):
-        plain = [_plain(inner, where) for inner in value]
-        return sorted(plain, key=repr) if isinstance(value, set | frozenset) else plain
-    if value is None or isinstance(value, bool | str):
-        return value
-    if hasattr(value, "item") and callable(value.item):  # a number of numpy's
-        value = value.item()
-    if isinstance(value, int | float):
-        if not math.isfinite(value):
-            raise TrialError(f"configuration{where}: {value} is no parameter; give a finite number")
-        return int(value) if float(value).is_integer() and abs(value) < 2**53 else value
-    text = str(value)
-    if " at 0x" in text:
-        raise TrialError(f"configuration{where}: {type(value).__name__} has no text of its own; give numbers or texts")
-    return text
-
-
-def _digest(orders: object) -> str:
-    """The same for the same orders, or for the same function called after each bar with the same parameters."""
-    if isinstance(orders, pl.LazyFrame | pl.DataFrame):
-        return content_version(orders.lazy().collect())
-    function = getattr(orders, "function", None)
-    if function is None:
-        raise TrialError(
-            f"trial: a {type(orders).__name__} has no text of its own; give Trial(..., parameters={{...}})"
-        )
-    code = function.__code__
-    parts = (function.__qualname__, code.co_code, code.co_consts, code.co_names, list(orders.parameters), orders.reads)  # type: ignore[attr-defined]
-    return hashlib.blake2b(repr(parts).encode(), digest_size=12).hexdigest()
+        known = returns.drop_nulls("return")
+        cash = earned_by_cash(returns["session"].to_numpy(), settings.cash_yield_bps_per_year)
+        earned = over_cash(known["return"].to_numpy(), cash[returns["return"].is_not_null().to_numpy()])
+        row = {"configuration": text, "sharpe": sharpe(earned), "periods": returns.height}
+        self.trials.results(plan, pl.DataFrame([dict(figures) | row]).cast({"sharpe": pl.Float64}))
 
 
 def _is_number(value: object) -> bool:
@@ -245,10 +274,16 @@ def _is_number(value: object) -> bool:
 
 
 def _check_family(family: str) -> None:
-    if not FAMILY.fullmatch(family):
+    if not isinstance(family, str) or not FAMILY.fullmatch(family):
         raise TrialError(
             f"family {family!r}: letters, digits, spaces and _.:/- only, 200 at most; for example momentum"
         )
+
+
+def _keys(notes: Iterable[Note]) -> set[str]:
+    """The configurations that notes plan."""
+    told = [text for note in notes for name, text in note.tags.items() if name.startswith(f"{CONFIGURATIONS}.")]
+    return {text[first : first + KEY] for text in told for first in range(0, len(text), KEY)}
 
 
 def _key(text: str) -> str:

@@ -48,6 +48,9 @@ class Bounds:
         for name, value in numbers.items():
             if value is not None and not math.isfinite(value):
                 raise PortfolioError(f"bounds.{name} is {value}; it must be a number")
+        for name, weight in self.held.items():
+            if not math.isfinite(weight):
+                raise PortfolioError(f"bounds.held: {name} is {weight}; it must be a number")
         for name in ("gross", "sector", "turnover"):
             if numbers[name] is not None and numbers[name] < 0.0:
                 raise PortfolioError(f"bounds.{name} is {numbers[name]:g}; it must not be negative")

@@ -91,6 +91,12 @@ def _numbers(returns: Returns) -> tuple[tuple[str, ...], Floats]:
     return tuple(frame.columns), np.ascontiguousarray(values)
 
 
+def check_method(method: str) -> None:
+    """Raise PortfolioError on a covariance that is not known."""
+    if method not in ("sample", "ledoit_wolf"):
+        raise PortfolioError(f"covariance: {method!r} is not known; use sample or ledoit_wolf")
+
+
 def with_covariance(returns: Returns, method: CovarianceMethod = "sample") -> tuple[Sample, Floats]:
     """The returns, checked, and their covariance a period: of the sample (n - 1), or shrunk.
 
@@ -100,13 +106,12 @@ def with_covariance(returns: Returns, method: CovarianceMethod = "sample") -> tu
 
     Source: Ledoit and Wolf (2004), "A well-conditioned estimator for large-dimensional covariance matrices".
     """
+    check_method(method)
     if method == "ledoit_wolf":
         from sklearn.covariance import ledoit_wolf
 
         held = sample(returns)
         return held, np.asarray(ledoit_wolf(held.values)[0])
-    if method != "sample":
-        raise PortfolioError(f"covariance: {method!r} is not known; use sample or ledoit_wolf")
     held = sample(returns, least=len(_numbers(returns)[0]) + 1)
     covariance = np.atleast_2d(np.cov(held.values, rowvar=False))
     correlation = covariance / np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))

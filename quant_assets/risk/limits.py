@@ -1,8 +1,10 @@
 """Pre-trade limits: which of the orders about to be sent may be sent, and why the others may not.
 
-Orders are judged in sequence against the account as it will stand once the orders accepted before them
-have filled at the given prices. Orders that only reduce exposure are judged first, because they make the
-room that the others use (a rotation sells before it buys); they always pass, whatever the limits say.
+Orders are judged in sequence against the account as it will stand once the market orders accepted before them
+have filled at the given prices, and the others rest. Orders that only reduce exposure are judged first, because they
+make the room that the others use (a rotation sells before it buys); they always pass, whatever the limits say. An order
+only reduces if the position does not turn though all that rests on the order's side fills too: of several sells beside
+one long position those reduce that together sell no more than it.
 
 Every other order must leave the account within every limit, in fractions of equity unless said:
 
@@ -24,7 +26,7 @@ Every other order must leave the account within every limit, in fractions of equ
 the same, but for an option, which controls as much of its underlying: a premium says little of what is at stake.
 
 Orders that rest at the venue count as if they had filled, those of one side without those of the other, where that
-takes the account nearer to a bound.
+takes the account nearer to a bound. Orders of one OCO group, of a symbol and a side, count as the largest of them.
 """
 
 from __future__ import annotations
@@ -34,12 +36,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from resources.brokers.base import Order, Side
+from resources.brokers.base import Order, OrderType, Side
 from resources.config import LimitSettings
 from resources.exchange import Listing
 
 ROUNDING = 1e-9
 """Relative slack: a position sized to exactly its bound is within it."""
+
+AT_ONCE = (OrderType.MARKET, OrderType.MARKET_ON_OPEN)
 
 NO_SECTOR = "no sector"
 """Names whose sector nobody knows are one sector: what is not known does not diversify."""
@@ -58,10 +62,28 @@ class Decision:
 
 
 class Resting(NamedTuple):
-    """Units of a symbol that orders at the venue may still buy (0 or more) and sell (0 or less)."""
+    """Units of a symbol that orders at the venue may still buy (0 or more) and sell (0 or less).
+
+    Those of reduce-only orders are apart: they may end a position and leave the others to open the opposite one.
+    """
 
     buys: float = 0.0
     sells: float = 0.0
+    reducing_buys: float = 0.0
+    reducing_sells: float = 0.0
+
+    def plus(self, units: float, reduce_only: bool) -> Resting:
+        """With an order of so many signed units more."""
+        buys, sells = max(units, 0.0), min(units, 0.0)
+        if reduce_only:
+            return self._replace(reducing_buys=self.reducing_buys + buys, reducing_sells=self.reducing_sells + sells)
+        return self._replace(buys=self.buys + buys, sells=self.sells + sells)
+
+    def bounds(self, held: float) -> tuple[float, float]:
+        """The least and the most that a position of `held` units may become."""
+        least = max(held + self.reducing_sells, 0.0) if held > 0 else held
+        most = min(held + self.reducing_buys, 0.0) if held < 0 else held
+        return least + self.sells, most + self.buys
 
 
 def signed_quantity(order: Order) -> float:
@@ -69,15 +91,18 @@ def signed_quantity(order: Order) -> float:
     return order.quantity if order.side is Side.BUY else -order.quantity
 
 
-def is_reducing(order: Order, held: float) -> bool:
+def is_reducing(order: Order, held: float, resting: Resting | None = None) -> bool:
     """Whether the order, filled whole, brings a position of `held` units nearer to zero without crossing it.
 
-    The venue sees to it that a reduce-only order does no more than that, whatever its quantity.
+    Neither may it be crossed with what else rests on the order's side. The venue sees to it that a reduce-only order
+    does no more than that, whatever its quantity.
     """
-    if order.reduce_only:
-        return order.quantity > 0
-    after = held + signed_quantity(order)
-    return order.quantity > 0 and abs(after) < abs(held) and after * held >= 0
+    return order.quantity > 0 and (order.reduce_only or _reduces(signed_quantity(order), held, resting or Resting()))
+
+
+def _reduces(units: float, held: float, resting: Resting) -> bool:
+    left = held + units + (resting.buys if units > 0 else resting.sells)
+    return units * held < 0 and left * held >= -ROUNDING * held * held
 
 
 def sectors_of(listings: Mapping[str, Listing]) -> dict[str, str]:
@@ -128,11 +153,11 @@ def check(
         traded=traded,
         sectors=sectors or {},
         controls=controls or {},
-        resting=resting or {},
+        resting=dict(resting or {}),
     )
     verdicts: dict[int, Decision] = {}
     for index, order in enumerate(orders):
-        if is_reducing(order, book.held.get(order.symbol, 0.0)):
+        if book.reduces(order):
             verdicts[index] = book.accept(order)
     for index, order in enumerate(orders):
         if index not in verdicts:
@@ -165,9 +190,11 @@ class _Book:
     traded: float
     sectors: Mapping[str, str]
     controls: Mapping[str, float]
-    resting: Mapping[str, Resting]
+    resting: dict[str, Resting]
     whole: _Exposure = field(init=False)
     by_sector: dict[str, float] = field(init=False)
+    groups: dict[tuple[str, str, Side], float] = field(default_factory=dict)
+    """Signed units that a group of alternatives counts for so far, by group, symbol and side."""
 
     def __post_init__(self) -> None:
         self._add_up()
@@ -175,7 +202,7 @@ class _Book:
     def _add_up(self) -> None:
         self.whole, self.by_sector = _Exposure(), {}
         for symbol, units in self.held.items():
-            exposure = self._exposure(symbol, units)
+            exposure = self._exposure(symbol, units, self._resting(symbol))
             self.whole = self.whole.plus(exposure)
             sector = self._sector(symbol)
             self.by_sector[sector] = self.by_sector.get(sector, 0.0) + exposure.gross
@@ -183,26 +210,46 @@ class _Book:
     def _sector(self, symbol: str) -> str:
         return self.sectors.get(symbol) or NO_SECTOR
 
-    def _exposure(self, symbol: str, units: float) -> _Exposure:
+    def _resting(self, symbol: str) -> Resting:
+        return self.resting.get(symbol, Resting())
+
+    def _exposure(self, symbol: str, units: float, resting: Resting) -> _Exposure:
         """What so many units come to, and the orders that rest for the symbol."""
-        resting = self.resting.get(symbol, Resting())
-        low, high = units + resting.sells, units + resting.buys
-        most = max(abs(low), abs(high))
+        low, high = resting.bounds(units)
+        most = max(abs(low), abs(high), abs(units))
         if not most:
             return _Exposure()
         price = self.prices.get(symbol, math.nan)
         return _Exposure(most * price, low * price, high * price, most * abs(self.controls.get(symbol, price)))
 
+    def reduces(self, order: Order) -> bool:
+        """Whether the order only reduces, as the account will stand, or adds nothing to an alternative of it."""
+        if order.reduce_only or not order.quantity > 0:
+            return is_reducing(order, 0.0)
+        units, held = self._units(order), self.held.get(order.symbol, 0.0)
+        return units == 0.0 or _reduces(units, held, self._resting(order.symbol))
+
+    def _units(self, order: Order) -> float:
+        """Units that the order adds, beyond those of the alternatives that were accepted before it."""
+        units = signed_quantity(order)
+        before = abs(self.groups.get(_group(order), 0.0)) if order.oco_group else 0.0
+        return math.copysign(max(abs(units) - before, 0.0), units) if before else units
+
     def _change(self, order: Order) -> tuple[float, _Exposure, _Exposure]:
         """Units that the order adds, and what the symbol's position comes to before and after."""
-        held, units = self.held.get(order.symbol, 0.0), signed_quantity(order)
+        held, units = self.held.get(order.symbol, 0.0), self._units(order)
         if order.reduce_only:
             units = math.copysign(min(abs(units), abs(held)), units) if units * held < 0 else 0.0
-        return units, self._exposure(order.symbol, held), self._exposure(order.symbol, held + units)
+        resting = self._resting(order.symbol)
+        before = self._exposure(order.symbol, held, resting)
+        return units, before, self._exposure(order.symbol, *_then(order, units, held, resting))
 
     def accept(self, order: Order) -> Decision:
         units, before, after = self._change(order)
-        self.held[order.symbol] = self.held.get(order.symbol, 0.0) + units
+        held, resting = self.held.get(order.symbol, 0.0), self._resting(order.symbol)
+        self.held[order.symbol], self.resting[order.symbol] = _then(order, units, held, resting)
+        if order.oco_group:
+            self.groups[_group(order)] = self.groups.get(_group(order), 0.0) + units
         self.sent += 1
         price = self.prices.get(order.symbol, math.nan)
         worth = abs(units) * price if math.isfinite(price) else 0.0
@@ -217,7 +264,7 @@ class _Book:
 
     def judge(self, order: Order) -> Decision:
         # Orders accepted meanwhile may have turned this one into a reducing one.
-        if is_reducing(order, self.held.get(order.symbol, 0.0)):
+        if self.reduces(order):
             return self.accept(order)
         fault = self._unusable(order) or self._breach(order)
         if fault is None:
@@ -236,7 +283,9 @@ class _Book:
             return "equity", f"equity is {self.equity}; only orders that reduce exposure pass"
         if not math.isfinite(self.whole.gross):
             unpriced = sorted(
-                name for name in self.held if not math.isfinite(self._exposure(name, self.held[name]).gross)
+                name
+                for name, units in self.held.items()
+                if not math.isfinite(self._exposure(name, units, self._resting(name)).gross)
             )
             return "price", f"{', '.join(unpriced)} held without a usable price, so exposure is unknown"
         return None
@@ -253,7 +302,7 @@ class _Book:
         in_sector = self.by_sector.get(sector, 0.0) - before.gross + after.gross
         values: list[tuple[str, float, float | None]] = [
             ("orders_per_session", float(self.sent + 1), float(limits.orders_per_session)),
-            ("order_notional", worth / equity, limits.order_notional),
+            ("order_notional", order.quantity * self.prices[order.symbol] / equity, limits.order_notional),
             ("turnover", (self.traded + worth) / equity, limits.turnover),
             ("single_name", after.gross / equity, limits.single_name),
             ("sector", in_sector / equity, limits.sector),
@@ -267,6 +316,20 @@ class _Book:
                 where = f"{sector} " if limit == "sector" else ""
                 return limit, f"{where}{value:.6g} exceeds {bound:.6g}"
         return None
+
+
+def _then(order: Order, units: float, held: float, resting: Resting) -> tuple[float, Resting]:
+    """What is held and rests of a symbol once an order of so many units is at the venue.
+
+    A market order fills; another may wait for its price, for longer than what is sent beside it, and makes no room.
+    """
+    if order.type in AT_ONCE:
+        return held + units, resting
+    return held, resting.plus(math.copysign(order.quantity, units) if order.reduce_only else units, order.reduce_only)
+
+
+def _group(order: Order) -> tuple[str, str, Side]:
+    return order.oco_group, order.symbol, order.side
 
 
 def _positive(number: float) -> bool:

@@ -19,14 +19,22 @@ import numpy as np
 from quant_assets.risk.bounds import Bounds, nearest
 from quant_assets.risk.estimates import (
     CovarianceMethod,
+    Floats,
     PortfolioError,
     Returns,
     Sample,
+    check_method,
     sample,
     with_covariance,
 )
 
 Objective = Literal["minimum_variance", "utility", "sharpe"]
+
+WHOLE = 1e-3
+"""How far the market's weights may be from adding up to 1: they may be rounded."""
+
+LOOSER = {"tol_gap_abs": 1e-7, "tol_gap_rel": 1e-7, "tol_feas": 1e-7}
+"""Tolerances of a second try where the solver does not come as near as skfolio asks of it (gaps of 1e-9)."""
 
 
 def mean_variance(
@@ -81,13 +89,14 @@ def hierarchical_risk_parity(
     """
     from skfolio.optimization import HierarchicalRiskParity
 
+    check_method(covariance)
     held = sample(returns, least=3)
     if len(held.names) == 1:
         weights = {held.names[0]: 1.0}
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of a covariance that is singular, which it may be
-            fitted = HierarchicalRiskParity(prior_estimator=_prior(covariance)).fit(held.values)
+            fitted = HierarchicalRiskParity(prior_estimator=_prior(covariance)).fit(held.values / _unit(held))
         weights = held.weights(np.asarray(fitted.weights_))
     return weights if bounds is None else nearest(weights, bounds)
 
@@ -119,7 +128,8 @@ def black_litterman(
     `market` are the weights of all names in equilibrium (market capitalisations as shares), which one without opinion
     would hold; risk_aversion is the market's and one's own. The past's mean returns are not used.
 
-    Raises PortfolioError on returns that do not serve, market weights or views of other names, views that are none, all
+    Raises PortfolioError on returns that do not serve, market weights that are no shares, a tau that is not positive,
+    views of other names, views that are none, all
     zero or no numbers, confidences that only some of them have, and on bounds that no weights keep.
 
     Source: Black and Litterman (1991), "Asset Allocation"; He and Litterman (1999), "The Intuition Behind
@@ -129,6 +139,8 @@ def black_litterman(
     from skfolio.prior import BlackLitterman, EmpiricalPrior
 
     held, _ = with_covariance(returns, covariance)
+    if not (math.isfinite(tau) and tau > 0.0):
+        raise PortfolioError(f"tau is {tau}; it must be a positive number, for example 0.05")
     _check_market(held, market)
     _check_views(held, views)
     unit = _unit(held)
@@ -168,8 +180,12 @@ def _check_market(held: Sample, market: Mapping[str, float]) -> None:
     if set(market) != set(held.names):
         odd = sorted(set(market) ^ set(held.names))
         raise PortfolioError(f"market: {', '.join(odd)} lack a weight, or returns; give each name one of both")
-    if not all(math.isfinite(weight) for weight in market.values()):
-        raise PortfolioError("market: each name needs a weight that is a number")
+    for name, weight in market.items():
+        if not (math.isfinite(weight) and weight >= 0.0):
+            raise PortfolioError(f"market: the weight of {name} is {weight}; it must be a number, 0 or more")
+    whole = sum(market.values())
+    if abs(whole - 1.0) > WHOLE:
+        raise PortfolioError(f"market: the weights add up to {whole:g}; give shares of the market, which add up to 1")
 
 
 def _check_views(held: Sample, views: Sequence[View]) -> None:
@@ -233,15 +249,40 @@ def _solved(
         cvar_beta=0.95 if cvar is None else cvar,
     )
     try:
-        with warnings.catch_warnings():
-            # A covariance that is singular matters to none of those who take more names than periods.
-            warnings.simplefilter("ignore", UserWarning)
-            # What the solver itself calls inaccurate is no solution.
-            warnings.filterwarnings("error", "Solution may be inaccurate", UserWarning)
-            model.fit(held.values / unit)
+        try:
+            _fit(model, held.values / unit)
+        except (ConvexOptimizationError, UserWarning):
+            _fit(model.set_params(solver_params=LOOSER), held.values / unit)
+    except np.linalg.LinAlgError as error:
+        raise PortfolioError(
+            f"{objective}: a matrix is singular ({error}); views that are certain must not contradict each other, and "
+            "names must not repeat each other"
+        ) from error
     except (ConvexOptimizationError, UserWarning) as error:
-        raise PortfolioError(bounds.conflict(held.names) or f"{objective}: the solver failed: {error}") from error
+        why = bounds.conflict(held.names)
+        if why is None and objective == "sharpe" and not _rises(held, bounds):
+            why = "objective sharpe: no portfolio within the bounds has a positive mean return; use minimum_variance"
+        raise PortfolioError(why or f"{objective}: the solver failed: {error}") from error
     return held.weights(bounds.tidied(np.asarray(model.weights_)))
+
+
+def _fit(model: Any, values: Floats) -> None:
+    """Solve. Raises skfolio's error where there is no solution, UserWarning where the solver calls it inaccurate."""
+    with warnings.catch_warnings():
+        # A covariance that is singular matters to none of those who take more names than periods.
+        warnings.simplefilter("ignore", UserWarning)
+        # What the solver itself calls inaccurate is no solution.
+        warnings.filterwarnings("error", "Solution may be inaccurate", UserWarning)
+        model.fit(values)
+
+
+def _rises(held: Sample, bounds: Bounds) -> bool:
+    """Whether any weights within bounds have a positive mean return: a ratio has no largest value where none has."""
+    import cvxpy as cp
+
+    weights = cp.Variable(len(held.names))
+    kept = [one for each in bounds.constraints(weights, held.names).values() for one in each]
+    return bool(cp.Problem(cp.Maximize((held.mean / _unit(held)) @ weights), kept).solve(solver="CLARABEL") > 0.0)
 
 
 def _constraints(bounds: Bounds, names: Sequence[str], ratio: bool) -> Callable[[Any], list[Any]]:

@@ -87,11 +87,13 @@ def kelly(
     The past's mean is taken for the truth, which it is not: a `fraction` (0.5 is half Kelly) keeps most of the growth
     at far less risk. Neither sign nor sum of the weights is bounded, but by `gross`, to which they are scaled down.
 
-    Raises PortfolioError on returns that do not serve.
+    Raises PortfolioError on returns that do not serve, and a riskless that is no number.
 
     Source: Thorp (2006), "The Kelly Criterion in Blackjack, Sports Betting, and the Stock Market", section 7.
     """
     _in_bounds("fraction", fraction, 0.0)
+    if not math.isfinite(riskless):
+        raise PortfolioError(f"riskless is {riskless}; it must be a number, the return of a period without risk")
     held, matrix = with_covariance(returns, covariance)
     fastest = np.asarray(np.linalg.solve(matrix, held.mean - riskless), np.float64)
     return held.weights(_within(fraction * fastest, gross))

@@ -21,6 +21,7 @@ HEAVY = (
     "mlflow",
     "great_expectations",
     "ray",
+    "dagster_ray",
     "lightgbm",
     "talib",
     "yfinance",
@@ -135,7 +136,7 @@ ASSETS = {
     "market_data/instruments", "market_data/bars", "market_data/corporate_actions", "cleaned/bars",
     "features/technical", "features/alpha158", "features/statistical", "features/microstructure", "features/temporal",
     "features/cross_section", "features/panel", "features/labels", "models/lightgbm", "models/champion",
-    "models/predictions", "signals/daily", "backtests/report",
+    "models/predictions", "signals/daily", "backtests/sweep", "backtests/report",
 }  # fmt: skip
 
 
@@ -152,7 +153,7 @@ def test_each_asset_is_in_exactly_one_job() -> None:
     graph = defs.resolve_asset_graph()
     tiers = [
         *(jobs.INSTRUMENTS, jobs.HISTORY_TIER, jobs.OTHER_FEATURES, jobs.ACROSS_TIER, jobs.TICK_TIER, jobs.QUALITY),
-        *(jobs.PANEL_TIER, jobs.MODEL_TIER, jobs.SIGNAL_TIER, jobs.REPORT_TIER),
+        *(jobs.PANEL_TIER, jobs.MODEL_TIER, jobs.SIGNAL_TIER, jobs.SWEEP_TIER, jobs.REPORT_TIER),
     ]
     held = [key.to_user_string() for tier in tiers for key in tier.resolve(graph)]
     assert sorted(held) == sorted(key.to_user_string() for key in graph.materializable_asset_keys)
@@ -166,6 +167,16 @@ def test_the_daily_runs_compute_the_groups_that_the_configured_sets_ask_for_and_
     assert others == {"alpha158", "microstructure", "temporal", "cross_section"}
     panel = graph.get(dg.AssetKey(["features", "panel"]))
     assert {key.path[1] for key in panel.parent_keys if key.path[0] == "features"} == held
+
+
+def test_a_report_is_drawn_below_the_sweep_of_its_strategy_and_month() -> None:
+    graph = defs.resolve_asset_graph()
+    report, sweep = dg.AssetKey(["backtests", "report"]), dg.AssetKey(["backtests", "sweep"])
+    assert sweep in graph.get(report).parent_keys
+    assert graph.get(sweep).partitions_def == graph.get(report).partitions_def
+    mapping = graph.get(report).partition_mappings.get(sweep)
+    assert mapping is None or isinstance(mapping, dg.IdentityPartitionMapping)
+    assert defs.resolve_job_def("sweep").asset_layer.executable_asset_keys == {sweep, report}
 
 
 def test_a_group_without_a_source_is_no_asset() -> None:

@@ -8,10 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import dagster as dg
+import polars as pl
 import pytest
 
 from quant_assets import jobs, launch
 from quant_assets.definitions import LAKE
+from quant_assets.evidence.trials import Trials
 from quant_assets.launch import LaunchError
 from quant_assets.partitions import SETTINGS, SYMBOLS
 from resources.instance import BusyError, at_work
@@ -40,14 +42,25 @@ def test_everything_materializes_every_partition_in_few_runs(instance: dg.Dagste
             missing = set(map(str, tier.keys)) - instance.get_materialized_partitions(asset)
             assert not missing, f"{asset.to_user_string()}: {sorted(missing)[:3]}"
     tags = [run.tags[launch.TIER_TAG] for run in instance.get_runs() if launch.TIER_TAG in run.tags]
-    assert len(tags) == 6 + len(SETTINGS.strategies), "one range run a tier, one run a report"
+    assert len(tags) == 6 + 1 + len(SETTINGS.strategies), "one range run a tier, one run a sweep and a report"
 
 
 def test_what_is_fresh_is_left_alone(instance: dg.DagsterInstance) -> None:
     before, lines = runs(instance), []
     launch.everything(progress=lines.append)
-    assert [line.split()[0] for line in lines] == ["fresh"] * 7
+    assert [line.split()[0] for line in lines] == ["fresh"] * 8
     assert runs(instance) == before
+
+
+def test_the_report_of_a_swept_strategy_is_judged_by_its_sweep(instance: dg.DagsterInstance) -> None:
+    held = {"strategy": "moving_average_cross", "as_of": "2012-03"}
+    tests = pl.read_parquet(LAKE.path(("backtests", "report"), held, "tests.parquet"))
+    of_sweep = tests.filter(pl.col("name").is_in(["overfitting", "superiority", "surface"]))
+    assert of_sweep["passed"].is_not_null().all(), of_sweep["words"].to_list()
+    runs = LAKE.read(("backtests", "sweep"), held)
+    counted = Trials.of(SETTINGS).counted("moving_average_cross")
+    assert (runs.height, counted.trials, counted.with_result) == (5, 5, 5), "the report is one of the sweep's trials"
+    assert counted.sharpe_variance == pytest.approx(runs["sharpe"].var()), "and its ratio is a session's, as theirs"
 
 
 def test_a_partition(instance: dg.DagsterInstance) -> None:
@@ -145,6 +158,12 @@ WRONG = [  # call, what the message says
     (lambda: launch.history("2010", "2011", []), r"^symbols: none named; there are AAPL, IBM, MSFT.*for example"),
     (lambda: launch.history("2010", "2011", ["IBM"], PANEL), r"^assets: features/panel .*launch\.sessions"),
     (lambda: launch.history("2010", "2011", ["IBM"], []), r"^assets: none named"),
+    (
+        lambda: launch.sweep("momentum"),
+        r"^strategy: 'momentum' is not configured; there are moving_average_cross, model",
+    ),
+    (lambda: launch.sweep("model_score"), r"^strategy: model_score has no grid .*one there are: moving_average_cross;"),
+    (lambda: launch.sweep("moving_average_cross", "2009-01"), r"^key: .*2009-01.* as_of 2011-07 to 2012-03"),
 ]
 
 

@@ -98,6 +98,14 @@ def test_the_environment_names_file_home_and_lake(
     assert load().lake_url == "memory://lake"
 
 
+def test_a_grid_is_no_part_of_what_a_strategy_is(write: Callable[[object], Path]) -> None:
+    """Code versions are made of dumps: signals must not be made anew because another grid is looked at."""
+    one = {"name": "model_score", "parameters": {"hold": 2}}
+    plain, swept = (load(write(changed("strategies", [one | more]))) for more in ({}, {"grid": {"hold": [1, 2]}}))
+    assert swept.strategies[0].grid == {"hold": [1, 2]}
+    assert swept.strategies[0].model_dump_json() == plain.strategies[0].model_dump_json()
+
+
 PROVIDERS = "'sample', 'synthetic', 'files', 'yahoo', 'alpaca', 'binance', 'ib'"
 YAHOO = {"name": "yahoo"}
 
@@ -166,7 +174,26 @@ MISTAKES = [  # field, value, what the message says
     ("model.trees", 1.5, r"model\.trees: .*integer.*for example trees: 80"),
     ("strategies", [], r"strategies: .*at least 1 item.*for example strategies: \[\{name: model_score\}\]"),
     ("strategies", [{"name": "a"}, {"name": "a"}], r"strategies: each strategy once; got \['a', 'a'\]"),
-    ("strategies", [{"name": "a", "nmae": 1}], r"strategies\.0\.nmae: no such field here; there are name, parameters"),
+    (
+        "strategies",
+        [{"name": "a", "nmae": 1}],
+        r"strategies\.0\.nmae: no such field here; there are name, parameters, grid$",
+    ),
+    (
+        "strategies",
+        [{"name": "model_score", "grid": {"hold": []}}],
+        r"strategies\.0\.grid: hold has no values; give some, or leave it out; for example grid: \{'fast': \[20, 50\]",
+    ),
+    ("strategies", [{"name": "a", "grid": {"hold": [1]}}], r"strategies\.0\.grid: it makes 1 runs; a sweep has from 2"),
+    ("strategies", [{"name": "a", "grid": {"hold": [1, 2, 1]}}], r"strategies\.0\.grid: hold has a value twice"),
+    (
+        "strategies",
+        [{"name": "a", "grid": {"hold": list(range(400)), "top": list(range(400))}}],
+        r".*makes 160,000 runs",
+    ),
+    ("strategies", [{"name": "a", "grid": {"hold": 3}}], r"strategies\.0\.grid\.hold: Input should be a valid list"),
+    ("sweep", {"executor": "dask"}, r"sweep\.executor: Input should be 'local' or 'ray'; for example executor: ray"),
+    ("sweep", {"workers": 0}, r"sweep\.workers: .*greater than or equal to 1; for example workers: 4"),
     ("backtest.cash", -5, r"backtest\.cash: .*greater than 0; for example cash: 1000000"),
     ("backtest.start", "2013-03-01", r"backtest\.start 2013-03-01 must be earlier than dates\.end 2013-03-01"),
     ("backtest.participation", 2, r"backtest\.participation: .*less than or equal to 1"),

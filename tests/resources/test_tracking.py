@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from resources.config import PROJECT, Settings, load
-from resources.tracking import SUPERSEDED, StoredModel, Tracking, TrackingError, ui_command
+from resources.ledger import Ledger
+from resources.tracking import SUPERSEDED, StoredModel, Tracking, TrackingError, client_of, ui_command
 
 ASSET = "models/gradient_boosting"
 SAMPLE = PROJECT / "configs" / "sample.yaml"
@@ -212,6 +215,38 @@ def test_a_store_that_mlflow_refuses_is_one_clear_error(
         ("https://me:secret@mlflow.example", 'python -m webbrowser "$MLFLOW_TRACKING_URI"'),
     ],
 )
+def _garbage(database: Path) -> None:
+    database.write_bytes(b"no database at all " * 500)
+
+
+def _folder(database: Path) -> None:
+    database.mkdir()
+
+
+def _of_others(database: Path) -> None:
+    with closing(sqlite3.connect(database)) as made:
+        made.execute("CREATE TABLE runs (whose TEXT)")
+        made.commit()
+
+
+def _truncated(database: Path) -> None:
+    client_of(f"sqlite:///{database}")
+    client_of.cache_clear()
+    database.write_bytes(database.read_bytes()[:20_000])
+
+
+@pytest.mark.parametrize("broken", [_garbage, _folder, _of_others, _truncated])
+def test_a_store_that_is_damaged_is_one_clear_error_at_once(broken: Callable[[Path], None], tmp_path: Path) -> None:
+    """MLflow itself tries a folder for minutes, and lets its database's errors through."""
+    tracking = Tracking("x", tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}")
+    broken(tmp_path / "mlflow.db")
+    ledger, began = Ledger(tracking, "notes"), time.monotonic()
+    for use in (lambda: ledger.write("title", {"a": "b"}), lambda: ledger.read(a="b"), lambda: ledger.add("x", {})):
+        with pytest.raises(TrackingError, match=r"^MLflow cannot be used: .*Restore a damaged file from a copy"):
+            use()
+    assert time.monotonic() - began < 20
+
+
 def test_the_pages_are_opened_locally_and_without_secrets(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, uri: str | None, expected: str
 ) -> None:

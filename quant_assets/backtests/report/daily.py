@@ -9,24 +9,29 @@ from datetime import date
 import polars as pl
 
 from quant_assets.backtests.glossary import DASH, unsigned_zero
+from quant_assets.backtests.metrics.year import sessions_a_year
 from quant_assets.backtests.report.geometry import Chart, Panel, Series, Values, date_ticks, panel
-from quant_assets.backtests.trades.statistics import CORPORATE
+from quant_assets.backtests.trades.statistics import CORPORATE, amount_of
 
-YEAR = 252
 FLAT = 1e-12
 """A standard deviation up to here is rounding: returns that do not move have no Sharpe ratio."""
 
 
-def daily(equity: pl.DataFrame, fills: pl.DataFrame, benchmark: pl.LazyFrame | pl.DataFrame) -> pl.DataFrame:
+def daily(
+    equity: pl.DataFrame, fills: pl.DataFrame, benchmark: pl.LazyFrame | pl.DataFrame, year: float | None = None
+) -> pl.DataFrame:
     """One row a session: equity, benchmark (grown from the same start), drawdowns, rolling figures, exposure.
 
     `equity` and `fills` as in a BacktestResult. `benchmark` holds session and return; sessions it lacks count as
-    unchanged.
+    unchanged. `year`: the sessions of a year, of which the rolling figures are; from their spacing without it.
     """
+    year = year or sessions_a_year(equity["session"])
+    window, root = window_of(year), math.sqrt(year)
     by_order = fills.lazy().filter(~pl.col("reason").is_in(CORPORATE))
-    traded = by_order.group_by("session").agg(traded=(pl.col("quantity") * pl.col("reference_price")).sum())
+    traded = by_order.group_by("session").agg(traded=amount_of(fills).sum())
     other = benchmark.lazy().select("session", benchmark_return=pl.col("return"))
-    own, spread = pl.col("return"), pl.col("return").rolling_std(YEAR)
+    own, spread = pl.col("return"), pl.col("return").rolling_std(window)
+    traded_share = pl.when(pl.col("equity") > 0).then(pl.col("traded") / pl.col("equity"))
     return (
         _by_session(equity)
         .join(other, on="session", how="left", maintain_order="left")
@@ -36,10 +41,10 @@ def daily(equity: pl.DataFrame, fills: pl.DataFrame, benchmark: pl.LazyFrame | p
         .with_columns(
             drawdown=_below_peak("equity"),
             benchmark_drawdown=_below_peak("benchmark"),
-            rolling_sharpe=pl.when(spread > FLAT).then(own.rolling_mean(YEAR) / spread * math.sqrt(YEAR)),
-            rolling_volatility=spread * math.sqrt(YEAR),
-            benchmark_volatility=pl.col("benchmark_return").rolling_std(YEAR) * math.sqrt(YEAR),
-            turnover=pl.when(pl.col("equity") > 0).then(pl.col("traded") / pl.col("equity")).rolling_sum(YEAR) / 2,
+            rolling_sharpe=pl.when(spread > FLAT).then(own.rolling_mean(window) / spread * root),
+            rolling_volatility=spread * root,
+            benchmark_volatility=pl.col("benchmark_return").rolling_std(window) * root,
+            turnover=traded_share.rolling_sum(window) / 2 * (year / window),
         )
         .collect()
     )
@@ -64,8 +69,17 @@ def _below_peak(column: str) -> pl.Expr:
     return pl.col(column) / pl.max_horizontal(pl.col(column).cum_max(), _start()) - 1
 
 
-def charts(frame: pl.DataFrame) -> dict[str, Chart]:
-    """The charts by name: equity, exposure and, where there is more than a year of sessions, rolling."""
+def window_of(year: float) -> int:
+    """The sessions of a rolling figure: those of a year, two at least."""
+    return max(2, round(year))
+
+
+def charts(frame: pl.DataFrame, year: float | None = None) -> dict[str, Chart]:
+    """The charts by name: equity, exposure and, where there is more than a year of sessions, rolling.
+
+    `year` as in `daily`, which made the frame.
+    """
+    window = window_of(year or sessions_a_year(frame["session"]))
     dates = date_ticks(frame["session"].to_list())
     found = [
         Chart(
@@ -74,9 +88,14 @@ def charts(frame: pl.DataFrame) -> dict[str, Chart]:
             _equity_panels(frame),
             dates,
         ),
-        Chart("exposure", "Gross and net exposure as shares of equity, and turnover", _exposure_panels(frame), dates),
+        Chart(
+            "exposure",
+            "Gross and net exposure as shares of equity, and turnover",
+            _exposure_panels(frame, window),
+            dates,
+        ),
     ]
-    if frame.height > YEAR:
+    if frame.height > window:
         label = "Rolling Sharpe ratio of the strategy, and rolling volatility of strategy and benchmark"
         found.append(Chart("rolling", label, _rolling_panels(frame), dates))
     return {chart.name: chart for chart in found}
@@ -91,13 +110,13 @@ def _equity_panels(frame: pl.DataFrame) -> tuple[Panel, ...]:
     return panel("", grown, 300, log=True), panel("Drawdown", under, 130)
 
 
-def _exposure_panels(frame: pl.DataFrame) -> tuple[Panel, ...]:
+def _exposure_panels(frame: pl.DataFrame, window: int) -> tuple[Panel, ...]:
     exposure = [
         _line(frame, "Gross", "b", "gross_exposure", percent=True),
         _line(frame, "Net", "a", "net_exposure", percent=True, filled=True),
     ]
     held = panel("Exposure", exposure, 130)
-    if frame.height <= YEAR:
+    if frame.height <= window:
         return (held,)
     return held, panel("Turnover", [_line(frame, "Turnover", "c", "turnover")], 110, note="times equity, a year")
 

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from quant_assets.backtests.glossary import metric_groups
+from quant_assets.backtests.metrics.year import sessions_a_year
 from quant_assets.backtests.report import evidence as evidences
 from quant_assets.backtests.report import heatmaps, rows
-from quant_assets.backtests.report.daily import YEAR, charts, daily, latest, under_pointer
+from quant_assets.backtests.report.daily import charts, daily, latest, under_pointer, window_of
 from quant_assets.backtests.report.geometry import MONTHS
 from quant_assets.backtests.report.market import market
 from quant_assets.backtests.verdict import caveats as honesty
@@ -53,8 +54,9 @@ def page(
 
     Example: `Path("report.html").write_text(report.page(result, benchmark, provenance, bars))`
     """
-    frame = daily(result.equity, result.fills, benchmark)
-    drawn = charts(frame)
+    year = provenance.settings.periods_per_year or sessions_a_year(result.equity["session"])
+    frame = daily(result.equity, result.fills, benchmark, year)
+    drawn = charts(frame, year)
     sessions = frame["session"].to_list()
     traded = market(bars, result.fills, result.positions, sessions)
     evidence = provenance.evidence
@@ -78,7 +80,7 @@ def page(
         latest=latest,
         month_names=MONTHS,
         months=heatmaps.months(frame),
-        window=YEAR,
+        window=window_of(year),
         evidence=shown["evidence"],
         surface=shown["surface"],
         market_note=traded.note if traded else "",
@@ -88,7 +90,7 @@ def page(
         metric_columns=rows.columns(metric_groups(result.metrics)),
         trades=rows.trades(result),
         trades_note=rows.trades_note(result),
-        assumptions=honesty.assumptions(provenance),
+        assumptions=[*honesty.assumptions(provenance), *rows.limits(provenance.settings)],
         facts=rows.facts(result, provenance),
         data=under_pointer(sessions, drawn) | ({"market": traded.data} if traded else {}),
     )

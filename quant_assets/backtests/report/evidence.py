@@ -34,6 +34,7 @@ class Figures:
 
 
 FIGURES = {
+    "survival": Figures("money", "above"),
     "deflated_sharpe": Figures("chance", "at least"),
     "minimum_track_record": Figures("sessions", "at most"),
     "bootstrap_interval": Figures("ratio", "above"),

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from quant_assets.backtests.trades.statistics import CORPORATE
+from quant_assets.backtests.trades.statistics import CORPORATE, amount_of
 
 MOST_POINTS = 700_000
 """Prices in a page, 2.7 bytes each: beyond them the lines get a price every few sessions."""
@@ -63,7 +63,7 @@ def market(
 
 def _by_worth(bars: pl.LazyFrame | pl.DataFrame, fills: pl.DataFrame) -> list[str]:
     """Symbols that have prices and fills, those first of which most was traded."""
-    worth = (pl.col("quantity") * pl.col("reference_price")).abs().sum()
+    worth = amount_of(fills).abs().sum()
     priced = bars.lazy().filter(pl.col("close") > 0, pl.col("close").is_finite()).select("symbol").unique().collect()
     return (
         fills.join(priced, on="symbol", how="semi")

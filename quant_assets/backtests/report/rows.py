@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from quant_assets.backtests.engine import BacktestResult
     from quant_assets.backtests.verdict.assess import Evidence
     from quant_assets.backtests.verdict.caveats import Provenance
+    from resources.config import BacktestSettings
 
 LAST_TRADES = 25
 
@@ -70,26 +72,37 @@ class Cost:
 
 
 def costs(result: BacktestResult) -> list[Cost]:
-    """Each cost in account currency and as a share of all; carrying is left out where there was none."""
+    """Each cost in account currency and as a share of all that was paid; carrying is left out where there was none.
+
+    What was earned, as interest may be, is no cost: it has its amount, and neither share nor bar.
+    """
     parts = {
         name: value
         for name, value in honesty.costs(result).items()
         if value or name not in ("Borrowing", "Funding", "Interest")
     }
-    total, largest = sum(parts.values()) or 1.0, max(map(abs, parts.values())) or 1.0
+    paid = [value for value in parts.values() if value > 0]
+    total, largest = sum(paid) or 1.0, max(paid, default=1.0)
     return [
-        Cost(name, f"{value:,.0f}", f"{value / total:.0%}", round(100 * max(value, 0.0) / largest, 1))
+        Cost(name, f"{-value:,.0f}", "earned", 0.0)
+        if value < 0
+        else Cost(name, f"{value:,.0f}", f"{value / total:.0%}", round(100 * value / largest, 1))
         for name, value in parts.items()
     ]
 
 
 def cost_note(result: BacktestResult) -> str:
     """One paragraph on what trading and carrying took."""
-    total, metrics = sum(honesty.costs(result).values()), result.metrics
-    return (
-        f"{total:,.0f} in all, {shown('cost_drag', metrics.get('cost_drag'))} of equity a year. Trading cost "
-        f"{shown('costs_bps', metrics.get('costs_bps'))} of what was traded. Already taken off every figure above."
-    )
+    parts, metrics = honesty.costs(result).values(), result.metrics
+    paid, earned = sum(value for value in parts if value > 0), -sum(value for value in parts if value < 0)
+    drag = metrics.get("cost_drag")
+    if earned:
+        more = "" if drag is None or drag >= 0 else " (more was earned than paid)"
+        told = f"{paid:,.0f} paid and {earned:,.0f} earned: {shown('cost_drag', drag)} of equity a year{more}."
+    else:
+        told = f"{paid:,.0f} in all, {shown('cost_drag', drag)} of equity a year."
+    traded = shown("costs_bps", metrics.get("costs_bps"))
+    return f"{told} Trading cost {traded} of what was traded. Already taken off every figure above."
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,14 +135,23 @@ def trades(result: BacktestResult) -> list[dict[str, str]]:
             "symbol": str(fill["symbol"]),
             "side": str(fill["side"]).lower(),
             "quantity": f"{abs(fill['quantity']):,.10g}",
-            "reference": f"{fill['reference_price']:,.2f}",
-            "price": f"{fill['price']:,.4f}",
-            "value": f"{abs(fill['quantity'] * fill['price']):,.0f}",
-            "costs": f"{fill['spread_cost'] + fill['slippage_cost'] + fill['commission']:,.2f}",
+            "reference": _amount(fill["reference_price"], 2),
+            "price": _amount(fill["price"], 4),
+            "value": _amount(abs(fill["quantity"] * fill["price"]) * fill.get("multiplier", 1.0), 0),
+            "costs": _amount(fill["spread_cost"] + fill["slippage_cost"] + fill["commission"], 2),
             "reason": str(fill["reason"]) + (" (ambiguous)" if fill["ambiguous"] else ""),
         }
         for fill in last.iter_rows(named=True)
     ]
+
+
+def _amount(value: float, digits: int) -> str:
+    """With so many decimals; of what is smaller than 1, as many as four digits need that say something."""
+    if 0 < abs(value) < 1:
+        digits = max(digits, 3 - math.floor(math.log10(abs(value))))
+        whole, _, decimals = f"{value:.{digits}f}".partition(".")
+        return f"{whole}.{decimals.rstrip('0').ljust(2, '0')}"
+    return f"{value:,.{digits}f}"
 
 
 def trades_note(result: BacktestResult) -> str:
@@ -147,14 +169,25 @@ def trades_note(result: BacktestResult) -> str:
 def subtitle(sessions: Sequence[date], provenance: Provenance) -> str:
     """When, on how many symbols, with which parameters."""
     span = f"{sessions[0]} to {sessions[-1]}, {len(sessions):,} sessions" if sessions else "no sessions"
+    count = len(provenance.symbols)
     return (
-        f"Backtest, {span}. {len(provenance.symbols):,} symbols; "
+        f"Backtest, {span}. {count:,} symbol{'' if count == 1 else 's'}; "
         f"{_parameters(provenance.parameters) or 'default parameters'}."
     )
 
 
 def _parameters(parameters: Mapping[str, object], between: str = " ") -> str:
     return ", ".join(f"{name}{between}{value}" for name, value in parameters.items())
+
+
+def limits(settings: BacktestSettings) -> list[str]:
+    """The pre-trade limits that were in force, as an assumption; nothing where there were none."""
+    if settings.limits is None:
+        return []
+    bounds = [
+        f"{name} {value:g}" for name, value in settings.limits.model_dump().items() if isinstance(value, int | float)
+    ]
+    return [f"Orders that would break a pre-trade limit were refused before they were sent: {', '.join(bounds)}."]
 
 
 def facts(result: BacktestResult, provenance: Provenance) -> list[tuple[str, str]]:

@@ -102,7 +102,7 @@ def sweep_asset(settings: SweepSettings) -> dg.AssetsDefinition:
     def made(
         context: dg.AssetExecutionContext, bars: Table, panel: Table, predictions: Table, instruments: pl.LazyFrame
     ) -> Bundle:
-        """A strategy's grid of parameters, each set traded as the report trades its own: figures, and beside them returns."""
+        """A strategy's grid of parameters, each set traded like the report: figures, and returns beside them."""
         keys = partition_of(REPORTS, context.partition_key)
         plan = planned(STRATEGIES[keys["strategy"]])
         world = as_of.world(SETTINGS, keys["as_of"], plan.readers, bars, panel, predictions, instruments)
@@ -149,7 +149,7 @@ def _shown(name: str, plan: Plan, found: SweepResult, swept: Kept) -> dict[str, 
     """What the asset's page says."""
     ranked = found.results.sort("sharpe_ratio", descending=True, nulls_last=True)
     parameters = list(plan.sets[0])
-    best, rank = ranked.row(0, named=True), ranked[RUN].index_of(plan.own)
+    best, place = ranked.row(0, named=True), swept.place(plan)
     surface = swept.surface(plan)
     figures = ["sharpe_ratio", "cagr", "max_drawdown", "turnover", "fills"]
     refused = found.failed.filter(pl.col("stage") == "parameters").height
@@ -160,7 +160,7 @@ def _shown(name: str, plan: Plan, found: SweepResult, swept: Kept) -> dict[str, 
         "best": ", ".join(f"{parameter} {best[parameter]}" for parameter in parameters),
         **({} if best["sharpe_ratio"] is None else {"best sharpe_ratio": best["sharpe_ratio"]}),
         "configured": ", ".join(f"{parameter} {plan.sets[plan.own][parameter]}" for parameter in parameters),
-        "place of the configured": "it failed" if rank is None else f"{rank + 1} of {ranked.height} by sharpe_ratio",
+        "place of the configured": "none" if place is None else f"{place} of {ranked.height} by sharpe_ratio",
         "configured is in the grid": plan.own < plan.of_grid,
         **({} if surface is None else {"surface": picture(surface_picture(surface, name), f"surface of {name}")}),
         "best runs": preview(ranked.select(RUN, *parameters, *figures).head(8)),

@@ -36,9 +36,9 @@ class Plan:
 
     @property
     def readers(self) -> list[Strategy]:
-        """The strategies of all sets that the strategy itself does not refuse."""
+        """The configured strategy, and those of all sets that the strategy itself does not refuse."""
         found, _ = candidates(self.kind, self.sets)
-        return [one.strategy for one in found if one.strategy is not None]
+        return [self.strategy, *(one.strategy for one in found if one.strategy is not None)]
 
 
 def planned(settings: StrategySettings) -> Plan:
@@ -74,13 +74,14 @@ def check_grid(settings: StrategySettings, columns: Iterable[str]) -> None:
             raise ConfigError(
                 f"strategies.{settings.name}.grid.{name}: not a parameter of {settings.name}; {_example(strategy)}"
             )
-    held, taken = tuple(columns), set[tuple[str, str]]()
+    held, made, taken = tuple(columns), list[Strategy](), set[tuple[str, str]]()
     for name, values in settings.grid.items():
         for value in values:
             if (name, repr(value)) not in taken:
-                made = _taking(settings, name, value)
-                taken |= {(other, repr(getattr(made, other))) for other in settings.grid}
-                check_panel(made, held)
+                made.append(_taking(settings, name, value))
+                taken |= {(other, repr(getattr(made[-1], other))) for other in settings.grid}
+    for one in made:
+        check_panel(one, held)
 
 
 def _taking(settings: StrategySettings, name: str, value: Any) -> Strategy:

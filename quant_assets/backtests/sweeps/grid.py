@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Union
 
+import numpy as np
 import polars as pl
 
 from resources.errors import QuantError
@@ -52,25 +53,22 @@ class Failure:
 def parameter_sets(grid: Grid) -> list[Parameters]:
     """Every combination of a mapping's values, the last name's fastest; or the sets of a list, or rows of a frame.
 
+    Numbers of numpy's are taken as Python's own.
+
     Raises SweepError, naming the parameter, on an empty grid, a set that occurs twice, sets with other names than the
     first, and values that are no numbers, texts or booleans.
     """
-    if isinstance(grid, pl.DataFrame):
-        sets = grid.to_dicts()
-    elif isinstance(grid, Mapping):
-        for name, values in grid.items():
-            if isinstance(values, str) or not isinstance(values, Sequence | range | pl.Series):
-                raise SweepError(f"grid: {name} is {values!r}; give a list of values, for example [{values!r}]")
-        sets = [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
-    else:
-        sets = [dict(one) for one in grid]
+    sets = _listed(grid)
     if not sets or not sets[0]:
         raise SweepError("grid: no parameter sets; give names and values, for example {'fast': [10, 20]}")
     seen: dict[tuple[Any, ...], int] = {}
     for number, one in enumerate(sets):
         if list(one) != list(sets[0]):
             raise SweepError(f"grid: set {number} has {list(one)}, set 0 {list(sets[0])}; give each the same names")
+        one.update({name: value.item() for name, value in one.items() if isinstance(value, np.generic)})
         for name, value in one.items():
+            if not isinstance(name, str):
+                raise SweepError(f"grid: {name!r} is the name of a parameter; give it as a text")
             if not isinstance(value, SCALARS) or (isinstance(value, float) and not math.isfinite(value)):
                 raise SweepError(f"grid: {name} is {value!r} in set {number}; use finite numbers, texts or booleans")
         # True equals 1 and 1 equals 1.0 to Python, and not to a strict parameter.
@@ -79,6 +77,23 @@ def parameter_sets(grid: Grid) -> list[Parameters]:
             raise SweepError(f"grid: sets {seen[key]} and {number} are both {one}; give each once")
         seen[key] = number
     return sets
+
+
+def _listed(grid: Grid) -> list[Parameters]:
+    """The sets of a grid in any of its forms, not checked yet."""
+    if isinstance(grid, pl.DataFrame):
+        return grid.to_dicts()
+    if isinstance(grid, Mapping):
+        for name, values in grid.items():
+            if isinstance(values, str) or not isinstance(values, Sequence | range | pl.Series | np.ndarray):
+                raise SweepError(f"grid: {name} is {values!r}; give a list of values, for example [{values!r}]")
+        return [dict(zip(grid, values, strict=True)) for values in itertools.product(*grid.values())]
+    if isinstance(grid, Sequence) and all(isinstance(one, Mapping) for one in grid):
+        return [dict(one) for one in grid]
+    raise SweepError(
+        f"grid: a {type(grid).__name__}; give values by name, for example {{'fast': [10, 20]}}, or a list of such "
+        "sets, or a frame of them"
+    )
 
 
 def sample(grid: Mapping[str, Sequence[Any]], count: int, seed: int = 0) -> list[Parameters]:
@@ -102,7 +117,7 @@ def sample(grid: Mapping[str, Sequence[Any]], count: int, seed: int = 0) -> list
 
 
 def candidates(maker: Maker, sets: Sequence[Parameters]) -> tuple[list[Candidate], list[Failure]]:
-    """The sets that make a strategy, and those that the strategy itself refuses.
+    """The sets that make a strategy, and those that the strategy itself refuses or fails to make.
 
     What a function gives for the first set says what it gives: a strategy, which is made of every set at once because
     their features are computed together, or orders, which are made one set at a time.
@@ -116,15 +131,13 @@ def candidates(maker: Maker, sets: Sequence[Parameters]) -> tuple[list[Candidate
     for number, parameters in enumerate(sets):
         try:
             made = None if gives_orders else maker(**parameters)
-        except (ValueError, QuantError) as error:
+            if not gives_orders and not isinstance(made, Strategy | pl.LazyFrame | pl.DataFrame):
+                kind = type(made).__name__
+                raise SweepError(f"{name_of(maker)} gives a {kind}; a Strategy or a frame of orders is needed")
+        except Exception as error:  # of the user's code it may be any; it is told as that of its set
             failed.append(Failure(number, parameters, "parameters", reason(error)))
             continue
-        if isinstance(made, pl.LazyFrame | pl.DataFrame):
-            gives_orders = True
-        elif made is not None and not isinstance(made, Strategy):
-            raise SweepError(
-                f"strategy: {name_of(maker)} gives a {type(made).__name__}; a Strategy or a frame of orders is needed"
-            )
+        gives_orders = gives_orders or not isinstance(made, Strategy)
         found.append(Candidate(number, parameters, made if isinstance(made, Strategy) else None))
     return found, failed
 
@@ -140,12 +153,15 @@ def _takes(maker: Maker, parameters: Parameters) -> None:
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, in one line."""
+    """What went wrong, in one line; with the kind of an error that is not told in words of its own."""
     faults = getattr(error, "errors", None)
     if callable(faults):  # pydantic lists every field's
         told = [(".".join(map(str, fault["loc"])), fault["msg"].removeprefix("Value error, ")) for fault in faults()]
         return "; ".join(f"{field}: {message}" if field else message for field, message in told)
-    return str(error) or type(error).__name__
+    kind = type(error).__name__
+    if isinstance(error, ValueError | QuantError):
+        return str(error) or kind
+    return f"{kind}: {error}" if str(error) else kind
 
 
 def name_of(maker: Maker) -> str:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from collections.abc import Sequence
-from types import CodeType
-from typing import Any
+from functools import cache
+from pathlib import Path
 
-from quant_assets.backtests.sweeps.grid import Maker, Parameters, is_strategy
+from quant_assets.backtests.sweeps.grid import Maker, Parameters, SweepError
 from quant_assets.backtests.sweeps.runs import Prepared
 from quant_assets.backtests.sweeps.store import digest
-from quant_assets.versions import code_version
+from quant_assets.code_identity import CodeError
+from quant_assets.versions import code_of
 
 
 def identity(shared: Prepared, sets: Sequence[Parameters]) -> str:
-    """Of a sweep over a market, with features, by a strategy's code, under settings, of these parameter sets."""
+    """Of a sweep over a market, with features, by a strategy's code, under settings, of these parameter sets.
+
+    Raises SweepError where the strategy's code has no identity.
+    """
     from resources.exchange.compiled import sources
     from resources.lake import content_version
 
@@ -28,35 +31,27 @@ def identity(shared: Prepared, sets: Sequence[Parameters]) -> str:
         *("" if frame is None else content_version(frame) for frame in frames),
         shared.settings.model_dump_json(),
         json.dumps(list(sets)),
-        code_of(shared.maker),
+        _code_of(shared.maker),
         str(sources()),
+        _simulation(),
     )
 
 
-def code_of(maker: Maker) -> str:
-    """A hash of the code that makes the orders, by its source; by its compiled form where there is no source."""
-    from quant_assets import strategies
-
+def _code_of(maker: Maker) -> str:
     try:
-        if is_strategy(maker):
-            module = inspect.getmodule(maker)
-            base = [strategies.base, strategies.windows, inspect.getmodule(strategies.orders)]
-            return code_version(*base, *([module] if module and hasattr(module, "__file__") else [maker]))
-        return code_version(maker)
-    except (OSError, TypeError):
-        return digest(_compiled(maker))
+        return code_of(maker)
+    except CodeError as error:
+        raise SweepError(f"folder: a sweep is kept under a name of its strategy's code, and {error}") from error
 
 
-def _compiled(thing: Any) -> str:
-    """Instructions and constants of a function, of a class's functions, or of what an object calls."""
-    if inspect.isclass(thing):
-        own = [value for kind in thing.__mro__ for value in vars(kind).values() if kind.__module__ == thing.__module__]
-        functions = [getattr(value, "fget", value) for value in own]
-        return " ".join(_compiled(one) for one in functions if hasattr(one, "__code__"))
-    code = getattr(thing, "__code__", None) or getattr(type(thing).__call__, "__code__", None)
-    return repr(thing) if code is None else _instructions(code)
+@cache
+def _simulation() -> str:
+    """Of the platform's own code between a strategy and its figures, but for the exchange's."""
+    from quant_assets import backtests, risk, strategies
 
-
-def _instructions(code: CodeType) -> str:
-    constants = [_instructions(one) if isinstance(one, CodeType) else repr(one) for one in code.co_consts]
-    return f"{code.co_code.hex()} {code.co_names} {' '.join(constants)}"
+    rooms, rules = Path(backtests.__path__[0]), Path(strategies.__path__[0])
+    files = [rooms / "engine.py", rooms / "sweeps" / "runs.py", rooms / "sweeps" / "preparing.py"]
+    files += [rules / f"{name}.py" for name in ("base", "orders", "windows")]
+    files += [Path(risk.__path__[0]) / "limits.py"]
+    files += [path for room in ("market", "simulation", "metrics") for path in sorted((rooms / room).glob("*.py"))]
+    return digest(*(path.read_bytes() for path in files))

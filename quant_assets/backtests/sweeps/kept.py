@@ -104,6 +104,12 @@ class Kept:
         except EvidenceError:
             return None
 
+    def place(self, plan: Plan) -> int | None:
+        """Where the configured set stands by its yearly Sharpe ratio, 1 the best; None where it has none."""
+        ranked = self.results.filter(pl.col("sharpe_ratio").is_not_null()).sort("sharpe_ratio", descending=True)
+        found = ranked[RUN].index_of(plan.own)
+        return None if found is None else found + 1
+
     def unlike(self, wanted: Mapping[str, str], returns: pl.DataFrame, plan: Plan) -> str:
         """What this sweep was made from that a report was not, in words; nothing where the two belong together.
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
+from quant_assets.backtests.engine import _check_given as check_given
+from quant_assets.backtests.engine import _checked_benchmark as checked_benchmark
 from quant_assets.backtests.market.bar_frames import Frame
 from quant_assets.backtests.market.history import UNTRADED, History, history
 from quant_assets.backtests.sweeps.grid import Candidate, Maker, SweepError
@@ -29,18 +31,23 @@ def prepared(
     settings: BacktestSettings,
     features: Frame | None,
     instruments: Frame | None,
-    benchmark: pl.DataFrame | None,
+    benchmark: Frame | None,
+    intrabar: Frame | None = None,
+    rates: Frame | None = None,
 ) -> Prepared:
     """The market and the features of a sweep, computed once for the union of what its strategies read.
 
-    Raises BarSchemaError on bars that are none, SweepError on features that are neither given nor to be computed.
+    Raises BarSchemaError on bars that are none, ConfigError on what `run` refuses beside them, SweepError on features
+    that are neither given nor to be computed.
     """
+    check_given(bars, settings, instruments, intrabar, rates)
+    beside = checked_benchmark(benchmark)
     listed = None if instruments is None else instruments.lazy().collect()
     frame = None if isinstance(bars, History) else bars.lazy().collect()
-    past = bars if isinstance(bars, History) else history(frame, listed, settings.currency)  # type: ignore[arg-type]
+    past = bars if isinstance(bars, History) else history(frame, listed, settings.currency, intrabar, rates)  # type: ignore[arg-type]
     made = [candidate.strategy for candidate in candidates if candidate.strategy is not None]
     table = _features(frame, past, made, features, listed) if made else None
-    return Prepared(past, settings, maker, table, benchmark, listed)
+    return Prepared(past, settings, maker, table, beside, listed)
 
 
 def _features(

@@ -16,10 +16,10 @@ from quant_assets.backtests.market.futures import rolled
 from quant_assets.backtests.market.history import History
 from quant_assets.backtests.metrics.sample import Sample
 from quant_assets.backtests.simulation.book import Book, book
+from quant_assets.backtests.simulation.money import multipliers_of
 from quant_assets.backtests.simulation.simulate import Outcome, simulate
-from quant_assets.backtests.sweeps.grid import Candidate, Failure, Maker, reason
+from quant_assets.backtests.sweeps.grid import Candidate, Failure, Maker, SweepError, reason
 from resources.config import BacktestSettings
-from resources.errors import QuantError
 from resources.exchange.layout import NOWHERE
 from resources.exchange.words import EQUITY, GROSS, REJECTED, SUBMIT
 
@@ -96,6 +96,10 @@ class Prepared:
         """What a parameter set sends to the exchange."""
         if candidate.strategy is None:
             sent: Any = self.maker(**candidate.parameters)
+            if not isinstance(sent, pl.LazyFrame | pl.DataFrame):
+                raise SweepError(
+                    f"the strategy gives a {type(sent).__name__}; a frame of orders is needed, as for others"
+                )
         else:
             from quant_assets.strategies.orders import orders
 
@@ -110,11 +114,11 @@ class Prepared:
         return frame
 
     def run(self, candidate: Candidate) -> Ran | Failure:
-        """Trade a parameter set. What strategy or exchange refuse is a Failure; a defect of the code raises."""
+        """Trade a parameter set. What goes wrong in it is a Failure, whatever it is, and the others run."""
         try:
             pending = book(self.orders(candidate), self.past, self.settings.latency)
             outcome = simulate(self.settings, self.past, pending)
-        except (ValueError, QuantError) as error:
+        except Exception as error:  # the strategy's code is the user's: its error may be any
             return Failure(candidate.number, candidate.parameters, "run", reason(error))
         return self._measured(candidate, outcome, pending)
 
@@ -161,8 +165,7 @@ class Prepared:
     def _traded(self, outcome: Outcome, pending: Book, equity: Floats) -> dict[str, float]:
         """What was traded and what it cost, as trades.statistics measures it."""
         done = outcome.fills[outcome.fills["order"] != NOWHERE]
-        multipliers = np.array([listing.multiplier for listing in self.past.listings])
-        amount = done["quantity"] * done["reference"] * multipliers[done["symbol"]]
+        amount = done["quantity"] * done["reference"] * multipliers_of(done, self.past)
         closing = equity[np.searchsorted(self.sessions, self.past.session[done["step"]])]
         solvent = closing > 0
         costs, traded = float(sum(done[name].sum() for name in ("spread", "slippage", "commission"))), amount.sum()

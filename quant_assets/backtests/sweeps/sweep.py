@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -31,12 +32,13 @@ from quant_assets.backtests.sweeps.grid import (
 )
 from quant_assets.backtests.sweeps.identity import identity
 from quant_assets.backtests.sweeps.preparing import prepared
-from quant_assets.backtests.sweeps.runs import Prepared, Ran
-from quant_assets.backtests.sweeps.store import RUN, Store
+from quant_assets.backtests.sweeps.runs import FIGURES, Prepared, Ran
+from quant_assets.backtests.sweeps.store import RUN, Store, on_disk
+from quant_assets.evidence.excess import earned_by_cash, over_cash, sharpe
 from resources.config import BacktestSettings
 
 if TYPE_CHECKING:
-    from quant_assets.evidence.trials import Trials
+    from quant_assets.evidence.trials import Trials, World
 
 EXECUTORS: dict[str, Callable[[Prepared, int | None], AbstractContextManager[Executor]]] = {
     "local": threads,
@@ -102,7 +104,9 @@ def sweep(
     *,
     features: Frame | None = None,
     instruments: Frame | None = None,
-    benchmark: pl.DataFrame | None = None,
+    benchmark: Frame | None = None,
+    intrabar: Frame | None = None,
+    rates: Frame | None = None,
     trials: Trials | Literal["installation"] | None = "installation",
     family: str | None = None,
     chosen: Mapping[str, object] | None = None,
@@ -113,10 +117,11 @@ def sweep(
 ) -> SweepResult:
     """Backtest a strategy with every parameter set of a grid: what `run` would say of each, as a frame.
 
-    `bars`, `config`, `instruments` and `benchmark` as in `run`; prepared once, also where `bars` is a History.
+    `bars`, `config`, `instruments`, `benchmark`, `intrabar` and `rates` as in `run`, which refuses the same of them;
+    prepared once, also where `bars` is a History.
     `strategy`: a Strategy class, or a function of the parameters that gives a Strategy, or a frame of orders.
     `grid`: values by parameter (every combination), or a list or frame of parameter sets. Sets that the strategy or the
-    exchange refuses are in `failed`, with the reason, and the others run.
+    exchange refuses, or whose code raises any error, are in `failed`, with the reason, and the others run.
     `features`: symbol, ts, tradable and what the strategies read, a row a bar; without it, the union of what they read
     is computed once from the bars, which must then be cleaned (adjusted) ones or need no adjustment.
     `trials` (evidence.trials): every batch is put on record, under `family`, before it runs, so that a kill cannot
@@ -141,13 +146,18 @@ def sweep(
     if executor not in EXECUTORS:
         raise SweepError(f"executor is {executor!r}; use one of {list(EXECUTORS)}")
     for name, count in (("workers", workers), ("batch", batch)):
-        if count is not None and count < 1:
-            raise SweepError(f"{name} is {count}; it must be 1 or more, or left out")
+        if count is not None and (not isinstance(count, int) or count < 1):
+            raise SweepError(f"{name} is {count!r}; it must be a whole number, 1 or more, or left out")
+    if trials is not None and family is None and name_of(strategy) == "lambda":
+        raise SweepError(
+            "strategy: a lambda has no name, under which its trials could be told from another's; give family=, or "
+            "trials=None to record nothing"
+        )
     sets = parameter_sets(grid)
     found, refused = candidates(strategy, sets)
     if not found:
         raise SweepError(f"every one of {len(sets)} parameter sets is refused; set 0: {refused[0].reason}")
-    shared = prepared(bars, strategy, found, settings, features, instruments, benchmark)
+    shared = prepared(bars, strategy, found, settings, features, instruments, benchmark, intrabar, rates)
     with _held(folder, lambda: identity(shared, sets)) as (place, kept):
         store = Store.opened(place, sets, shared.sessions, benchmark is not None)
         record = _Record(_on_record(trials), family or name_of(strategy), shared, str(place.name), chosen or {})
@@ -166,12 +176,15 @@ def sweep(
 def _held(folder: Path | str | None, name: Callable[[], str]) -> Iterator[tuple[Path, Any]]:
     """The sweep's own folder, locked; and what must be kept alive for it to stay."""
     if folder is None:
-        temporary = tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True)
+        with on_disk(Path(tempfile.gettempdir())):
+            temporary = tempfile.TemporaryDirectory(prefix="sweep-", ignore_cleanup_errors=True)
         yield Path(temporary.name), temporary
         return
     place = Path(folder) / f"sweep-{name()}"
-    place.mkdir(parents=True, exist_ok=True)
-    with (place / "lock").open("a") as lock:
+    with on_disk(place):
+        place.mkdir(parents=True, exist_ok=True)
+        opened = (place / "lock").open("a")
+    with opened as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -191,6 +204,7 @@ def _work(
     from tqdm import tqdm
 
     first = store.done
+    record.read_back(store, [one for one in every[:first] if isinstance(one, Candidate)])
     size = batch or min(4 * executor.workers, LARGEST)
     with tqdm(total=len(every), initial=first, unit="run", desc=record.family, disable=not progress) as bar:
         while first < len(every):
@@ -228,26 +242,52 @@ class _Record:
         self.trials, self.family, self.origin, self.chosen = trials, family, origin, chosen
         self.plans: list[str] = []
         self._shared = shared
+        self._cash = earned_by_cash(shared.sessions, shared.settings.cash_yield_bps_per_year)
+
+    @cached_property
+    def _world(self) -> World:
+        from quant_assets.evidence.trials import World
+
+        return World.of(self._shared.past, self._shared.settings, self._shared.maker)
 
     def planned(self, batch: Sequence[Candidate]) -> str | None:
         """Put a batch on record before it runs."""
         if self.trials is None or not batch:
             return None
         texts = [self._text(candidate) for candidate in batch]
-        self.plans.append(self.trials.plan(self.family, texts, origin=self.origin))
+        self.plans.append(self.trials.plan(self.family, texts, origin=self.origin, symbols=self._world.symbols))
         return self.plans[-1]
 
     def ended(self, plan: str | None, ran: Sequence[Ran]) -> None:
-        """Put a batch's results on record."""
+        """Put a batch's results on record, with the Sharpe ratio of what was earned beyond cash."""
         if self.trials is None or plan is None or not ran:
             return
-        rows = [{"configuration": self._text(one.candidate)} | one.figures for one in ran]
+        rows = [
+            {"configuration": self._text(one.candidate), **one.figures, **self._beyond_cash(one.returns)} for one in ran
+        ]
         self.trials.results(plan, pl.DataFrame(rows, infer_schema_length=None))
 
-    def _text(self, candidate: Candidate) -> str:
-        from quant_assets.evidence.trials import identity as trial
+    def read_back(self, store: Store, done: Sequence[Candidate]) -> None:
+        """Put on record what is read from the folder and is not on this record: somebody looks at it now."""
+        if self.trials is None or not done:
+            return
+        texts = {self._text(one): one for one in done}
+        lacking = [texts[text] for text in self.trials.lacking(self.family, list(texts))]
+        if not lacking:
+            return
+        plan, (results, _), returns = self.planned(lacking), store.results(), store.returns()
+        figures = {row[RUN]: {name: row[name] for name in FIGURES} for row in results.iter_rows(named=True)}
+        ran = [Ran(one, figures[one.number], returns[:, one.number]) for one in lacking if one.number in figures]
+        self.ended(plan, ran)
 
-        made, shared = candidate.strategy, self._shared
+    def _beyond_cash(self, returns: npt.NDArray[np.float32]) -> dict[str, float | None]:
+        if not self._cash.any():
+            return {}
+        known = np.isfinite(returns)
+        return {"sharpe": sharpe(over_cash(returns[known].astype(np.float64), self._cash[known]))}
+
+    def _text(self, candidate: Candidate) -> str:
+        made = candidate.strategy
         # As a report tells them: with the parameters that the grid leaves alone.
         parameters = candidate.parameters if made is None else made.model_dump()
-        return trial({**parameters, **self.chosen}, shared.settings, shared.past.symbols, shared.sessions[0])
+        return self._world.text({**parameters, **self.chosen})

@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, TypeVar
 
 import polars as pl
 
-from quant_assets.backtests.engine import by_session
 from quant_assets.backtests.verdict import questions
+from quant_assets.backtests.verdict.judged import Benchmark, Judged, beyond, checked, judged, lost, measured, of_sweep
 from quant_assets.backtests.verdict.questions import TITLES, Test
 from quant_assets.evidence.bootstrap import Interval, intervals
-from quant_assets.evidence.inputs import EvidenceError, Values
+from quant_assets.evidence.inputs import EvidenceError, Floats, Values
 from quant_assets.evidence.overfitting import Overfitting, pbo
-from quant_assets.evidence.sharpe import Moments, moments, standard_error
 from quant_assets.evidence.superiority import Superiority, superiority
 
 if TYPE_CHECKING:
@@ -33,14 +32,11 @@ __all__ = ["REQUIRED", "TESTS", "TITLES", "Evidence", "Test", "assess"]
 
 Found = TypeVar("Found")
 
-REQUIRED = ("deflated_sharpe", "minimum_track_record", "bootstrap_interval")
+REQUIRED = ("deflated_sharpe", "minimum_track_record", "bootstrap_interval", "alpha")
 """Without these nothing is proven."""
 
 FIGURES = ("sharpe_ratio", "cagr", "volatility", "max_drawdown")
 """Of which intervals are made."""
-
-ROUNDING = 1e-9
-"""Share of a volatility below which what is left over is nothing."""
 
 TESTS = pl.Schema(
     {
@@ -90,44 +86,49 @@ def assess(
     trials: Counted,
     *,
     settings: BacktestSettings,
-    benchmark: pl.DataFrame | None = None,
+    benchmark: Benchmark = None,
     sweep_returns: Values | None = None,
     stress: pl.DataFrame | None = None,
     surface: Surface | None = None,
-    unswept: str | None = None,
+    sweep_note: str | None = None,
     other_path: Mapping[str, float | None] | None = None,
     point_in_time: bool = False,
     samples: int = 10_000,
 ) -> Evidence:
     """Put every test to a backtest's result, and say what follows.
 
-    `trials` is what is on record of its family, this backtest included. `benchmark` (session, return; sessions that it
-    lacks count as unchanged) is what anybody could have held without skill. `sweep_returns` are the returns of all
-    runs of the sweep that it was chosen from, shape (periods, runs); without them, `unswept` says in a sentence why
-    there are none. `stress` is the frame of stress.stress with costs doubled among them, `other_path` the metrics by
-    the other path through ambiguous bars. `samples` of the bootstrap. What is not given is not judged.
+    `trials` is what is on record of its family, this backtest included. `benchmark` (session, return) is what anybody
+    could have held without skill, or "cash" where that was really the only other choice; without it nothing is proven.
+    Only sessions that both have are compared, and 95% of them must be. Ratios are of returns in excess of what the
+    account's cash earns (settings.cash_yield_bps_per_year). `sweep_returns` are the returns of all
+    runs of the sweep that it was chosen from, shape (periods, runs); `sweep_note` says in a sentence why there are
+    none or, with a `surface`, where on it this result stands. `stress` is the frame of stress.stress with costs doubled
+    among them, `other_path` the metrics by the other path through ambiguous bars. `samples` of the bootstrap.
+    What is not given is not judged.
 
     Example: `assess(run(bars, orders), trials.counted("momentum"), settings=BacktestSettings()).headline`
     """
-    returns = by_session(result.equity, settings.cash)
-    values = returns["return"].fill_null(0.0)  # an account that is lost returns nothing more
-    year = settings.periods_per_year or (365.0 if (returns["session"].dt.weekday() > 5).any() else 252.0)
-    held, excuse = _judged(lambda: _measured(values))
-    spans, narrow = _judged(lambda: intervals(values, FIGURES, samples, periods_per_year=year))
-    beta, beyond, unmeasured = _beyond(returns, benchmark)
-    overfitting, untested = _of_sweep(sweep_returns, pbo, unswept)
-    superior, unsearched = _of_sweep(sweep_returns, superiority, unswept)
+    checked(benchmark)
+    of = judged(result.equity, settings)
+    held, excuse = _judged(lambda: measured(of.values))
+    spans, narrow = _judged(lambda: _intervals(of, samples))
+    found, unmeasured = _judged(lambda: beyond(of, benchmark))
+    overfitting, untested = _of_sweep(sweep_returns, of.cash, pbo, sweep_note)
+    superior, unsearched = _of_sweep(sweep_returns, of.cash, superiority, sweep_note)
     tests = (
-        questions.deflated_sharpe(held, trials, year, excuse),
-        questions.track_record(held, year, excuse),
-        questions.bootstrap_interval(spans, narrow),
-        questions.alpha(beyond, beta, trials, year, unmeasured),
-        questions.cost_stress(stress, year),
-        questions.ambiguous_fills(result, other_path, settings.ambiguous),
+        questions.survival(result.equity, lost(result.equity)),
+        questions.deflated_sharpe(held, trials, of, excuse),
+        questions.track_record(held, of, excuse),
+        questions.bootstrap_interval(spans, of, narrow),
+        questions.alpha(found, trials, of, "cash" if isinstance(benchmark, str) else "benchmark", unmeasured),
+        questions.cost_stress(stress, of),
+        questions.ambiguous_fills(result, other_path, settings.ambiguous, of),
         questions.overfitting(overfitting, untested),
         questions.superior(superior, unsearched),
-        questions.stable(surface, unswept) if unswept else questions.stable(surface),
-        *questions.plain(result, point_in_time),
+        questions.stable(surface, sweep_note),
+        questions.point_in_time(point_in_time),
+        questions.sample(result),
+        questions.benchmark(result, unmeasured),
     )
     fills = result.fills["ambiguous"]
     return Evidence(
@@ -143,7 +144,7 @@ def assess(
         universe_point_in_time=point_in_time,
         ambiguous_share=int(fills.sum()) / max(fills.len(), 1),
         other_path=other_path,
-        lucky_sharpe=None if held is None else questions.luck(held, trials) * math.sqrt(year),
+        lucky_sharpe=None if held is None else questions.luck(held, trials) * math.sqrt(of.year),
     )
 
 
@@ -155,41 +156,20 @@ def _judged(statistic: Callable[[], Found]) -> tuple[Found | None, str]:
         return None, f"It could not be judged: {error}."
 
 
-def _measured(values: Values) -> Moments:
-    """The moments. Raises EvidenceError also for those that leave the Sharpe ratio without a standard error."""
-    found = moments(values)
-    standard_error(found)
+def _intervals(of: Judged, samples: int) -> dict[str, Interval]:
+    """Intervals of FIGURES: the Sharpe ratio of returns in excess of cash, the others of the account's own."""
+    found = intervals(of.returns, FIGURES, samples, periods_per_year=of.year)
+    if of.yields:
+        found |= intervals(of.values, ("sharpe_ratio",), samples, periods_per_year=of.year)
     return found
 
 
-def _beyond(returns: pl.DataFrame, benchmark: pl.DataFrame | None) -> tuple[float | None, Moments | None, str]:
-    """Beta, moments of the returns less beta times the benchmark's, and why there are none.
-
-    Source: Treynor and Black (1973), "How to Use Security Analysis to Improve Portfolio Selection": the appraisal ratio
-    is the Sharpe ratio of what is left over.
-    """
-    if benchmark is None:
-        return None, None, "No benchmark was given, so what merely rose with the market counts as earned."
-    other = benchmark.select("session", market=pl.col("return").cast(pl.Float64))
-    both = returns.join(other, on="session", how="left", maintain_order="left").fill_nan(None).fill_null(0.0)
-    own, market = both["return"].to_numpy(), both["market"].to_numpy()
-    spread = float(market.var())
-    beta = float(((own - own.mean()) * (market - market.mean())).mean() / spread) if spread > 0 else 0.0
-    left = own - beta * market
-    if (
-        own.std() > 0 and left.std() <= ROUNDING * own.std()
-    ):  # it is the benchmark: what is left is rounding, and says nothing
-        return beta, Moments(own.size, 0.0, 0.0, 3.0), ""
-    held, excuse = _judged(lambda: _measured(left))
-    return beta, held, excuse
-
-
 def _of_sweep(
-    returns: Values | None, statistic: Callable[[Values], Found], why: str | None
+    returns: Values | None, cash: Floats, statistic: Callable[[Values], Found], why: str | None
 ) -> tuple[Found | None, str]:
     if returns is None:
         return None, why or "No sweep of this strategy is at hand, so the choice of its parameters was not tested."
-    return _judged(lambda: statistic(returns))
+    return _judged(lambda: statistic(of_sweep(returns, cash)))
 
 
 def _proven(tests: Sequence[Test]) -> bool:
@@ -204,7 +184,8 @@ def _headline(tests: Sequence[Test]) -> str:
     if failed:
         return f"Unproven: it fails on {_listed(failed)}."
     if not _proven(tests):
-        return f"Unproven: {_listed(unjudged)} could not be judged."
+        missing = [test for test in unjudged if test.name in REQUIRED]
+        return f"Unproven: {_listed(missing)} could not be judged."
     doubts = [test for test in tests if not test.essential and test.passed is False]
     passed = sum(test.passed is True for test in essential)
     left = f"; not judged: {_listed(unjudged)}" if unjudged else ""

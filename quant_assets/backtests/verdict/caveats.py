@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from quant_assets.backtests.glossary import shown
-from quant_assets.backtests.verdict.questions import Test, plain
+from quant_assets.backtests.verdict.questions import Test, elsewhere, plain
 from resources.config import BacktestSettings
 from resources.exchange.models.latency import FixedLatency
 from resources.exchange.models.margin import CashMargin
@@ -110,6 +110,8 @@ def assumptions(provenance: Provenance) -> list[str]:
     ]
     if cost.latency != FixedLatency():
         lines.insert(1, f"An order is eligible {cost.latency.words()} after it is sent.")
+    if cost.cash_yield_bps_per_year:
+        lines.append("Whether it is luck is asked of the returns in excess of what cash earns.")
     if provenance.model_version:
         lines.insert(1, "Model scores are out of sample: every training window ends before the session that it scores.")
     return lines
@@ -160,13 +162,16 @@ def _universe(provenance: Provenance) -> str:
 def _trials(provenance: Provenance) -> str:
     if provenance.trials <= 1:
         return "One configuration is on record. What was tried outside these records is not counted against it."
-    lucky = None if provenance.evidence is None else provenance.evidence.lucky_sharpe
+    evidence = provenance.evidence
+    lucky = None if evidence is None else evidence.lucky_sharpe
+    # Where that test failed, its own words stand above and say so.
+    beside = "" if evidence is None or not evidence.test("deflated_sharpe").passed else elsewhere(evidence.trials)
     best = (
         ""
         if lucky is None
         else f" The best of as many without any skill would be expected to show a Sharpe of {lucky:.2f}."
     )
-    return f"{provenance.trials:,} configurations are on record, and this is one of them.{best}"
+    return f"{provenance.trials:,} configurations are on record, and this is one of them.{best}{beside}"
 
 
 def _not_judged(tests: Sequence[Test]) -> str:

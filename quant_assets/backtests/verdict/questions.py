@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import date
 from typing import TYPE_CHECKING
 
 import polars as pl
@@ -25,6 +26,7 @@ from quant_assets.evidence.superiority import Superiority
 
 if TYPE_CHECKING:
     from quant_assets.backtests.engine import BacktestResult
+    from quant_assets.backtests.verdict.judged import Beyond, Judged
     from quant_assets.evidence.surface import Surface
     from quant_assets.evidence.trials import Counted
 
@@ -40,6 +42,7 @@ SHORT_YEARS, HOPELESS_YEARS = 5, 1
 FEW_FILLS, HOPELESS_FILLS = 50, 30
 
 TITLES = {
+    "survival": "the survival of the account",
     "deflated_sharpe": "the deflated Sharpe ratio",
     "minimum_track_record": "the minimum track record",
     "bootstrap_interval": "the bootstrap interval of the Sharpe ratio",
@@ -82,47 +85,65 @@ def luck(held: Moments, trials: Counted) -> float:
 
     The trials of the family and one of each other family, scattered as the family's recorded results are; where fewer
     than two are known, as the estimate's own sampling error. A family of near copies scatters little; so the figure is
-    never below that of independent families alone.
+    never below what the family's record had reached before they were added, nor below that of independent families
+    alone: to try more does not lower it, once ten results are known.
 
     Source: the False Strategy theorem, Bailey and Lopez de Prado (2014).
     """
     sampling = standard_error(held) ** 2
     scatter = sampling if trials.sharpe_variance is None else trials.sharpe_variance
-    return max(expected_maximum(trials.tried, scatter), expected_maximum(max(trials.families, 1), sampling))
+    alone = expected_maximum(max(trials.families, 1), sampling)
+    return max(expected_maximum(trials.tried, scatter), trials.highest, alone)
 
 
-def deflated_sharpe(held: Moments | None, trials: Counted, year: float, excuse: str) -> Test:
+def survival(equity: pl.DataFrame, lost: tuple[date, float] | None) -> Test:
+    """Was there something left of the account all the time? One that was lost cannot be proven by what came before."""
+    lowest = float(equity["equity"].min() or 0.0)  # type: ignore[arg-type]  # of numbers
+    if lost is None:
+        return Test("survival", True, lowest, 0.0, "The account was never lost.")
+    session, left = lost
+    words = (
+        f"The account was lost on {session}: its equity was {left:,.0f}, and nothing that came before makes up for it."
+    )
+    return Test("survival", False, lowest, 0.0, words)
+
+
+def deflated_sharpe(held: Moments | None, trials: Counted, of: Judged, excuse: str) -> Test:
     """Is the Sharpe ratio more than the luck of having tried so often?"""
     if held is None:
         return _open("deflated_sharpe", CONFIDENCE, excuse)
     bar = luck(held, trials)
     value = probabilistic_sharpe(held, bar)
     tried = "a single trial" if trials.tried == 1 else f"the best of {trials.tried:,} trials without any skill"
-    expected = f"{tried} would be expected to show {bar * math.sqrt(year):.2f}"
+    expected = f"{tried} would be expected to show {bar * math.sqrt(of.year):.2f}"
     words = (
-        f"The Sharpe ratio is {held.sharpe * math.sqrt(year):.2f} and {expected}: the chance that it is more than luck "
-        f"is {chance(value)}, {'at least' if value >= CONFIDENCE else 'below'} the customary {CONFIDENCE:.0%}."
+        f"The Sharpe ratio{_over(of)} is {held.sharpe * math.sqrt(of.year):.2f} and {expected}: the chance that it is "
+        f"more than luck is {chance(value)}, {'at least' if value >= CONFIDENCE else 'below'} the customary "
+        f"{CONFIDENCE:.0%}.{elsewhere(trials)}"
     )
     return Test("deflated_sharpe", value >= CONFIDENCE, value, CONFIDENCE, words)
 
 
-def track_record(held: Moments | None, year: float, excuse: str) -> Test:
+def track_record(held: Moments | None, of: Judged, excuse: str) -> Test:
     """Is the history long enough for a Sharpe ratio of this size?"""
     if held is None:
         return _open("minimum_track_record", None, excuse)
     needed = minimum_track_record(held, confidence=CONFIDENCE)
-    has = f"the history has {held.periods / year:.1f}"
+    has = f"the history has {held.periods / of.year:.1f}"
     if math.isinf(needed):
-        words = f"The Sharpe ratio is not above zero: no history would be long enough to show that it is; {has} years."
+        words = (
+            f"The Sharpe ratio{_over(of)} is not above zero: no history would be long enough to show that it is; {has} "
+            "years."
+        )
     else:
         words = (
-            f"It takes {needed / year:.1f} years to show that a Sharpe ratio such as this is above zero; {has}"
+            f"It takes {needed / of.year:.1f} years to show that a Sharpe ratio such as this is above zero; {has}"
             f"{'' if held.periods >= needed else ' only'}."
         )
     return Test("minimum_track_record", held.periods >= needed, needed, float(held.periods), words)
 
 
-def bootstrap_interval(found: Mapping[str, Interval] | None, excuse: str) -> Test:
+def bootstrap_interval(found: Mapping[str, Interval] | None, of: Judged, excuse: str) -> Test:
     """Does the Sharpe ratio stay above zero when the history is drawn again from its own blocks?"""
     if found is None:
         return _open("bootstrap_interval", 0.0, excuse)
@@ -136,36 +157,49 @@ def bootstrap_interval(found: Mapping[str, Interval] | None, excuse: str) -> Tes
         if ratio.high < 0
         else "zero is inside, so this history does not show that it earns anything"
     )
-    words = f"The 95% interval of the Sharpe ratio, by block bootstrap, is {span}: {meaning}."
+    words = f"The 95% interval of the Sharpe ratio{_over(of)}, by block bootstrap, is {span}: {meaning}."
     return Test("bootstrap_interval", passed, ratio.low, 0.0, words)
 
 
-def alpha(beyond: Moments | None, beta: float | None, trials: Counted, year: float, excuse: str) -> Test:
-    """Is there more to it than having been invested while the benchmark rose? `beyond` is what beta leaves over."""
-    if beyond is None or beta is None:
+def alpha(beyond: Beyond | None, trials: Counted, of: Judged, against: str, excuse: str) -> Test:
+    """Is there more to it than having been invested while the benchmark rose, or, `against` "cash", than cash?"""
+    if beyond is None:
         return _open("alpha", BEYOND, excuse)
-    value = probabilistic_sharpe(beyond, luck(beyond, trials))
+    held = beyond.held
+    value = probabilistic_sharpe(held, luck(held, trials))
+    ratio = f"the Sharpe ratio is {held.sharpe * math.sqrt(of.year):.2f}"
+    begins = (
+        f"It was compared with cash alone, so that a rise of the market counts as earned; {ratio}"
+        if against == "cash"
+        else f"It moves with {beyond.beta:.2f} times the benchmark; of what is left over, {ratio}"
+    )
+    hint = (
+        " It moves with the benchmark of a neighbouring session more than with that of its own: are the sessions of "
+        "the two the same?"
+        if beyond.displaced
+        else ""
+    )
     words = (
-        f"It moves with {beta:.2f} times the benchmark; of what is left over, the Sharpe ratio is "
-        f"{beyond.sharpe * math.sqrt(year):.2f}, and the chance that it is more than the luck of the trials is "
-        f"{chance(value)}, {'at least' if value >= BEYOND else 'below'} {BEYOND:.1%}."
+        f"{begins}, and the chance that it is more than the luck of the trials is {chance(value)}, "
+        f"{'at least' if value >= BEYOND else 'below'} {BEYOND:.1%}.{hint}"
     )
     return Test("alpha", value >= BEYOND, value, BEYOND, words)
 
 
-def cost_stress(stress: pl.DataFrame | None, year: float) -> Test:
-    """Does it still earn something where trading costs twice as much as assumed?"""
+def cost_stress(stress: pl.DataFrame | None, of: Judged) -> Test:
+    """Does it still earn something, more than cash does, where trading costs twice as much as assumed?"""
     row = None if stress is None else stress.filter(pl.col("times") == STRESS_TIMES)
     mean = None if row is None or row.is_empty() else row["mean_return"][0]
     if mean is None:
         return _open("cost_stress", 0.0, "It was not run with doubled costs.")
-    does = "still earns" if mean > 0 else "loses"
-    words = f"With costs doubled it {does} {abs(mean) * year:.1%} a year before compounding."
-    return Test("cost_stress", mean > 0, mean * year, 0.0, words)
+    left = mean - float(of.cash.mean())
+    does = ("still earns" if left > 0 else "loses") if not of.yields else "earns more" if left > 0 else "earns less"
+    size = f"{abs(left) * of.year:.1%} a year{' than cash' if of.yields else ''} before compounding"
+    return Test("cost_stress", left > 0, left * of.year, 0.0, f"With costs doubled it {does} {size}.")
 
 
-def ambiguous_fills(result: BacktestResult, other: Mapping[str, float | None] | None, taken: str) -> Test:
-    """Does it earn something whichever way prices went inside the bars that leave two?"""
+def ambiguous_fills(result: BacktestResult, other: Mapping[str, float | None] | None, taken: str, of: Judged) -> Test:
+    """Does it earn something, more than cash does, whichever way prices went inside the bars that leave two?"""
     count, total = int(result.fills["ambiguous"].sum()), result.fills.height
     if not count:
         return Test("ambiguous_fills", True, None, None, "No fill hung on the unknown path of prices inside a bar.")
@@ -175,8 +209,10 @@ def ambiguous_fills(result: BacktestResult, other: Mapping[str, float | None] | 
     if mine is None or theirs is None:
         return _open("ambiguous_fills", 0.0, f"{told}, and the other path was not run.")
     left = "better" if taken == "worse" else "worse"
-    words = f"{told}; the account ends {mine:+.1%} by the {taken} path and {theirs:+.1%} by the {left} one."
-    return Test("ambiguous_fills", min(mine, theirs) > 0, min(mine, theirs), 0.0, words)
+    cash = f"; cash alone earned {of.cash_total:+.1%}" if of.yields else ""
+    words = f"{told}; the account ends {mine:+.1%} by the {taken} path and {theirs:+.1%} by the {left} one{cash}."
+    worst = min(mine, theirs) - of.cash_total
+    return Test("ambiguous_fills", worst > 0, worst, 0.0, words)
 
 
 def overfitting(found: Overfitting | None, excuse: str) -> Test:
@@ -193,7 +229,7 @@ def overfitting(found: Overfitting | None, excuse: str) -> Test:
     )
     words = (
         f"In {value:.0%} of the ways to halve the history, the best of {found.trials:,} runs in one half came out "
-        f"below the median in the other: {judged}."
+        f"no better than the median in the other: {judged}."
     )
     return Test("overfitting", value < MOST_OVERFITTING, value, MOST_OVERFITTING, words)
 
@@ -225,16 +261,17 @@ def point_in_time(known: bool) -> Test:
     return Test("point_in_time", known, float(known), 1.0, words, essential=False)
 
 
-def stable(found: Surface | None, excuse: str = "No sweep shows what neighbouring parameters would have done.") -> Test:
-    """Do neighbouring parameters do nearly as well?"""
+def stable(found: Surface | None, note: str | None = None) -> Test:
+    """Do neighbouring parameters do nearly as well? `note` says why there is no surface, or what to know of it."""
     if found is None:
-        return _open("surface", LEAST_PLATEAU, excuse, False)
+        without = note or "No sweep shows what neighbouring parameters would have done."
+        return _open("surface", LEAST_PLATEAU, without, False)
     if found.plateau is None:
         return _open("surface", LEAST_PLATEAU, "The best run of the sweep has no neighbours to compare it with.", False)
     passed = found.plateau >= LEAST_PLATEAU
     words = (
         f"{found.plateau:.0%} of the {found.neighbours} neighbouring runs reach half of the best one's figure: "
-        f"{'a plateau' if passed else 'a lone peak'}."
+        f"{'a plateau' if passed else 'a lone peak'}.{f' {note}' if note else ''}"
     )
     return Test("surface", passed, found.plateau, LEAST_PLATEAU, words, essential=False)
 
@@ -250,8 +287,10 @@ def sample(result: BacktestResult) -> Test:
     return Test("sample", passed, years, float(SHORT_YEARS), words, essential=hopeless)
 
 
-def benchmark(result: BacktestResult) -> Test:
-    """Did it earn more than holding the benchmark?"""
+def benchmark(result: BacktestResult, excuse: str = "") -> Test:
+    """Did it earn more than holding the benchmark? `excuse` says why the benchmark itself cannot be used."""
+    if excuse:
+        return _open("benchmark", 0.0, excuse, False)
     mine, other = (result.metrics.get(name) for name in ("cagr", "benchmark_cagr"))
     if mine is None or other is None:
         return _open("benchmark", 0.0, "It was not compared with a benchmark.", False)
@@ -263,6 +302,23 @@ def benchmark(result: BacktestResult) -> Test:
 def chance(value: float) -> str:
     """A probability as text, never rounded to certainty."""
     return ">99.9%" if value > 0.999 else "<0.1%" if value < 0.001 else f"{value:.1%}"
+
+
+def _over(of: Judged) -> str:
+    """Where cash earns something, that a ratio is of what was earned beyond it."""
+    return " in excess of cash" if of.yields else ""
+
+
+def elsewhere(trials: Counted) -> str:
+    """What was tried under other names: a family that is given another one would begin at a single trial."""
+    said = ""
+    if trials.also:
+        named = ", ".join(trials.also)
+        said += f" The trials of {named} are counted with it: the same configuration is on record under both names."
+    if trials.elsewhere:
+        many = f"{trials.elsewhere:,} trials" if trials.elsewhere > 1 else "1 trial"
+        said += f" On the same symbols {many} of other families are on record, which count as one a family here."
+    return said
 
 
 def _open(name: str, threshold: float | None, excuse: str, essential: bool = True) -> Test:

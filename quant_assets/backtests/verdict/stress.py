@@ -14,7 +14,7 @@ from quant_assets.backtests import engine
 from quant_assets.evidence.inputs import EvidenceError
 from resources.config import BacktestSettings
 from resources.config_backtest import ClassSettings
-from resources.exchange.models.base import CHARGED, FACTS, PARAMETERS, Commission, Model, Slippage, Spread
+from resources.exchange.models.base import ACCRUED, CHARGED, FACTS, PARAMETERS, Commission, Model, Slippage, Spread
 from resources.exchange.models.carrying import Borrow, BorrowBySymbol, FixedBorrow
 from resources.exchange.models.commission import Bps, MakerTaker, NoCommission, PerContract, PerOrder, PerShare, Tiered
 from resources.exchange.models.presets import Alpaca
@@ -191,6 +191,7 @@ def _multiple(inner: Callable[[Any, Any], float], whole_order: bool) -> Callable
         if x[CHARGED] > 0.0 and p[LAST] > 0.0:  # what the order was charged before was multiplied too
             facts[CHARGED] = x[CHARGED] / p[LAST]
         added = function(p, facts) - facts[CHARGED]
+        x[ACCRUED] = facts[ACCRUED]
         return x[CHARGED] + added * (p[LAST] if added > 0.0 else 1.0)
 
     chosen = commission if whole_order else share

@@ -12,9 +12,21 @@ from arch.bootstrap import optimal_block_length
 
 from quant_assets.backtests import metrics
 from quant_assets.evidence import EvidenceError, block_length, intervals
-from quant_assets.evidence.bootstrap import STATISTICS
-from quant_assets.evidence.resampling import COLUMNS, DRAWDOWN, GROWTH, SHORTFALL, SQUARES, SUM, resampled
-from quant_assets.evidence.superiority import long_run_variance
+from quant_assets.evidence.bootstrap import STATISTICS, long_run_variance
+from quant_assets.evidence.resampling import (
+    COLUMNS,
+    DRAWDOWN,
+    GOLDEN,
+    GROWTH,
+    JOINT,
+    SHORTFALL,
+    SPREAD,
+    SPREAD_OF_SQUARES,
+    SQUARES,
+    SUM,
+    _mixed,
+    resampled,
+)
 
 
 def daily(seed: int, periods: int = 1000) -> np.ndarray:
@@ -64,6 +76,8 @@ def test_one_endless_block_is_the_history_from_another_day_on():
     assert rows[:, SQUARES] == pytest.approx(returns.var() * 40)
     assert rows[:, SHORTFALL] == pytest.approx((np.minimum(returns, 0) ** 2).sum())
     assert rows[:, GROWTH] == pytest.approx(np.log1p(returns).sum())
+    # One block says nothing of how blocks differ.
+    assert (rows[:, [SPREAD, JOINT, SPREAD_OF_SQUARES]] == 0.0).all()
 
 
 @pytest.mark.parametrize("block", [1.0, 1.7, 8.0, 40.0])
@@ -83,10 +97,115 @@ def test_samples_are_the_same_however_many_there_are():
     assert intervals(returns, samples=50) == intervals(pl.Series(returns), samples=50)
 
 
+def blocks_of(periods: int, block: float, sample: int, seed: int) -> list[np.ndarray]:
+    """Periods of each block of a sample, drawn with SplitMix64 as Steele, Lea and Flood (2014) print it."""
+    most = 2**64
+
+    def mixed(state: int) -> int:
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % most
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB % most
+        return state ^ (state >> 31)
+
+    state = mixed(mixed(seed) ^ sample * 0x9E3779B97F4A7C15 % most)
+    drawn: list[np.ndarray] = []
+    while (left := periods - sum(map(len, drawn))) > 0:
+        uniforms = []
+        for _ in range(2):
+            state = (state + 0x9E3779B97F4A7C15) % most
+            uniforms.append((mixed(state) >> 11) / 2**53)
+        length = 1 + int(np.log(1 - uniforms[1]) / np.log(1 - 1 / block))
+        drawn.append((int(uniforms[0] * periods) + np.arange(min(left, length))) % periods)
+    return drawn
+
+
+def test_the_generator_is_the_published_one():
+    """SplitMix64 from the state 0 gives 0xE220A8397B1DCDAF first, as countless printed examples have it."""
+    state = np.uint64(0) + GOLDEN
+    assert int(_mixed(state)) == 0xE220A8397B1DCDAF
+
+
+def studentised(returns: np.ndarray, block: float, samples: int, seed: int, level: float) -> dict[str, tuple]:
+    """Bounds of Sharpe ratio, mean and logarithm of the volatility, one sample and one block at a time."""
+
+    def figures(mean: float, deviation: float) -> np.ndarray:
+        return np.array([mean / deviation, mean, np.log(deviation)])
+
+    def slopes(mean: float, deviation: float) -> np.ndarray:
+        """Of the figures in the mean and in the mean of the squares, by differences."""
+        step = 1e-6 * deviation
+        square = deviation**2 + mean**2
+        ahead, behind = (figures(mean + move, np.sqrt(square - (mean + move) ** 2)) for move in (step, -step))
+        more, less = (figures(mean, np.sqrt(deviation**2 + move)) for move in (step * deviation, -step * deviation))
+        return np.column_stack([(ahead - behind) / (2 * step), (more - less) / (2 * step * deviation)])
+
+    periods = returns.size
+    bessel = np.sqrt(periods / (periods - 1))
+    estimate = figures(returns.mean(), returns.std() * bessel)
+    slope = slopes(returns.mean(), returns.std())
+    influence = slope @ np.array([returns - returns.mean(), returns**2 - (returns**2).mean()])
+    error = np.sqrt(long_run_variance(influence.T - influence.mean(axis=1), block) / periods) * [bessel**-1, 1, 1]
+    distances = []
+    for sample in range(samples):
+        pieces = [returns[places] for places in blocks_of(periods, block, sample, seed)]
+        drawn = np.concatenate(pieces)
+        slope = slopes(drawn.mean(), drawn.std())
+        moments = np.array([drawn.mean(), (drawn**2).mean()])
+        sums = np.array([slope @ ([piece.sum(), (piece**2).sum()] - piece.size * moments) for piece in pieces])
+        spread = np.sqrt((sums**2).sum(axis=0)) / periods * [bessel**-1, 1, 1]
+        moved = figures(drawn.mean(), drawn.std() * bessel) - estimate
+        distances.append(moved / spread if len(pieces) > 1 else np.zeros(3))
+    high, low = (estimate - error * np.quantile(distances, tail, axis=0) for tail in ((1 - level) / 2, (1 + level) / 2))
+    return {name: (low[at], high[at]) for at, name in enumerate(("sharpe", "mean", "volatility"))}
+
+
+@pytest.mark.parametrize(("periods", "block", "level"), [(60, 4.0, 0.9), (25, 12.0, 0.6), (25, 25.0, 0.6)])
+def test_bounds_are_those_of_the_definition(periods: int, block: float, level: float) -> None:
+    """As Ledoit and Wolf (2008) studentise: each sample's distance in standard errors of its own, from its blocks."""
+    returns = daily(8, periods) + 0.004
+    returns[::7] *= 3
+    found = intervals(returns, ("sharpe", "sharpe_ratio", "mean", "volatility"), 200, block, 5, level)
+    expected = {name: np.array(bounds) for name, bounds in studentised(returns, block, 200, 5, level).items()}
+    expected["sharpe_ratio"] = expected["sharpe"] * 252**0.5
+    expected["volatility"] = np.exp(expected["volatility"]) * 252**0.5
+    for name, bounds in expected.items():
+        assert (found[name].low, found[name].high) == pytest.approx(bounds, rel=1e-4)
+
+
+def test_other_bounds_leave_out_the_same_share_of_the_samples_at_either_end():
+    returns = daily(1, 300)
+    found = intervals(returns, ("max_drawdown", "cagr"), samples=1_000, block=5, level=0.8)
+    rows = sampled(returns, 5.0, 1_000)
+    depths = np.sort(np.expm1(rows[:, DRAWDOWN]))
+    assert depths[99] < found["max_drawdown"].low < depths[101]
+    assert depths[898] < found["max_drawdown"].high < depths[900]
+    yearly = np.sort(np.expm1(rows[:, GROWTH] * 252 / 300))
+    assert yearly[99] < found["cagr"].low < yearly[101]
+    assert yearly[898] < found["cagr"].high < yearly[900]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("held", [1, 3])
+def test_a_history_of_few_trades_has_finite_bounds(held: int) -> None:
+    """Many of its samples never trade at all: they have neither figures nor errors."""
+    returns = np.zeros(120)
+    returns[10 : 10 + held] = 0.02
+    for interval in intervals(returns, tuple(STATISTICS), samples=500).values():
+        assert np.isfinite([interval.low, interval.high]).all()
+        assert interval.low <= interval.high
+
+
 def test_block_length_is_that_of_arch():
     series = trending(np.random.default_rng(5), 600, 0.5)
     assert block_length(series) == optimal_block_length(series)["stationary"].iloc[0]
     assert block_length(series) == pytest.approx(block_length(series * 1e-6))
+
+
+def test_no_block_is_shorter_than_a_period():
+    """Of returns without any dependence the formula can ask for less."""
+    asked = {seed: optimal_block_length(daily(seed, 500))["stationary"].iloc[0] for seed in range(20)}
+    short = min(asked, key=lambda seed: asked[seed])
+    assert asked[short] < 1
+    assert block_length(daily(short, 500)) == 1.0
 
 
 @pytest.mark.parametrize("coefficient", [0.3, 0.7])
@@ -119,6 +238,25 @@ def test_intervals_hold_the_truth_as_often_as_they_say_and_independent_draws_do_
     blocks, independent = held / 200
     assert 0.83 <= blocks <= 0.95
     assert independent < 0.75
+
+
+def test_studentised_bounds_hold_the_truth_more_often_than_percentiles_where_volatility_comes_in_spells():
+    """90% intervals of the Sharpe ratio of five years of GARCH(1, 1) with a persistence of 0.97: the truth is 0.06."""
+    periods, histories = 1_260, 400
+    shocks = np.random.default_rng(12).standard_normal((histories, periods + 200))
+    variance = np.ones(histories)
+    for at in range(periods + 200):
+        shocks[:, at] *= np.sqrt(variance)
+        variance = 0.03 + 0.10 * shocks[:, at] ** 2 + 0.87 * variance
+    held = np.zeros(2)
+    for seed, returns in enumerate(0.01 * (shocks[:, 200:] + 0.06)):
+        found = intervals(returns, ("sharpe",), samples=300, seed=seed, level=0.9)["sharpe"]
+        rows = sampled(returns, found.block, 300, seed)
+        low, high = np.quantile(rows[:, SUM] / periods / np.sqrt(rows[:, SQUARES] / (periods - 1)), [0.05, 0.95])
+        held += [found.low <= 0.06 <= found.high, low <= 0.06 <= high]
+    studentised, percentiles = held / histories
+    assert studentised > percentiles
+    assert 0.84 <= studentised <= 0.95  # three standard errors are 0.045
 
 
 def test_a_higher_level_is_a_wider_interval():

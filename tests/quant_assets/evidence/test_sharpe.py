@@ -21,6 +21,7 @@ from quant_assets.evidence import (
     probabilistic_sharpe,
     standard_error,
 )
+from quant_assets.evidence.sharpe import dependence
 
 # Bailey and Lopez de Prado (2012), "The Sharpe Ratio Efficient Frontier", the numerical example of the section on the
 # probabilistic Sharpe ratio: monthly returns of a fund with an annual ratio of 1.585, as if normal, as they are, and
@@ -177,3 +178,51 @@ REFUSED = [
 def test_what_cannot_be_judged_is_refused(call, message: str) -> None:
     with pytest.raises(EvidenceError, match=message):
         call()
+
+
+# ---- returns that depend on each other
+
+
+def _wandering(random: np.random.Generator, periods: int) -> np.ndarray:
+    """A drift with a half-life of 69 periods under noise: the lag-1 autocorrelation is 0.04."""
+    drift = np.zeros(periods)
+    for period in range(1, periods):
+        drift[period] = 0.99 * drift[period - 1] + random.normal(0, 0.0003)
+    return drift + random.normal(0, 0.01, periods)
+
+
+def test_slow_swings_widen_the_error_and_independent_returns_do_not() -> None:
+    random = np.random.default_rng(12)
+    independent = [dependence(random.normal(0, 0.01, 1_500)) for _ in range(200)]
+    wandering = [dependence(_wandering(random, 1_500)) for _ in range(50)]
+    assert min(independent) == 1.0
+    assert 1.0 <= np.median(independent) < 1.1
+    assert np.median(wandering) > 3
+
+
+def test_of_returns_whose_drift_wanders_fewer_are_called_skill() -> None:
+    """Nominal 5%: 24% where they are taken for independent, about 12% so."""
+    random = np.random.default_rng(13)
+    drawn = [_wandering(random, 1_000) for _ in range(300)]
+    shares = [
+        np.mean([probabilistic_sharpe(moments(one, dependent)) >= 0.95 for one in drawn]) for dependent in (False, True)
+    ]
+    assert shares[0] > 0.2
+    assert shares[1] < 0.65 * shares[0]
+
+
+def test_of_independent_returns_hardly_an_edge_is_lost() -> None:
+    random = np.random.default_rng(14)
+    drawn = random.normal(1.5 / 252**0.5, 1.0, (400, 1_500))
+    powers = [
+        np.mean([probabilistic_sharpe(moments(one, dependent)) >= 0.975 for one in drawn])
+        for dependent in (False, True)
+    ]
+    assert powers[0] > 0.93
+    assert powers[1] > powers[0] - 0.05
+
+
+def test_dependence_widens_every_error_alike() -> None:
+    once, fourfold = Moments(500, 0.1, -0.5, 5.0), Moments(500, 0.1, -0.5, 5.0, dependence=4.0)
+    assert standard_error(fourfold) == pytest.approx(2 * standard_error(once))
+    assert minimum_track_record(fourfold) - 1 == pytest.approx(4 * (minimum_track_record(once) - 1))

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from quant_assets.backtests import OnBar, history, run
+from quant_assets.backtests.verdict.questions import luck
+from quant_assets.evidence.sharpe import Moments, expected_maximum
 from quant_assets.evidence.trials import Counted, Trial, TrialError, Trials, configuration
 from resources.config import PROJECT, BacktestSettings, load
 from resources.exchange import Bar
 from resources.exchange.orders import OrderError
+from resources.exchange.reacting import position, price, submit
 from resources.tracking import Tracking, TrackingError
 from tests.quant_assets.backtests.worlds import cleaned, closes
 
@@ -50,6 +54,9 @@ SAME = [
     ({"fast": np.int64(20)}, {"fast": 20}),
     ({"names": ("A", "B")}, {"names": ["A", "B"]}),
     ({"names": {"B", "A"}}, {"names": {"A", "B"}}),
+    ({"weights": np.array([0.5, 2.0])}, {"weights": [0.5, 2]}),
+    ({"weights": pl.Series([0.5, 2.0])}, {"weights": [0.5, 2]}),
+    ({"fast": 10**400}, {"fast": 10**400}),
 ]
 OTHER = [
     ({"fast": 20}, {"fast": 21}),
@@ -57,6 +64,7 @@ OTHER = [
     ({"fast": 0.1}, {"fast": 0.1 + 1e-12}),
     ({"names": ["A", "B"]}, {"names": ["B", "A"]}),
     ({}, {"fast": None}),
+    ({"weights": np.array([0.5, 2.0])}, {"weights": np.array([2.0, 0.5])}),
 ]
 
 
@@ -178,6 +186,7 @@ def test_installations_do_not_mix(trials: Trials) -> None:
 REFUSED = [
     ("it's mine", grid(1), 'family "it\'s mine"'),
     ("", grid(1), "family ''"),
+    (None, grid(1), "family None"),
     ("fine", [], "one or more"),
     ("fine", [""], "one or more"),
 ]
@@ -261,6 +270,7 @@ def test_ten_thousand_are_quick(trials: Trials) -> None:
 BARS = cleaned(
     {"AAA": [Bar(price, price + 1, price - 1, price, volume=1e6) for price in (100, 101, 103, 102, 105, 104)]}
 )
+LONG = cleaned({"AAA": [Bar(price, price + 1, price - 1, price, volume=1e6) for price in range(100, 130)]})
 ORDERS = pl.DataFrame({"ts": [closes(0)], "symbol": ["AAA"], "side": ["buy"], "quantity": [10.0]})
 
 
@@ -280,8 +290,8 @@ def test_a_backtest_counts_by_its_orders(trials: Trials) -> None:
 
 def test_history_that_grows_at_its_end_is_no_other_trial(trials: Trials) -> None:
     trial = Trial(trials, "grows", {"fast": 20})
-    for last in (4, 5, 6):
-        run(BARS.head(last), ORDERS, trial=trial)
+    for last in (21, 24, 30):
+        run(LONG.head(last), ORDERS, trial=trial)
     assert trials.counted("grows").trials == 1
 
 
@@ -296,8 +306,169 @@ def test_a_function_counts_by_what_it_does(trials: Trials) -> None:
     assert trials.counted("function").trials == 2
 
 
+def test_the_ratio_on_record_is_that_of_a_session(trials: Trials) -> None:
+    """The metrics have a `sharpe` of their own, which is a year's."""
+    ratios = []
+    for number in (6.0, 12.0, 41.0):
+        orders = ORDERS.with_columns(quantity=pl.lit(number))
+        result = run(BARS, orders, trial=Trial(trials, "of a session"))
+        earned = result.equity["return"].to_numpy()
+        ratios.append(earned.mean() / earned.std(ddof=1))
+    assert trials.counted("of a session").sharpe_variance == pytest.approx(np.var(ratios, ddof=1), rel=1e-6)
+
+
+def test_the_ratio_on_record_is_in_excess_of_cash(trials: Trials) -> None:
+    settings = BacktestSettings(cash_yield_bps_per_year=400)
+    for number in (5.0, 10.0):
+        run(LONG, ORDERS.with_columns(quantity=pl.lit(number)), settings, trial=Trial(trials, "idle cash"))
+    plain = Trial(trials, "idle cash none paid")
+    for number in (5.0, 10.0):
+        run(LONG, ORDERS.with_columns(quantity=pl.lit(number)), trial=plain)
+    known = [trials._ledger.read(family=family) for family in ("idle cash", "idle cash none paid")]
+    told = [
+        [float(text.split(" ")[1]) for note in notes for name, text in note.tags.items() if name.startswith("results")]
+        for notes in known
+    ]
+    assert np.allclose(told[0], told[1], rtol=0.02)  # and not the hundredfold that interest would make of it
+
+
+# ---- other code, other data (attack a6, G4)
+
+
+def _rules() -> list[Callable[[int], pl.DataFrame]]:
+    """Two functions whose code differs in a closure only."""
+
+    def made(times: float) -> Callable[[int], pl.DataFrame]:
+        return lambda quantity: ORDERS.with_columns(quantity=pl.lit(quantity * times))
+
+    return [made(1.0), made(2.0)]
+
+
+def test_other_code_is_another_trial(trials: Trials) -> None:
+    for rule in (*_rules(), *_rules()):
+        run(LONG, rule(3), trial=Trial(trials, "code", {"quantity": 3}, code=rule))
+    assert trials.counted("code").trials == 2
+
+
+def test_without_code_the_first_orders_tell_one_rule_from_another(trials: Trials) -> None:
+    for rule in (*_rules(), *_rules()):
+        run(LONG, rule(3), trial=Trial(trials, "no code", {"quantity": 3}))
+    assert trials.counted("no code").trials == 2
+
+
+def test_orders_in_another_order_of_rows_or_columns_are_the_same(trials: Trials) -> None:
+    both = pl.concat([ORDERS, ORDERS.with_columns(ts=pl.lit(closes(2)))])
+    for orders in (both, both.reverse(), both.select(sorted(both.columns))):
+        run(LONG, orders, trial=Trial(trials, "row order"))
+    assert trials.counted("row order").trials == 1
+
+
+def _above(least: float) -> Callable[[object], None]:
+    def rule(view: Any) -> None:
+        if position(view, 0) < 1.0 and price(view, 0) > least:
+            submit(view, 0, 1, 1.0)
+
+    return rule
+
+
+def test_a_function_counts_by_its_closure(trials: Trials) -> None:
+    for least in (101.0, 105.0, 110.0, 101.0):
+        run(LONG, OnBar(_above(least)), trial=Trial(trials, "closure"))
+    assert trials.counted("closure").trials == 3
+
+
+def test_a_function_counts_by_the_features_that_it_reads(trials: Trials) -> None:
+    keys = LONG.select("ts", "symbol")
+    for value in (1.0, 2.0, 1.0):
+        features = keys.with_columns(x=pl.lit(value))
+        run(LONG, OnBar(nothing, features, ["x"]), trial=Trial(trials, "features"))
+    run(LONG.head(25), OnBar(nothing, keys.with_columns(x=pl.lit(1.0)), ["x"]), trial=Trial(trials, "features"))
+    assert trials.counted("features").trials == 2
+
+
+OTHER_BARS = {
+    "other prices": LONG.with_columns(pl.col("close") + 0.25),
+    "every second bar": LONG.gather_every(2),
+    "another volume": LONG.with_columns(pl.col("volume") * 2),
+    "a correction in the first month": LONG.with_columns(
+        high=pl.when(pl.col("ts") == LONG["ts"][15]).then(pl.col("high") + 1).otherwise("high")
+    ),
+}
+
+
+@pytest.mark.parametrize("what", OTHER_BARS)
+def test_other_bars_are_another_trial(trials: Trials, what: str) -> None:
+    for bars in (LONG, OTHER_BARS[what], history(LONG)):
+        run(bars, ORDERS, trial=Trial(trials, what, {"bars": what}))
+    assert trials.counted(what).trials == 2
+
+
+# ---- more trials never lower the bar, another name does not lose them
+
+
+def luckiest(trials: Trials, family: str) -> float:
+    """The largest Sharpe ratio to expect of luck, for an estimate of 1,260 sessions."""
+    return luck(Moments(1_260, 0.05, 0.0, 3.0), trials.counted(family))
+
+
+def test_near_copies_of_the_best_do_not_lower_the_bar(trials: Trials) -> None:
+    random = np.random.default_rng(6)
+    drawn = random.normal(0, 1_260**-0.5, 100)
+    plan = trials.plan("refined", grid(100), origin="sweep")
+    trials.results(plan, figures(grid(100), list(drawn)))
+    bars = [luckiest(trials, "refined")]
+    for number in range(4):
+        texts = grid(400, first=1_000 + 400 * number)
+        plan = trials.plan("refined", texts, origin="a finer sweep")
+        trials.results(plan, figures(texts, list(drawn.max() + random.normal(0, 0.001, 400))))
+        bars.append(luckiest(trials, "refined"))
+    assert bars == sorted(bars)
+    found = trials.counted("refined")
+    assert found.sharpe_variance is not None
+    assert expected_maximum(found.tried, found.sharpe_variance) < 0.7 * bars[-1]
+
+
+def test_single_runs_raise_the_bar_as_one_sweep_does(trials: Trials) -> None:
+    drawn = np.random.default_rng(7).normal(0, 0.03, 30)
+    for number, ratio in enumerate(drawn):
+        (text,) = grid(1, first=number)
+        trials.results(trials.plan("one by one", [text], origin="run"), figures([text], [ratio]))
+    trials.results(trials.plan("at once", grid(30), origin="sweep"), figures(grid(30), list(drawn)))
+    one, whole = trials.counted("one by one"), trials.counted("at once")
+    assert one.sharpe_variance == pytest.approx(whole.sharpe_variance)
+    assert whole.highest <= one.highest < 1.25 * whole.highest
+
+
+def test_a_plan_without_results_does_not_make_two_results_a_scatter_of_thousands(trials: Trials) -> None:
+    plan = trials.plan("killed", grid(1_000), origin="sweep")
+    trials.results(plan, figures(grid(2), [-0.05, 0.05]))
+    assert trials.counted("killed").highest < 0.1
+
+
+def test_the_same_backtest_under_another_name_brings_its_trials_along(trials: Trials) -> None:
+    rule = _rules()[0]
+    for quantity in range(11, 16):
+        run(LONG, rule(quantity), trial=Trial(trials, "momentum", {"quantity": quantity}, code=rule))
+    run(LONG, rule(13), trial=Trial(trials, "better momentum", {"quantity": 13}, code=rule))
+    run(LONG, rule(19), trial=Trial(trials, "value", {"quantity": 19}, code=rule))
+    renamed, other = trials.counted("better momentum"), trials.counted("value")
+    assert (renamed.trials, renamed.also) == (5, ("momentum",))
+    assert (other.trials, other.also) == (1, ())
+    assert other.elsewhere >= 6
+
+
+def test_what_is_lacking_on_record(trials: Trials) -> None:
+    trials.plan("lacks", grid(3), origin="run")
+    assert trials.lacking("lacks", grid(5)) == grid(5)[3:]
+
+
 def test_a_backtest_that_fails_has_counted(trials: Trials) -> None:
     with pytest.raises(OrderError):
         run(BARS, ORDERS.with_columns(quantity=pl.lit(-1.0)), trial=Trial(trials, "fails"))
     found = trials.counted("fails")
     assert (found.trials, found.with_result) == (1, 0)
+
+
+def test_half_a_character_is_refused() -> None:
+    with pytest.raises(TrialError, match="a lone surrogate"):
+        configuration({"name": "\ud800"})

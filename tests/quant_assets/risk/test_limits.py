@@ -24,10 +24,10 @@ EQUITY = 10_000.0
 SECTORS = {"AAA": "tech", "BBB": "tech"}
 
 
-def order(symbol: str, units: float, number: int = 1, reduce_only: bool = False) -> Order:
+def order(symbol: str, units: float, number: int = 1, reduce_only: bool = False, group: str = "") -> Order:
     side = Side.SELL if units < 0 else Side.BUY
     kind, tif = OrderType.MARKET, TimeInForce.DAY
-    return Order(f"o-{number}", symbol, side, abs(units), kind, tif, NOW, reduce_only=reduce_only)
+    return Order(f"o-{number}", symbol, side, abs(units), kind, tif, NOW, reduce_only=reduce_only, oco_group=group)
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,20 @@ CASES = [
     Case("what rests to sell counts short", [order("AAA", -101)], {0: "net"}, limits=only(net=0.5),
          resting={"BBB": Resting(sells=-200)}),
     Case("what rests without a price", [order("AAA", 1)], {0: "price"}, resting={"ZZZ": Resting(buys=1)}),
+    Case("a sell beside a sell that rests", [order("AAA", -300)], {0: "drawdown_stop"}, held={"AAA": 300},
+         peak=2 * EQUITY, resting={"AAA": Resting(sells=-1)}),
+    Case("as much as is left", [order("AAA", -200)], {}, held={"AAA": 300}, peak=2 * EQUITY,
+         resting={"AAA": Resting(buys=500, sells=-100)}),
+    Case("a buy beside a buy that rests", [order("AAA", 300)], {0: "drawdown_stop"}, held={"AAA": -300},
+         peak=2 * EQUITY, resting={"AAA": Resting(buys=1)}),
+    Case("reduce-only beside a sell that rests", [order("AAA", -300, reduce_only=True)], {}, held={"AAA": 300},
+         peak=2 * EQUITY, resting={"AAA": Resting(sells=-300)}),
+    Case("alternatives are one order", [order("AAA", -300, group="g"), order("AAA", -300, 2, group="g")], {},
+         held={"AAA": 300}, peak=2 * EQUITY),
+    Case("a larger alternative turns the position", [order("AAA", -300, group="g"), order("AAA", -301, 2, group="g")],
+         {1: "drawdown_stop"}, held={"AAA": 300}, peak=2 * EQUITY),
+    Case("groups are apart", [order("AAA", -300, group="g"), order("AAA", -300, 2, group="h")], {1: "drawdown_stop"},
+         held={"AAA": 300}, peak=2 * EQUITY),
     # what cannot be judged is refused
     Case("no price", [order("ZZZ", 1)], {0: "price"}),
     Case("price not a number", [order("AAA", 1)], {0: "price"}, prices={"AAA": math.nan}),

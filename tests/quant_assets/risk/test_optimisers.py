@@ -265,6 +265,7 @@ def test_the_nearest_weights_keep_every_bound(numbers: list[float], highest: flo
 # ---- what is refused
 
 MARKET = dict.fromkeys(RETURNS.columns, 0.25)
+VIEW = [View({"AAA": 1}, 0.01)]
 REFUSED: list[tuple[str, Callable[[], Any]]] = [
     ("no weights of 4 names keep all of: lowest 0, highest 0.2, invested 1; there are some without highest or without "
      "invested", lambda: mean_variance(RETURNS, bounds=Bounds(highest=0.2))),
@@ -300,6 +301,16 @@ REFUSED: list[tuple[str, Callable[[], Any]]] = [
      lambda: black_litterman(RETURNS, MARKET, [View({"AAA": 1}, 0.1, 0.0)])),
     ("some have a confidence and some have none", lambda: black_litterman(
         RETURNS, MARKET, [View({"AAA": 1}, 0.1, 0.5), View({"BBB": 1}, 0.1)])),
+    ("tau is -1; it must be a positive number", lambda: black_litterman(RETURNS, MARKET, VIEW, tau=-1)),
+    ("tau is 0; it must be a positive number", lambda: black_litterman(RETURNS, MARKET, VIEW, tau=0)),
+    ("the weights add up to 0; give shares", lambda: black_litterman(RETURNS, dict.fromkeys(MARKET, 0.0), VIEW)),
+    ("the weights add up to 5.5", lambda: black_litterman(RETURNS, MARKET | {"AAA": 4.75}, VIEW)),
+    ("the weight of AAA is -0.25", lambda: black_litterman(RETURNS, MARKET | {"AAA": -0.25}, VIEW)),
+    ("views that are certain must not contradict each other", lambda: black_litterman(
+        RETURNS, MARKET, [View({"AAA": 1}, 0.01, 1.0), View({"AAA": 1}, 0.02, 1.0)])),
+    ("covariance: 'x' is not known", lambda: hierarchical_risk_parity(RETURNS, covariance="x")),  # type: ignore[arg-type]
+    ("bounds.held: AAA is nan; it must be a number",
+     lambda: mean_variance(RETURNS, bounds=Bounds(turnover=1, held={"AAA": math.nan}))),
     ("weights .*: give a number for each name", lambda: nearest({"A": math.nan}, Bounds())),
 ]  # fmt: skip
 
@@ -308,6 +319,11 @@ REFUSED: list[tuple[str, Callable[[], Any]]] = [
 def test_what_cannot_be_built_is_refused(message: str, call: Callable[[], Any]) -> None:
     with pytest.raises(PortfolioError, match=message):
         call()
+
+
+def test_returns_of_any_size_make_the_same_hierarchy() -> None:
+    small = hierarchical_risk_parity(RETURNS * 1e-9)
+    assert small == pytest.approx(hierarchical_risk_parity(RETURNS))
 
 
 def test_importing_the_package_loads_no_solver() -> None:

@@ -151,6 +151,7 @@ REFUSED: list[tuple[str, Callable[[], Any]]] = [
     (r"stop is 10, the price itself", lambda: fixed_fraction(0.01, 10, 10)),
     (r"probability is 1.2", lambda: kelly_bet(1.2, 1.0)),
     (r"fraction is -1", lambda: kelly(RETURNS, fraction=-1)),
+    (r"riskless is nan; it must be a number", lambda: kelly(RETURNS, riskless=math.nan)),
     (r"gross is 0", lambda: kelly(RETURNS, gross=0)),
     (r"weights of ZZZ: there are no returns", lambda: volatility_target(RETURNS, {"ZZZ": 1.0}, 0.1, 252)),
     (r"weights: all are zero", lambda: volatility_target(RETURNS, {"AAA": 0.0}, 0.1, 252)),

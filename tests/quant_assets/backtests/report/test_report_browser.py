@@ -12,7 +12,14 @@ import polars as pl
 import pytest
 
 from quant_assets.backtests import report
-from tests.quant_assets.backtests.report.reports import HOSTILE, a_benchmark, a_provenance, a_result, an_evidence
+from tests.quant_assets.backtests.report.reports import (
+    HOSTILE,
+    a_benchmark,
+    a_provenance,
+    a_result,
+    an_evidence,
+    with_metrics,
+)
 
 pytestmark = pytest.mark.browser
 
@@ -204,3 +211,22 @@ CONTRAST = """() => {
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_against_what_is_behind_it(opened: Callable[..., Any], scheme: str) -> None:
     assert opened(color_scheme=scheme).evaluate(CONTRAST) == []
+
+
+def test_long_texts_and_large_figures_stay_inside_a_narrow_window(browser: Any, tmp_path: Path) -> None:
+    given = a_provenance(
+        strategy="s" * 300, parameters={"p" * 300: "v" * 300}, config_name="c" * 300, symbols=["N" * 300],
+        benchmark="b" * 300, data_version="d" * 300, evidence=an_evidence(headline=f"Unproven: {'h' * 300}. More."),
+    )  # fmt: skip
+    result = with_metrics(a_result(SESSIONS), cagr=23_804_482_636.238, volatility=23_804_482_636.238)
+    path = tmp_path / "long.html"
+    path.write_text(report.page(result, a_benchmark(SESSIONS), given), encoding="utf-8")
+    for width in (400, 1200):
+        context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+        opened = context.new_page()
+        opened.goto(path.as_uri())
+        assert opened.evaluate("document.documentElement.scrollWidth") <= width
+        wide = "[...document.querySelectorAll('.tile')].filter(tile => tile.scrollWidth > tile.clientWidth).length"
+        assert opened.evaluate(wide) == 0
+        opened.screenshot(path=str(tmp_path / f"{width}.png"), full_page=True)
+        context.close()

@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from quant_assets.backtests.checks import QUESTIONS, REPORT, evidence, passes
+from quant_assets.backtests.checks import QUESTIONS, REPORT, SWEEP, evidence, passes, swept
 from quant_assets.backtests.verdict.assess import TESTS, TITLES
 from quant_assets.backtests.verdict.questions import Test
 from quant_assets.partitions import REPORTS, SETTINGS
@@ -97,3 +97,45 @@ def test_without_the_required_ones_nothing_passes(name: str, passed: bool | None
 
 def test_every_test_is_asked() -> None:
     assert list(QUESTIONS) == list(TITLES)
+
+
+# ---- of a sweep
+
+RUNS = [  # fills of the runs, failures (stage, reason): ended, traded
+    ([3, 5], [("parameters", "fast 50 must be smaller")], "1 looked at.", "1 looked at."),
+    (
+        [3, 5],
+        [("parameters", "no"), ("run", "order 7: no such symbol")],
+        "{key}: 1 of 3 runs were refused by the exchange; run 3: order 7: no such symbol",
+        "1 looked at.",
+    ),
+    ([3, 0], [], "1 looked at.", "{key}: 1 of 2 runs never traded, for example run 1; they make the choice among"),
+]
+
+
+@pytest.mark.parametrize(("fills", "failures", "ended", "traded"), RUNS)
+def test_a_sweep_says_which_runs_are_no_evidence(
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+    fills: list[int],
+    failures: list[tuple[str, str]],
+    ended: str,
+    traded: str,
+) -> None:
+    lake, partition = Lake(str(tmp_path / "lake")), partition_of(REPORTS, KEYS[0])
+    with lake.writing(tuple(SWEEP.path)) as staging:
+        failed = [(len(fills) + place, stage, reason) for place, (stage, reason) in enumerate(failures)]
+        schema = {"run": pl.Int64, "stage": pl.String, "reason": pl.String}
+        staging.write_extra(partition, "failed", pl.DataFrame(failed, schema, orient="row"))
+        staging.write([(partition, pl.DataFrame({"run": range(len(fills)), "fills": fills}))])
+
+    @dg.asset(key=SWEEP, partitions_def=REPORTS)
+    def made() -> None: ...
+
+    job = dg.define_asset_job("alone", dg.AssetSelection.checks(swept))
+    defs = dg.Definitions(assets=[made], asset_checks=[swept], jobs=[job], resources={"lake": lake})
+    run = defs.resolve_job_def("alone").execute_in_process(instance=instance)
+    found = {one.check_name: one for one in run.get_asset_check_evaluations()}
+    for name, says in (("ended", ended), ("traded", traded)):
+        assert str(found[name].description).startswith(says.format(key=KEYS[0]))
+        assert found[name].passed == (says == "1 looked at.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given
@@ -17,6 +18,8 @@ FORMS = {
     "ranges": {"fast": range(2, 4), "slow": range(5, 9, 3)},
     "a list of sets": SETS,
     "a frame": pl.DataFrame(SETS),
+    "arrays": {"fast": np.arange(2, 4), "slow": np.array([5, 8])},
+    "numbers of numpy's": {"fast": list(np.arange(2, 4)), "slow": [np.int64(5), 8]},
 }
 
 
@@ -33,6 +36,10 @@ REFUSED = [  # what, grid, words of the message
     ("twice the same", [{"fast": 2}, {"fast": 3}, {"fast": 2}], "sets 0 and 2 are both"),
     ("other names", [{"fast": 2}, {"slow": 3}], "set 1 has"),
     ("a list as a value", {"fast": [[1, 2]]}, "use finite numbers"),
+    ("an array of arrays", {"fast": np.ones((1, 2))}, "use finite numbers"),
+    ("no grid", None, "a NoneType; give values by name"),
+    ("a list of numbers", [1, 2], "a list; give values by name"),
+    ("a name that is no text", {5: [1]}, "5 is the name of a parameter"),
     ("not a number", {"fast": [float("nan")]}, "use finite numbers"),
 ]
 
@@ -41,6 +48,11 @@ REFUSED = [  # what, grid, words of the message
 def test_a_grid_that_cannot_be_swept_is_refused(what, grid, words):
     with pytest.raises(SweepError, match=words):
         parameter_sets(grid)
+
+
+def test_numbers_of_numpys_become_pythons_own():
+    (one,) = parameter_sets({"fast": np.arange(2, 3), "share": np.array([0.5]), "flag": np.array([True])})
+    assert [type(value) for value in one.values()] == [int, float, bool]
 
 
 def test_true_and_one_are_two_parameters():

@@ -12,6 +12,7 @@ from quant_assets.backtests import history, run, sweep
 from quant_assets.backtests.engine import by_session
 from quant_assets.backtests.sweeps import SweepError, preparing
 from quant_assets.backtests.sweeps.runs import BESIDE, FIGURES
+from quant_assets.backtests.sweeps.store import Store
 from quant_assets.strategies import MovingAverageCross, orders
 from resources.config import BacktestSettings
 from resources.errors import QuantError
@@ -131,12 +132,32 @@ def test_one_run_that_the_exchange_refuses_does_not_stop_the_others():
     assert "there are no bars of it" in result.failed["reason"][0]
 
 
-def test_a_defect_of_the_strategy_stops_the_sweep():
-    def sent(number: int) -> pl.DataFrame:
-        raise KeyError(number)
+@pytest.mark.parametrize("error", [KeyError("unlucky"), ZeroDivisionError(), RuntimeError("no"), MemoryError("full")])
+@pytest.mark.parametrize("unlucky", ["first", "later"])
+def test_an_error_of_any_kind_is_that_of_its_own_run(error, unlucky):
+    at = 1 if unlucky == "first" else 2
 
-    with pytest.raises(KeyError):
-        swept({"number": [1, 2]}, strategy=sent)
+    def sent(number: int) -> pl.DataFrame:
+        if number == at:
+            raise error
+        return BARS.filter(symbol="S0").head(1).select(ts="known_at", symbol="symbol", target_weight=0.5)
+
+    result = swept({"number": [1, 2, 3]}, strategy=sent)
+    assert result.results["number"].to_list() == [number for number in (1, 2, 3) if number != at]
+    assert result.failed["number"].to_list() == [at]
+    assert type(error).__name__ in result.failed["reason"][0]
+
+
+@pytest.mark.parametrize("nothing", [None, 5])
+@pytest.mark.parametrize("at", [1, 2])
+def test_a_run_that_gives_no_orders_at_all_is_named(nothing, at):
+    def sent(number: int) -> pl.DataFrame:
+        orders = BARS.filter(symbol="S0").head(1).select(ts="known_at", symbol="symbol", target_weight=0.5)
+        return nothing if number == at else orders
+
+    result = swept({"number": [1, 2, 3]}, strategy=sent)
+    assert result.failed["number"].to_list() == [at]
+    assert f"gives a {type(nothing).__name__}; a" in result.failed["reason"][0]
 
 
 REFUSED = [  # what, options, words of the message
@@ -154,6 +175,7 @@ REFUSED = [  # what, options, words of the message
     ("no strategy", {"strategy": lambda fast, slow: 5}, "gives a int"),
     ("an executor", {"executor": "cluster"}, "executor is 'cluster'"),
     ("no workers", {"workers": 0}, "workers is 0"),
+    ("half a worker", {"workers": 1.5}, "workers is 1.5"),
 ]
 
 
@@ -185,7 +207,11 @@ class Ledger:
     def __init__(self) -> None:
         self.told: list[tuple[str, object]] = []
 
-    def plan(self, family, configurations, *, origin):
+    def lacking(self, family, configurations):
+        known = {text for what, told in self.told if what == "plan" and told[0] == family for text in told[1]}
+        return [text for text in configurations if text not in known]
+
+    def plan(self, family, configurations, *, origin, symbols=None):
         self.told.append(("plan", (family, list(configurations))))
         return f"plan-{len(self.told)}"
 
@@ -239,19 +265,67 @@ def test_a_sweep_and_a_single_backtest_of_the_same_strategy_are_one_trial(tmp_pa
     trials = Trials(Tracking("alike", tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}"))
     swept({"fast": [2], "slow": [8]}, trials=trials, family="alike")
     one = Cross(fast=2, slow=8)
-    run(BARS, orders(one.intents(FEATURES.lazy())), SETTINGS, trial=Trial(trials, "alike", one.model_dump()))
+    run(
+        BARS, orders(one.intents(FEATURES.lazy())), SETTINGS, trial=Trial(trials, "alike", one.model_dump(), code=Cross)
+    )
     assert trials.counted("alike").trials == 1
 
 
 def test_a_finished_sweep_is_read_and_not_run_again(tmp_path):
     first = swept(folder=tmp_path, batch=4)
-    ledger = Ledger()
-    again = swept(folder=tmp_path, trials=ledger)
-    assert ledger.told == []
+    again = swept(folder=tmp_path)
     assert again.results.equals(first.results)
     assert again.failed.equals(first.failed)
     assert np.array_equal(again.returns, first.returns)
     assert again.folder == first.folder
+
+
+def test_what_is_read_back_from_a_folder_is_put_on_record_once(tmp_path):
+    """Who looks at it now has tried it, whoever ran it and on whatever record."""
+    first = swept(folder=tmp_path, batch=4)
+    ledger = Ledger()
+    assert swept(folder=tmp_path, trials=ledger, family="mine").plans == ("plan-1",)
+    (_, (family, texts)), (plan, figures) = ledger.told
+    assert (family, plan, len(texts)) == ("mine", "plan-1", 8)
+    assert figures["configuration"].to_list() == texts
+    assert figures["sharpe"].equals(first.results["sharpe"])
+    assert swept(folder=tmp_path, trials=ledger, family="mine").plans == ()
+    assert swept(folder=tmp_path, trials=ledger, family="yours").plans == ("plan-3",)
+
+
+def _cut(first):
+    if first:
+        raise KeyboardInterrupt
+
+
+def test_of_a_sweep_cut_short_all_is_on_record(tmp_path, monkeypatch):
+    """Some of it read back, the rest run."""
+    add = Store.add
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "add", lambda self, first, answers: _cut(first) or add(self, first, answers))
+        with pytest.raises(KeyboardInterrupt):
+            swept(folder=tmp_path, batch=4)
+    ledger = Ledger()
+    swept(folder=tmp_path, trials=ledger, family="mine", batch=8)
+    planned = [text for what, told in ledger.told if what == "plan" for text in told[1]]
+    assert len(planned) == len(set(planned)) == 8
+
+
+def test_the_ratio_on_record_is_in_excess_of_cash(tmp_path):
+    ledger, settings = Ledger(), SETTINGS.model_copy(update={"cash_yield_bps_per_year": 5_000.0})
+    found = sweep(BARS, Cross, GRID, settings, features=FEATURES, progress=False, trials=ledger, workers=1, batch=9)
+    recorded = ledger.told[1][1]["sharpe"].to_numpy()
+    assert (recorded < found.results["sharpe"].to_numpy() - 0.05).all()
+    beyond = found.returns - np.append(0.0, np.full(found.returns.shape[0] - 1, 0.5 / 365))[:, None]
+    assert recorded == pytest.approx(beyond.mean(axis=0) / beyond.std(axis=0, ddof=1), rel=1e-4)
+
+
+def test_a_lambda_has_to_be_given_a_family():
+    rule = lambda fast, slow: orders(Cross(fast=fast, slow=slow).intents(FEATURES.lazy()))  # noqa: E731
+    with pytest.raises(SweepError, match=r"a lambda has no name.*give family="):
+        swept(strategy=rule, trials=Ledger())
+    assert swept(strategy=rule, trials=Ledger(), family="crossing").plans
+    assert swept(strategy=rule).results.height == 8
 
 
 class Other(Cross):

@@ -13,6 +13,7 @@ import pytest
 from quant_assets.backtests.engine import BacktestResult
 from quant_assets.backtests.verdict import questions
 from quant_assets.backtests.verdict.assess import REQUIRED, TITLES, assess
+from quant_assets.backtests.verdict.judged import judged
 from quant_assets.evidence.bootstrap import Interval
 from quant_assets.evidence.overfitting import pbo
 from quant_assets.evidence.sharpe import Moments, deflated_sharpe, moments
@@ -52,6 +53,7 @@ def a_benchmark(values: np.ndarray) -> pl.DataFrame:
 
 GOOD = returns(1.5, 2_520)
 MARKET = returns(0.5, 2_520, seed=8)
+OF = judged(a_result(GOOD).equity, SETTINGS)
 
 
 def good(**changes: object) -> dict[str, object]:
@@ -80,7 +82,7 @@ HEADLINES = [  # returns, fills, arguments: how the headline begins
         GOOD,
         200,
         {},
-        "Proven on this history: it passes all 6 essential tests that could be judged; not judged: the pro",
+        "Proven on this history: it passes all 7 essential tests that could be judged; not judged: the pro",
     ),
     (
         GOOD,
@@ -99,13 +101,15 @@ HEADLINES = [  # returns, fills, arguments: how the headline begins
     (0.9 * GOOD, 200, {"benchmark": a_benchmark(GOOD + 0.1 * MARKET)}, "Unproven: it fails on skill"),
     (GOOD, 200, {"stress": STRESSED.with_columns(mean_return=-0.001)}, "Unproven: it fails on doubled costs."),
     (GOOD, 200, {"sweep_returns": a_sweep(0.0)}, "Unproven: it fails on the probability of overfitting and superior"),
-    (GOOD, 200, {"sweep_returns": a_sweep(0.003)}, "Proven on this history: it passes all 8 essential tests that cou"),
+    (GOOD, 200, {"sweep_returns": a_sweep(0.003)}, "Proven on this history: it passes all 9 essential tests that cou"),
     (GOOD, 29, {}, "Unproven: it fails on the length of its history."),
     (GOOD[:200], 200, {}, "Unproven: it fails on the "),
-    (GOOD, 200, {"point_in_time": False}, "Proven on this history: it passes all 6 essential"),
+    (GOOD, 200, {"point_in_time": False}, "Proven on this history: it passes all 7 essential"),
     (np.zeros(500), 0, {}, "Unproven: it fails on the length of its history."),
     (np.zeros(500), 40, {}, "Unproven: the deflated Sharpe ratio, the minimum track record, the bootstrap interval"),
-    (np.append(GOOD[:500], [-1.0, 0.0, 0.0]), 200, {}, "Unproven: it fails on the deflated Sharpe ratio, the minimum"),
+    (np.append(GOOD[:500], [-1.0, 0.0, 0.0]), 200, {}, "Unproven: it fails on the survival of the account, the "),
+    (GOOD, 200, {"benchmark": None}, "Unproven: skill beyond the benchmark could not be judged."),
+    (GOOD, 200, {"benchmark": "cash"}, "Proven on this history: it passes all 7 essential tests"),
 ]
 
 
@@ -127,7 +131,7 @@ def test_all_that_was_found_is_kept() -> None:
     assert found.superiority.best == 4
     assert found.lucky_sharpe == 0.0
     frame = found.frame()
-    assert frame.rows(named=True)[0] == {
+    assert frame.rows(named=True)[1] == {
         "name": "deflated_sharpe",
         "essential": True,
         "passed": True,
@@ -217,7 +221,7 @@ STRESSES = [
 
 @pytest.mark.parametrize(("stress", "passed", "words"), STRESSES)
 def test_doubled_costs(stress: pl.DataFrame | None, passed: bool | None, words: str) -> None:
-    found = questions.cost_stress(stress, 252)
+    found = questions.cost_stress(stress, OF)
     assert (found.passed, found.words) == (passed, words)
 
 
@@ -233,7 +237,7 @@ PATHS = [  # ambiguous fills, our total return, theirs: passed, the value
 @pytest.mark.parametrize(("count", "mine", "theirs", "passed", "value"), PATHS)
 def test_both_paths(count: int, mine: float, theirs: float | None, passed: bool | None, value: float | None) -> None:
     result = a_result(GOOD, ambiguous=count, total_return=mine)
-    found = questions.ambiguous_fills(result, None if theirs is None else {"total_return": theirs}, "worse")
+    found = questions.ambiguous_fills(result, None if theirs is None else {"total_return": theirs}, "worse", OF)
     assert (found.passed, found.value) == (passed, value)
 
 
@@ -246,7 +250,7 @@ RATIOS = [
 
 @pytest.mark.parametrize(("interval", "passed", "says"), RATIOS)
 def test_the_interval(interval: Interval, passed: bool, says: str) -> None:
-    found = questions.bootstrap_interval({"sharpe_ratio": interval}, "")
+    found = questions.bootstrap_interval({"sharpe_ratio": interval}, OF, "")
     assert found.passed is passed
     assert says in found.words
 
@@ -293,7 +297,7 @@ def test_the_length_of_its_history(sessions: int, fills: int, passed: bool, esse
 
 
 def test_a_loss_never_has_history_enough() -> None:
-    found = questions.track_record(Moments(2_520, -0.01, 0.0, 3.0), 252, "")
+    found = questions.track_record(Moments(2_520, -0.01, 0.0, 3.0), OF, "")
     assert found.passed is False
     assert found.words == "The Sharpe ratio is not above zero: no history would be long enough to show that it is; " + (
         "the history has 10.0 years."
@@ -302,3 +306,16 @@ def test_a_loss_never_has_history_enough() -> None:
 
 def test_a_chance_is_never_certain() -> None:
     assert [questions.chance(value) for value in (1.0, 0.9991, 0.95, 0.0)] == [">99.9%", ">99.9%", "95.0%", "<0.1%"]
+
+
+def test_what_was_tried_under_other_names_is_said() -> None:
+    found = assess(a_result(GOOD), **good(trials=Counted(3, elsewhere=1_200, also=("old name",))))  # type: ignore[arg-type]
+    words = found.test("deflated_sharpe").words
+    assert "The trials of old name are counted with it" in words
+    assert words.endswith("1,200 trials of other families are on record, which count as one a family here.")
+
+
+def test_the_bar_is_never_below_what_the_record_had_reached() -> None:
+    held = Moments(2_520, 0.05, 0.0, 3.0)
+    copies = Counted(1_000, 1_000, 1e-12, 1, highest=0.07)
+    assert questions.luck(held, copies) == 0.07

@@ -143,4 +143,4 @@ def test_a_true_edge_is_proven(world: World, noise: list[BacktestResult]) -> Non
     stressed = stress(world.past, sent, SETTINGS, world.benchmark, known=result)
     evidence = assess(result, trials, settings=SETTINGS, benchmark=world.benchmark, stress=stressed)
     assert evidence.proven, evidence.headline
-    assert evidence.headline.startswith("Proven on this history: it passes all 6 essential tests")
+    assert evidence.headline.startswith("Proven on this history: it passes all 7 essential tests")
