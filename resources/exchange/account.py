@@ -121,6 +121,7 @@ def split(desk: Desk, number: int, ratio: float, now: int) -> None:
     if abs(held - whole) > DUST:
         desk.account[CASH] += (held - whole) * symbol.mark * symbol.factor
         done = record(desk.fills, desk.tally, NOWHERE, number, whole - held, symbol.mark)
+        done.factor = symbol.factor
         done.reason = CASH_IN_LIEU
         done.realised = change_position(desk.tally, symbol, whole, whole - held, symbol.mark)
     symbol.position = whole
@@ -243,6 +244,7 @@ def leave(desk: Desk, number: int, reason: int) -> None:
         # What the option was worth leaves the account; the delivery brought what it is worth, and cash the rest.
         move_mark(desk.account, symbol, price)
     done = record(desk.fills, desk.tally, NOWHERE, number, -held, price)
+    done.factor = symbol.factor
     desk.account[CASH] += held * price * symbol.factor if symbol.paid != 0 else 0.0
     done.realised = change_position(desk.tally, symbol, 0.0, -held, price)
     done.reason = reason
@@ -257,5 +259,6 @@ def deliver(desk: Desk, number: int, units: float, price: float, reason: int) ->
     desk.account[CASH] -= units * (price - (0.0 if symbol.paid != 0 else symbol.mark)) * symbol.factor
     desk.account[EQUITY] -= units * (price - symbol.mark) * symbol.factor
     done = record(desk.fills, desk.tally, NOWHERE, number, units, price)
+    done.factor = symbol.factor
     done.realised = change_position(desk.tally, symbol, after, units, price)
     done.reason = reason

@@ -286,7 +286,7 @@ def book_fill(
     account[MONTH_NOTIONAL] += deal.quantity * abs(deal.reference) * factor
     done = record(fills, tally, row, order.symbol, signed, deal.price)
     done.realised = change_position(tally, symbol, after, signed, deal.price)
-    done.reason, done.reference, done.commission = reason, deal.reference, deal.charge
+    done.reason, done.reference, done.commission, done.factor = reason, deal.reference, deal.charge, factor
     done.spread = deal.spread * deal.quantity * factor + 0.0  # never the negative zero of a price that fell
     done.slippage = signed * (deal.price - deal.reference) * factor - done.spread
 

@@ -125,6 +125,7 @@ FILL = np.dtype(
         ("slippage", np.float64),
         ("commission", np.float64),
         ("realised", np.float64),
+        ("factor", np.float64),
         ("symbol", np.int32),
         ("side", np.int8),
         ("reason", np.int8),
@@ -132,7 +133,8 @@ FILL = np.dtype(
     ],
     align=True,
 )
-"""A fill. `order` is the row in the book (NOWHERE: no order); costs and realised are amounts in account currency."""
+"""A fill. `order` is the row in the book (NOWHERE: no order); costs and realised are amounts in account currency, and
+`factor` is what one price unit of one unit was worth then."""
 
 LINE = 64
 """Bytes of a line of the processor's cache."""

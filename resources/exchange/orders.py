@@ -111,7 +111,7 @@ def _amounts(orders: Columns) -> list[Rule]:
     positive = np.isfinite(wanted) & (wanted > 0)
     with np.errstate(invalid="ignore"):
         # A double holds 15 digits, so that many lots are whole or not only to so much of their number.
-        whole = np.abs(lots - np.round(lots)) <= np.maximum(1e-9, 1e-12 * np.abs(lots))
+        whole = (np.round(lots) != 0) & (np.abs(lots - np.round(lots)) <= np.maximum(1e-9, 1e-12 * np.abs(lots)))
     changed = (orders.action == REPLACE) & given
     return [
         ((units | changed) & ~positive, "quantity", wanted, "it must be positive"),

@@ -13,10 +13,8 @@ import numpy as np
 import numpy.typing as npt
 
 from quant_assets.backtests.market.history import History
-from quant_assets.backtests.market.rates import numbered
 from quant_assets.backtests.simulation.simulate import Outcome
 from resources.exchange.layout import DUST, NOWHERE, Integers, Records
-from resources.exchange.words import ASSIGNMENT, AT_CLOSE, DELISTING, EXERCISE, EXPIRY
 
 Floats = npt.NDArray[np.float64]
 
@@ -39,7 +37,7 @@ class Booked:
 def booked(outcome: Outcome, past: History) -> Booked:
     """What each fill was in the account's currency."""
     done = outcome.fills
-    multiplier = multipliers_of(done, past)
+    multiplier = done["factor"]
     realised, cost = done["realised"].copy(), {}
     foreign = [number for number, listing in enumerate(past.listings) if listing.paid and is_foreign(past, number)]
     if foreign and done.size:
@@ -59,52 +57,6 @@ def booked(outcome: Outcome, past: History) -> Booked:
 def is_foreign(past: History, number: int) -> bool:
     """Whether a symbol is quoted in another currency than the account's."""
     return (past.listings[number].currency or past.currency) != past.currency
-
-
-def multipliers_of(done: Records, past: History) -> Floats:
-    """By fill, account currency for one unit at a price of one: contract multiplier x the rate that was known then."""
-    own = np.array([listing.multiplier for listing in past.listings], np.float64)[done["symbol"]]
-    rates = past.market.rates
-    if not rates.size or not done.size:
-        return own
-    at = _instants(done, past)
-    currency = np.array(numbered(past.listings, past.currency))[done["symbol"]]
-    for code in np.unique(currency[currency > 0]):
-        of_code, mine = rates[rates["currency"] == code], currency == code
-        own[mine] *= of_code["rate"][np.searchsorted(of_code["at"], at[mine], side="right") - 1]
-    return own
-
-
-def _instants(done: Records, past: History) -> Integers:
-    """By fill, the instant up to which the exchange had taken rates (step.trade_step).
-
-    What fills at a step's open, or inside a bar that begins there, has the rates of the open. Closes and expiries have
-    those known as the step is over: as all its bars are, or as the next step opens. What is delisted leaves before the
-    next step takes rates, and what lay inside a bar of an earlier step that is over by this one's open is decided then.
-    """
-    market, step = past.market, done["step"]
-    until, opens = market.rows["until"], market.opens
-    over = np.append(np.minimum(np.maximum.reduceat(until, market.start[:-1])[:-1], opens[1:]), until.max())
-    before = np.append(opens[0], over[:-1])
-    row = _last_rows(done, past)
-    closing = np.isin(done["reason"], (AT_CLOSE, EXPIRY, EXERCISE, ASSIGNMENT))
-    begun = row >= market.start[step]
-    at = np.where(closing, over[step], opens[step])
-    at = np.where(~begun, np.where(until[row] <= opens[step], before[step], over[step]), at)
-    return np.where(done["reason"] == DELISTING, before[step], at)
-
-
-def _last_rows(done: Records, past: History) -> Integers:
-    """By fill, the row of the market that its symbol began last, up to its step."""
-    rows, start = past.market.rows, past.market.start
-    by_symbol = np.argsort(rows["symbol"], kind="stable")
-    places = np.searchsorted(rows["symbol"][by_symbol], np.arange(len(past.symbols) + 1))
-    found = np.zeros(done.size, np.int64)
-    for number in np.unique(done["symbol"]):
-        mine, held = done["symbol"] == number, by_symbol[places[number] : places[number + 1]]
-        last = np.searchsorted(held, start[done["step"][mine] + 1]) - 1  # the first row of the step after
-        found[mine] = held[np.maximum(last, 0)]
-    return found
 
 
 def last_multipliers(outcome: Outcome, past: History) -> dict[str, float]:

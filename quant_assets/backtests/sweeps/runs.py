@@ -16,7 +16,6 @@ from quant_assets.backtests.market.futures import rolled
 from quant_assets.backtests.market.history import History
 from quant_assets.backtests.metrics.sample import Sample
 from quant_assets.backtests.simulation.book import Book, book
-from quant_assets.backtests.simulation.money import multipliers_of
 from quant_assets.backtests.simulation.simulate import Outcome, simulate
 from quant_assets.backtests.sweeps.grid import Candidate, Failure, Maker, SweepError, reason
 from resources.config import BacktestSettings
@@ -165,7 +164,7 @@ class Prepared:
     def _traded(self, outcome: Outcome, pending: Book, equity: Floats) -> dict[str, float]:
         """What was traded and what it cost, as trades.statistics measures it."""
         done = outcome.fills[outcome.fills["order"] != NOWHERE]
-        amount = done["quantity"] * done["reference"] * multipliers_of(done, self.past)
+        amount = done["quantity"] * done["reference"] * done["factor"]
         closing = equity[np.searchsorted(self.sessions, self.past.session[done["step"]])]
         solvent = closing > 0
         costs, traded = float(sum(done[name].sum() for name in ("spread", "slippage", "commission"))), amount.sum()
