@@ -238,7 +238,7 @@ def _overfit(found: Overfitting | None) -> Overfit | None:
     return Overfit(
         words=(
             f"In {_figure(found.probability, 'percent')} of {found.combinations:,} splits of the history the trial "
-            "that was best in one half came out below the median of all trials in the other."
+            "that was best in one half came out no better than the median of all trials in the other."
         ),
         histogram=_histogram(np.asarray(found.logits, np.float64)),
         scatter=_scatter(np.asarray(found.chosen, np.float64), found.slope, found.intercept),

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from quant_assets.backtests import assets
+from quant_assets.backtests import as_of
 from quant_assets.backtests.engine import run
 from quant_assets.backtests.simulation.tables import EQUITY_SCHEMA
 from quant_assets.cleaned import clean
@@ -16,6 +16,7 @@ from quant_assets.features import compute
 from quant_assets.features.labels import LABEL_SCHEMA, forward_returns
 from quant_assets.features.panel import panel, panel_schema
 from quant_assets.features.sets import load_set
+from quant_assets.partitions import SETTINGS
 from resources.errors import ConfigError
 from resources.lake import Lake
 from resources.lake_io import Table
@@ -46,15 +47,15 @@ def closes(*symbols: str) -> pl.DataFrame:
 def test_a_symbol_that_left_the_universe_is_in_no_result(tmp_path: Path) -> None:
     lake = Lake(str(tmp_path))
     bars, held = table(lake, "bars", closes("AAPL", "IBM")), table(lake, "panel", closes("AAPL"))
-    assert assets._traded(bars, held, *DAYS)["symbol"].unique().to_list() == ["AAPL"]
+    assert as_of.traded(SETTINGS, bars, held, *DAYS)["symbol"].unique().to_list() == ["AAPL"]
 
 
-def test_a_benchmark_without_bars_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(assets, "SETTINGS", assets.SETTINGS.model_copy(update={"benchmark": "SPY"}))
+def test_a_benchmark_without_bars_is_refused() -> None:
+    other = SETTINGS.model_copy(update={"benchmark": "SPY"})
     with pytest.raises(ConfigError, match="benchmark: there are no bars of SPY in this period; add it to the universe"):
-        assets._benchmark(closes("AAPL"))
-    monkeypatch.setattr(assets, "SETTINGS", assets.SETTINGS.model_copy(update={"benchmark": "AAPL"}))
-    assert assets._benchmark(closes("AAPL", "IBM"))["return"].to_list() == [0.0, pytest.approx(0.1)]
+        as_of.benchmark(other, closes("AAPL"))
+    own = SETTINGS.model_copy(update={"benchmark": "AAPL"})
+    assert as_of.benchmark(own, closes("AAPL", "IBM"))["return"].to_list() == [0.0, pytest.approx(0.1)]
 
 
 def test_the_columns_declared_in_the_ui_are_those_written() -> None:
