@@ -119,7 +119,7 @@ def split(desk: Desk, number: int, ratio: float, now: int) -> None:
     whole = math.copysign(np.floor(abs(held) / symbol.lot + DUST) * symbol.lot, held)
     symbol.position = held
     if abs(held - whole) > DUST:
-        desk.account[CASH] += (held - whole) * symbol.mark * symbol.factor
+        desk.account[CASH] += (held - whole) * symbol.mark * symbol.factor if symbol.paid != 0 else 0.0
         done = record(desk.fills, desk.tally, NOWHERE, number, whole - held, symbol.mark)
         done.factor = symbol.factor
         done.reason = CASH_IN_LIEU

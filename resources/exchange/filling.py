@@ -315,7 +315,8 @@ def record(fills: Records, tally: Integers, row: int, number: int, signed: float
     """The next free row of the fills, for a signed quantity at a price without costs."""
     done = fills[tally[FILLS]]
     tally[FILLS] += 1
-    done.order, done.step, done.symbol, done.side = row, tally[STEP], number, 1 if signed > 0.0 else -1
+    done.order, done.symbol, done.side = row, number, 1 if signed > 0.0 else -1
+    done.step = done.booked = tally[STEP]
     done.quantity, done.price, done.reference = abs(signed), price, price
     done.spread, done.slippage, done.commission, done.realised, done.ambiguous = 0.0, 0.0, 0.0, 0.0, 0
     return done

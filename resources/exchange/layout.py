@@ -118,6 +118,7 @@ FILL = np.dtype(
     [
         ("order", np.int64),
         ("step", np.int64),
+        ("booked", np.int64),
         ("quantity", np.float64),
         ("price", np.float64),
         ("reference", np.float64),
@@ -134,7 +135,8 @@ FILL = np.dtype(
     align=True,
 )
 """A fill. `order` is the row in the book (NOWHERE: no order); costs and realised are amounts in account currency, and
-`factor` is what one price unit of one unit was worth then."""
+`factor` is what one price unit of one unit was worth then. `step` is that of its bar, `booked` the one since which it
+works: a later one where other bars began before its own was over."""
 
 LINE = 64
 """Bytes of a line of the processor's cache."""

@@ -30,8 +30,8 @@ class Booked:
     """By fill, what the part of the position earned that it closed, after spread and slippage, before commission."""
 
     cost: dict[int, tuple[Integers, Floats]]
-    """By number of a symbol that is paid in full in a foreign currency: the steps of its fills, and what the position
-    had cost after each (negative: what a short had brought)."""
+    """By number of a symbol that is paid in full in a foreign currency: the steps that book its fills, and what the
+    position had cost after each (negative: what a short had brought)."""
 
 
 def booked(outcome: Outcome, past: History) -> Booked:
@@ -50,7 +50,7 @@ def booked(outcome: Outcome, past: History) -> Booked:
                 earned, held = _traded(done[mine], multiplier[mine], splits.until(number, done["step"][mine]))
                 closing = ~np.isnan(earned)
                 realised[mine[closing]] = earned[closing]
-                cost[number] = (done["step"][mine], held)
+                cost[number] = (done["booked"][mine], held)
     return Booked(multiplier, realised, cost)
 
 

@@ -83,6 +83,12 @@ class Prepared:
         return self.settings.periods_per_year or sessions_a_year(self.past)
 
     @cached_property
+    def warms_up(self) -> bool:
+        """Whether features begin before the bars, so that rules are warm by then: nothing is traded there."""
+        first: Any = None if self.features is None else self.features["session"].min()
+        return first is not None and np.datetime64(first) < self.past.session[0]
+
+    @cached_property
     def beside(self) -> Floats | None:
         """The benchmark's return of each session, NaN where it has none."""
         if self.benchmark is None:
@@ -104,8 +110,9 @@ class Prepared:
 
             assert self.features is not None, "features are prepared for every sweep of strategies"
             wanted = candidate.strategy.intents(self.features.lazy())
-            # Features may begin before the bars, so that rules are warm by then; nothing is traded there.
-            sent = orders(wanted.filter(pl.col("session") >= pl.lit(self.past.session[0]).cast(pl.Date)))
+            if self.warms_up:
+                wanted = wanted.filter(pl.col("session") >= pl.lit(self.past.session[0]).cast(pl.Date))
+            sent = orders(wanted)
         ahead = self.settings.roll_sessions_before_expiry
         if ahead is not None and self.instruments is not None:
             return rolled(sent, self.instruments, self.past.sessions[-1], ahead=ahead)

@@ -142,3 +142,13 @@ def test_what_is_no_frame_and_no_number_is_refused():
         run(bars, asked.with_columns(quantity=pl.lit("ten")), account())
     with pytest.raises(BarSchemaError, match="known_at is"):
         run(bars.with_columns(known_at=pl.col("ts") - pl.duration(hours=1)), asked, account())
+
+
+def test_rule_17_a_fraction_of_a_contract_is_settled_at_the_last_price():
+    """Of a future only changes in price are paid: nothing is due for a fraction that a split leaves over."""
+    bars = cleaned({"X": [flat(100), flat(100), flat(60, split=1.5), flat(60)]})
+    known = pl.DataFrame({"symbol": ["X"], "asset_class": ["future"]})
+    result = run(bars, sent(sized(0, "X", "buy", 1)), account(cash=1000), instruments=known)
+    gone = (100 / 1.5 - 60) * 1
+    assert result.fills["reason"].to_list() == ["open", "cash_in_lieu"]
+    assert result.equity["cash"].to_list()[-1] == pytest.approx(1000 - gone)

@@ -119,6 +119,19 @@ def test_bars_that_are_open_after_the_last_step_are_closed():
     assert result.positions.sort("ts")["price"].to_list()[-1] == 101
 
 
+def test_what_is_open_of_a_foreign_share_is_told_of_what_is_held():
+    """Bought for 100 euros at 2 dollars; the half that is sold inside the second day is held until its end."""
+    listed = pl.DataFrame({"symbol": ["A", "B"], "currency": ["EUR", "USD"]})
+    rates = pl.DataFrame({"ts": [FIRST - DAY], "currency": ["EUR"], "rate": [2.0]})
+    half = TAKEN | {"quantity": 50.0}
+    result = run(BOTH, sent(BOUGHT, half), account(cash=30_000), instruments=listed, rates=rates)
+    held = result.positions.filter(symbol="A").with_columns(
+        plain=pl.col("quantity") * (pl.col("price") - pl.col("average_price")) * 2
+    )
+    assert held["quantity"].unique().sort().to_list() == [50, 100]
+    assert held["unrealised"].to_list() == pytest.approx(held["plain"].to_list(), abs=1e-9)
+
+
 CALENDAR = pl.DataFrame({"symbol": ["S", "C"], "calendar": ["XNYS", "24/7"], "asset_class": ["equity", "crypto"]})
 
 
