@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,7 +45,8 @@ def exits(market: Market, session: Days, known: Sequence[Listing]) -> Records:
     found: list[Exit] = []
     calendars: dict[str, tuple[Days, Integers]] = {}
     for number, listing in enumerate(known):
-        own = clock.steps[order[cuts[number] : cuts[number + 1]]]
+        rows = order[cuts[number] : cuts[number + 1]]
+        own = clock.steps[rows]
         if listing.expires is not None:
             found += _expiry(market, session, number, own, np.datetime64(listing.expires))
             continue
@@ -52,16 +54,12 @@ def exits(market: Market, session: Days, known: Sequence[Listing]) -> Records:
             table = sessions(listing.calendar, session[0].item(), session[-1].item())
             calendars[listing.calendar] = table["session"].to_numpy(), table["open"].to_physical().to_numpy()
         calendar = calendars.get(listing.calendar or "")
-        for last, began, back in clock.gaps(number, own, calendar):
-            at = (
-                clock.missed(number, own, last, began, back)
-                if calendar is None
-                else clock.due(last, began, back, calendar)
-            )
+        for gap in clock.gaps(number, own, market.rows["until"][rows], calendar):
+            at = clock.missed(number, own, gap) if calendar is None else clock.due(gap, calendar)
             if at is not None:
                 found.append((int(market.opens[at]), number, DELISTING))
-                if back < session.size:
-                    found.append((int(market.opens[back]), number, RELISTING))
+                if gap.back < session.size:
+                    found.append((int(market.opens[gap.back]), number, RELISTING))
     # At one instant contracts are settled first: what is delisted waits for the next session to open.
     return np.array(sorted(found, key=lambda leaving: (leaving[0], -leaving[2], leaving[1])), EXIT)
 
@@ -73,6 +71,21 @@ def _expiry(market: Market, session: Days, number: int, own: Integers, expiry: n
         raise BarSchemaError(f"instruments: a contract that expires on {expiry} has bars of {newest}; mend one")
     at = _settlement(market, session, expiry)
     return [] if at is None else [(at, number, EXPIRY)]
+
+
+class _Gap(NamedTuple):
+    """Where a symbol may be gone."""
+
+    began: int
+    """The first step of the last session of its own."""
+    last: int
+    """The last one."""
+    until: int
+    """When its last bar is over."""
+    covered: np.datetime64
+    """The last session that this bar reaches into: a week's bar is its symbol's bar of all the week."""
+    back: int
+    """The first step of its next session; past the last step if there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,68 +125,69 @@ class _Clock:
         return _Clock(market.opens, session, steps, weekday, weekend, weekly, counted)
 
     def gaps(
-        self, number: int, own: Integers, calendar: tuple[Days, Integers] | None
-    ) -> Iterator[tuple[int, int, int]]:
-        """Where a symbol may be gone: the first and the last step of a session of its own, and the first of its next.
-
-        The last gap has no next: that is past the last step.
-        """
+        self, number: int, own: Integers, until: Integers, calendar: tuple[Days, Integers] | None
+    ) -> Iterator[_Gap]:
+        """Where a symbol may be gone. `own` are the steps of its bars, `until` their ends."""
         days, first = np.unique(self.session[own], return_index=True)
+        final = np.append(first[1:], own.size) - 1
+        ends, last = until[final], own[final]
+        names, opened = (self.session, self.opens) if calendar is None else calendar
+        covered = np.maximum(days, names[np.maximum(np.searchsorted(opened, ends) - 1, 0)])
         if calendar is None:
-            everyday, weekdays, witnessed = (_between(kept, days) for kept in self.counted)
+            everyday, weekdays, witnessed = (_between(kept, covered, days) for kept in self.counted)
             # What has come to trade on weekends may be missed on any day.
-            weekends = own[first[1:] - 1] >= self.weekend[number]
+            weekends = last[:-1] >= self.weekend[number]
             longer = (witnessed >= ABSENT) | (weekdays >= CLOSURE) | (weekends & (everyday >= ABSENT))
         else:
-            longer = _between(calendar[0], days) >= ABSENT
-        for place in np.flatnonzero(longer):
-            yield int(own[first[place + 1] - 1]), int(own[first[place]]), int(own[first[place + 1]])
-        if days[-1] < self.session[-1]:
-            yield int(own[-1]), int(own[first[-1]]), self.session.size
+            longer = _between(calendar[0], covered, days) >= ABSENT
+        back = np.append(own[first[1:]], self.session.size)
+        places = np.flatnonzero(np.append(longer, covered[-1] < self.session[-1]))
+        for place in places.tolist():
+            yield _Gap(int(own[first[place]]), int(last[place]), int(ends[place]), covered[place], int(back[place]))
 
-    def due(self, last: int, began: int, back: int, calendar: tuple[Days, Integers]) -> int | None:
-        """The step before `back` at which a symbol with a calendar has lacked ABSENT sessions, or None.
+    def due(self, gap: _Gap, calendar: tuple[Days, Integers]) -> int | None:
+        """The step before it is back at which a symbol with a calendar has lacked ABSENT sessions, or None.
 
-        It is missed as long after its calendar's open as its last session `began`.
+        It is missed as long after its calendar's open as its last session began.
         """
         days, opened = calendar
-        newest = self.session[last]
-        after = int(np.searchsorted(days, newest, side="right"))
+        newest = self.session[gap.last]
+        held = int(np.searchsorted(days, newest, side="right"))
+        after = max(held, int(np.searchsorted(opened, gap.until)))
         if after + ABSENT > days.size:
             return None
-        shift = self.opens[began] - opened[after - 1] if after and days[after - 1] == newest else 0
+        shift = self.opens[gap.began] - opened[held - 1] if held and days[held - 1] == newest else 0
         at = int(np.searchsorted(self.opens, opened[after + ABSENT - 1] + shift))
-        return at if at < back else None
+        return at if at < gap.back else None
 
-    def missed(self, number: int, own: Integers, last: int, began: int, back: int) -> int | None:
-        """The step before `back` at which a symbol without a calendar has lacked ABSENT sessions, or None.
+    def missed(self, number: int, own: Integers, gap: _Gap) -> int | None:
+        """The step before it is back at which a symbol without a calendar has lacked ABSENT sessions, or None.
 
         Witnesses are the steps at which its kind trades: of a symbol that knows no weekends, others that know none. It
-        is missed from so long since midnight as its last session `began`. CLOSURE of its weekdays in a row without a
+        is missed from so long since midnight as its last session began. CLOSURE of its weekdays in a row without a
         witness are no holiday.
         """
-        session, newest = self.session, self.session[last]
-        later = np.arange(last + 1, back)
-        later = later[session[later] > newest]
-        weekends = self.weekend[number] <= last
-        ordinary = later[
-            (self.weekday[later] < SATURDAY) | np.isin(self.weekday[later], self.weekday[own[own <= last]])
-        ]
+        session = self.session
+        later = np.arange(gap.last + 1, gap.back)
+        later = later[session[later] > gap.covered]
+        weekends = self.weekend[number] <= gap.last
+        known = self.weekday[own[own <= gap.last]]
+        ordinary = later[(self.weekday[later] < SATURDAY) | np.isin(self.weekday[later], known)]
         witnesses = ordinary if weekends else ordinary[self.weekly[ordinary]]
         _, first = np.unique(session[ordinary], return_index=True)
         found = list(ordinary[first[CLOSURE - 1 :]][:1])
         _, first = np.unique(session[witnesses], return_index=True)
         if first.size >= ABSENT:
             heard = witnesses[first[ABSENT - 1]]
-            since = self.opens[began] - _midnight(newest)
+            since = self.opens[gap.began] - _midnight(session[gap.last])
             due = max(int(self.opens[heard]), _midnight(session[heard]) + since)
-            found += [at for at in [int(np.searchsorted(self.opens, due))] if at < back]
+            found += [at for at in [int(np.searchsorted(self.opens, due))] if at < gap.back]
         return min(found, default=None)
 
 
-def _between(kept: Days, days: Days) -> Integers:
-    """How many of `kept` lie between each of `days` and its next."""
-    return np.searchsorted(kept, days[1:]) - np.searchsorted(kept, days[:-1], side="right")
+def _between(kept: Days, since: Days, days: Days) -> Integers:
+    """How many of `kept` lie between the day `since` which each of `days` is over and its next."""
+    return np.searchsorted(kept, days[1:]) - np.searchsorted(kept, since[:-1], side="right")
 
 
 def _midnight(day: np.datetime64) -> int:

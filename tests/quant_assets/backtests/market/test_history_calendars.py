@@ -216,3 +216,18 @@ def test_what_comes_after_a_gap_decides_nothing_in_it(instruments, until):
     for days in ([8, 9, 10, 11, 16, 17], [8, 9, 10, 17, 18], [8, 9, 22]):
         whole = [fill for fill in held_over(days, instruments) if fill[1] <= until]
         assert held_over(days, instruments, until) == whole
+
+
+# ---- a bar that goes on is its symbol's bar of all the sessions that it reaches into
+
+
+@pytest.mark.parametrize("instruments", BY, ids=["no calendars", "calendars"])
+@pytest.mark.parametrize("told", [True, False], ids=["known_at", "no known_at"])
+def test_a_week_is_a_bar_of_all_its_days(instruments, told):
+    """S has weeks of the 8th (a Monday) and the 16th (a Tuesday, after a holiday) and the 22nd, T days."""
+    weeks = [row("S", at(day, 14, 30), at(end, 21), 100, 100) for day, end in ((8, 12), (16, 19), (22, 26))]
+    made = bars(*OTHER, *[share(day) | {"symbol": "T"} for day in (24, 25, 26)], *weeks)
+    listed = None if instruments is None else pl.concat([instruments, instruments.with_columns(symbol=pl.lit("T"))[:1]])
+    orders = sent(sized(at(12, 22), "S", "buy", 1), sized(at(8, 21), "T", "buy", 1))
+    result = run(made if told else made.drop("known_at"), orders, account(), instruments=listed)
+    assert result.fills.select("symbol", "reason").rows() == [("T", "open"), ("S", "open")]
