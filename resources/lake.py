@@ -98,9 +98,15 @@ def _plain(column: pl.Series) -> tuple[bytes, Any, Any]:
     """Name and type, which values are missing (None where none is), and the values with missing ones as zeros."""
     name = f"{column.name}:{column.dtype};".encode()
     nulls = column.is_null().to_numpy() if column.null_count() else None
+    if isinstance(column.dtype, pl.Array):
+        column = column.arr.to_list()
+    if column.dtype == pl.Binary:
+        column = column.bin.encode("hex")
     if isinstance(column.dtype, pl.List):
         # Joined by a control character that no symbol, flag or reason holds.
         column = column.cast(pl.List(pl.String)).list.join("\x1f")
+    if isinstance(column.dtype, pl.Categorical | pl.Enum):  # their numbers depend on what a process has seen before
+        column = column.cast(pl.String)
     if column.dtype == pl.Null:
         return name, nulls, np.zeros(len(column), dtype=bool)
     if column.dtype == pl.String:

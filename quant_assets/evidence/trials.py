@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import math
 import re
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -43,7 +44,7 @@ KEY = 16
 """Hexadecimal digits by which a configuration is known: at a million of them, one chance in 37 million of a clash."""
 
 FAMILY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:/ -]{0,199}")
-CONFIGURATIONS, RESULTS, OPENS, SYMBOLS = "configurations", "results", "opens_family", "symbols"
+CONFIGURATIONS, RESULTS, TOLD, OPENS, SYMBOLS = "configurations", "results", "told", "opens_family", "symbols"
 
 SETTLED = 10
 """Results from which on their scatter is taken to be that of all trials on record at the time."""
@@ -138,13 +139,15 @@ class Trials:
             for text, sharpe, periods in known.select("configuration", "sharpe", "periods").iter_rows()
         ]
         # Named by what they say: parts of several batches do not meet, and the same batch again changes nothing.
-        name = f"{RESULTS}.{hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:8]}"
+        said = hashlib.sha256(chr(10).join(lines).encode()).hexdigest()[:8]
+        name = f"{RESULTS}.{said}"
+        tags = _lines(name, lines) | {f"{TOLD}.{said}": str(time.time_ns() // 1_000_000)}
         if figures.height == 1:
             row = figures.row(0, named=True)
             metrics = {name: float(value) for name, value in row.items() if _is_number(value)}
-            self._ledger.add(plan, _lines(name, lines), metrics)
+            self._ledger.add(plan, tags, metrics)
         else:
-            self._ledger.add(plan, _lines(name, lines), frames={name: figures})
+            self._ledger.add(plan, tags, frames={name: figures})
 
     def lacking(self, family: str, configurations: Sequence[str]) -> list[str]:
         """Those of the configurations that are not on record of a family yet."""
@@ -170,8 +173,10 @@ class Trials:
         also = {name for name, notes in others.items() if not keys.isdisjoint(_keys(notes))}
         families = {note.tags["family"] for note in self._ledger.read(**{OPENS: "yes"})} | {family, *beside}
         counting = _Counting(len(families))
-        for note in sorted([*own, *(note for name in also for note in others[name])], key=lambda note: note.written):
-            counting.add(note)
+        notes = [*own, *(note for name in also for note in others[name])]
+        events = (event for note in notes for event in _events(note))
+        for _, planned, told in sorted(events, key=lambda event: event[0]):
+            counting.add(planned, told)
         return Counted(
             trials=len(counting.keys),
             with_result=len(counting.sharpes),
@@ -185,7 +190,7 @@ class Trials:
 
 @dataclass(slots=True)
 class _Counting:
-    """A family's record, one of so many, read note by note in the order in which it was written."""
+    """A family's record, one of so many, read in the order in which it was written."""
 
     families: int
     keys: set[str] = field(default_factory=set)
@@ -194,10 +199,9 @@ class _Counting:
     _total: float = 0.0
     _squares: float = 0.0
 
-    def add(self, note: Note) -> None:
-        """Take a plan and its results; the last result of a configuration holds."""
-        self.keys |= _keys([note])
-        told = [text for name, text in sorted(note.tags.items()) if name.startswith(f"{RESULTS}.")]
+    def add(self, planned: set[str], told: Sequence[str]) -> None:
+        """Take a plan, or a batch of results; the last result of a configuration holds."""
+        self.keys |= planned
         for key, ratio in (pair for text in told for pair in _sharpes(text)):
             before = self.sharpes.get(key)
             self._total += ratio - (before or 0.0)
@@ -278,6 +282,17 @@ def _check_family(family: str) -> None:
         raise TrialError(
             f"family {family!r}: letters, digits, spaces and _.:/- only, 200 at most; for example momentum"
         )
+
+
+def _events(note: Note) -> Iterator[tuple[int, set[str], list[str]]]:
+    """What a note adds to the record: when (milliseconds since 1970), the configurations planned, and results."""
+    yield note.written, _keys([note]), []
+    batches: dict[str, list[str]] = {}
+    for name, text in sorted(note.tags.items()):
+        if name.startswith(f"{RESULTS}."):
+            batches.setdefault(name.split(".")[1], []).append(text)
+    for said, texts in batches.items():
+        yield int(note.tags.get(f"{TOLD}.{said}", note.written)), set(), texts
 
 
 def _keys(notes: Iterable[Note]) -> set[str]:

@@ -283,6 +283,22 @@ def test_a_version_is_the_same_in_every_process() -> None:
     assert content_version(pl.DataFrame({"symbol": ["AAPL", None], "close": [1.5, None], "ok": [True, None]})) == PINNED
 
 
+def test_a_version_of_categories_is_that_of_their_names() -> None:
+    """Not of their numbers, which depend on what a process has met before."""
+    first, second = (pl.DataFrame({"side": pl.Series([word], dtype=pl.Categorical)}) for word in ("up", "down"))
+    again = pl.DataFrame({"side": pl.Series(["left", "up"], dtype=pl.Categorical).slice(1)})
+    assert content_version(first) != content_version(second)
+    assert content_version(first) == content_version(again)
+
+
+@pytest.mark.parametrize(
+    "values", [pl.Series([b"a", None]), pl.Series([[1, 2], None], dtype=pl.Array(pl.Int64, 2))], ids=["bytes", "arrays"]
+)
+def test_a_version_of_bytes_and_arrays(values: pl.Series) -> None:
+    whole = pl.DataFrame({"held": values})
+    assert content_version(whole) == content_version(whole.clone()) != content_version(whole.reverse())
+
+
 PINNED = "edc52a6028a2474323442c72"
 
 

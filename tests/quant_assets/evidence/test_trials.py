@@ -428,6 +428,17 @@ def test_near_copies_of_the_best_do_not_lower_the_bar(trials: Trials) -> None:
     assert expected_maximum(found.tried, found.sharpe_variance) < 0.7 * bars[-1]
 
 
+def test_results_that_come_late_do_not_lower_the_bar(trials: Trials) -> None:
+    """Of near copies that were planned before others, whose results were there first."""
+    random = np.random.default_rng(0)
+    copies, others = grid(500), grid(20, first=500)
+    late, early = trials.plan("race", copies, origin="one"), trials.plan("race", others, origin="another")
+    trials.results(early, figures(others, list(random.normal(0, 0.03, 20))))
+    before = luckiest(trials, "race")
+    trials.results(late, figures(copies, list(random.normal(0.05, 0.0005, 500))))
+    assert luckiest(trials, "race") >= before
+
+
 def test_single_runs_raise_the_bar_as_one_sweep_does(trials: Trials) -> None:
     drawn = np.random.default_rng(7).normal(0, 0.03, 30)
     for number, ratio in enumerate(drawn):
