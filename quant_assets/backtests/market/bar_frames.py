@@ -16,7 +16,7 @@ from resources.exchange.terms import Listing
 
 Frame = pl.LazyFrame | pl.DataFrame
 
-LONG = timedelta(days=2)
+LONG = timedelta(days=6)
 """From this spacing on bars are weeks or months, whose lengths differ."""
 
 ACTS = ("split", "dividend", "funding")
@@ -254,7 +254,8 @@ def _covered(frame: pl.DataFrame, inner: pl.DataFrame) -> pl.DataFrame:
 def with_ends(frame: pl.DataFrame) -> pl.DataFrame:
     """Add `until`, when each bar is over: known_at, else the symbol's smallest spacing so far after its start.
 
-    Bars that are days apart (weeks, months) are not alike in length: without known_at they end as the next begins.
+    Bars that are weeks apart or more are not alike in length: without known_at they end as the next begins. Those that
+    are a few days apart are days: of a symbol whose first is a Friday, or that is not traded every day.
 
     Raises BarSchemaError for a bar that is known only after its symbol's next one has opened: what is sized and
     marked in between would need a price that nobody knew.
@@ -269,7 +270,8 @@ def with_ends(frame: pl.DataFrame) -> pl.DataFrame:
         # Of gaps to come nothing may be known, or a cut would move the end of a bar.
         least = gap.cum_min().forward_fill().over("symbol", order_by="ts").fill_null(ALONE)
         whole = (least >= LONG) & following.is_not_null()
-        end = pl.when(whole).then(following).otherwise(pl.col("ts") + least)
+        lasting = pl.when((least > ALONE) & (least < LONG)).then(ALONE).otherwise(least)
+        end = pl.when(whole).then(following).otherwise(pl.col("ts") + lasting)
         late = pl.lit(False)
     # A bar is over when the symbol's next one opens at the latest: daylight saving makes some days 23 hours long.
     until = pl.min_horizontal(end, following).clip(lower_bound=pl.col("ts"))

@@ -20,14 +20,15 @@ from quant_assets.backtests.market.instruments import listings_of
 from resources.calendars import UTC_MICROS
 from resources.calendars import sessions as calendar_sessions
 from resources.errors import BarSchemaError
-from resources.exchange.layout import EXTRA, FOREVER, NO_EXTRA, NOWHERE, ROW, Integers, Market, Records, market_of
+from resources.exchange.layout import EXTRA, NO_EXTRA, NOWHERE, ROW, Integers, Market, Records, market_of
+from resources.exchange.lifetimes import LONGEST_CLOSURE
 from resources.exchange.terms import Listing
 from resources.exchange.words import FIRST, LAST, QUOTE, TICK
 
 UNTRADED = ("missing_session", "stale")
 """Flags of bars that fill nothing (rule 11). Bars with volume 0 do so without a flag."""
 
-WHOLE_DAY = 6 * 3600 * 1_000_000
+WHOLE_DAY, HALF_A_DAY = 6 * 3600 * 1_000_000, 12 * 3600 * 1_000_000
 """A symbol's only bar is a whole session if it lasts so long (microseconds)."""
 
 TICK_RECORD = 60_000_000
@@ -147,7 +148,10 @@ def _in_order(frame: pl.DataFrame, symbols: pl.Series, known: Sequence[Listing],
 
 
 def _closed(frame: pl.DataFrame, symbols: pl.Series, known: Sequence[Listing]) -> pl.DataFrame:
-    """Let bars that do not say when they were known be over as the last session closes that they reach into."""
+    """Let days and weeks that do not say when they were known be over as the last session closes that they reach into.
+
+    What is shorter lasts as long as it is: it may be of hours outside the session.
+    """
     if "known_at" in frame.columns:
         return frame
     start, until = (frame[name].to_physical().to_numpy() for name in ("ts", "until"))
@@ -159,7 +163,8 @@ def _closed(frame: pl.DataFrame, symbols: pl.Series, known: Sequence[Listing]) -
         held = calendar_sessions(calendar, frame["ts"].min().date() - day, frame["until"].max().date() + day)  # type: ignore[union-attr]  # of a column of stamps
         closes = np.append(np.iinfo(np.int64).min, held["close"].to_physical().to_numpy())
         last = closes[np.searchsorted(closes, until[rows], side="right") - 1]
-        until[rows] = np.where(last > start[rows], last, until[rows])
+        days = until[rows] - start[rows] >= HALF_A_DAY
+        until[rows] = np.where(days & (last > start[rows]), last, until[rows])
     return frame.with_columns(until=pl.Series(until).cast(UTC_MICROS))
 
 
@@ -180,9 +185,10 @@ def _session(frame: pl.DataFrame, symbols: pl.Series, known: Sequence[Listing]) 
 def _edges(frame: pl.DataFrame, symbols: pl.Series, known: Sequence[Listing]) -> dict[str, pl.Series]:
     """Whether each row is the first, and the last, of its symbol's session.
 
-    Of a symbol's very last row only what was known then may tell: it is the last of its session if its calendar says
-    that the session is over. Without a calendar: if the symbol has one bar a session, or if the session is as long by
-    then as its longest before. Else an order for the close does not fill, which is the careful side.
+    A row is the last if its calendar says that the session is over by its end: where the bar before the close is
+    lacking, an order for the close does not fill, which is the careful side. Without a calendar the next row tells, and
+    of a symbol's very last row what was known then: that the symbol has one bar a session, or that the session is as
+    long by then as its longest before.
     """
     number, session = frame["number"].to_numpy(), frame["session"].to_physical().to_numpy()
     start, end = (frame[name].to_physical().to_numpy() for name in ("ts", "until"))
@@ -201,27 +207,31 @@ def _edges(frame: pl.DataFrame, symbols: pl.Series, known: Sequence[Listing]) ->
     length = end[by_symbol] - opened
     newest = np.flatnonzero(np.append(number[1:] != number[:-1], True))
     beginning = 0
+    calendars: dict[str, tuple[Integers, Integers]] = {}
     for row in newest:
         part = slice(beginning, row + 1)
         ended = over[part] & (session[part] != session[row])
         longest = length[part][ended].max(initial=0)
         listing = known[number[row]]
         one_a_session = bool(new[part].all()) and (row > beginning or length[row] >= WHOLE_DAY)
+        over[row] = one_a_session or (not listing.calendar and ended.any() and length[row] >= longest)
         if listing.calendar and not one_a_session:
-            over[row] = end[by_symbol[row]] >= _close_of(listing.calendar, int(session[row]))
-        else:
-            over[row] = one_a_session or (ended.any() and length[row] >= longest)
+            if listing.calendar not in calendars:
+                calendars[listing.calendar] = _closes(listing.calendar, int(session.min()), int(session.max()))
+            days, closes = calendars[listing.calendar]
+            place = np.minimum(np.searchsorted(days, session[part]), days.size - 1)
+            over[part] = np.where(days[place] == session[part], end[by_symbol[part]] >= closes[place], over[part])
         beginning = int(row) + 1
     back = np.empty_like(by_symbol)
     back[by_symbol] = np.arange(by_symbol.size)
     return {"first": pl.Series(new[back]), "last": pl.Series(over[back])}
 
 
-def _close_of(calendar: str, session: int) -> int:
-    """When a session, counted in days since 1970, is over; FOREVER if the calendar does not know it."""
-    day = date(1970, 1, 1) + timedelta(days=session)
-    held = calendar_sessions(calendar, day, day)["close"].to_physical()
-    return int(held[0]) if len(held) else FOREVER
+def _closes(calendar: str, first: int, last: int) -> tuple[Integers, Integers]:
+    """A calendar's sessions from one to another, counted in days since 1970, and when each is over."""
+    start, end = (date(1970, 1, 1) + timedelta(days=day) for day in (first, last))
+    held = calendar_sessions(calendar, start, end + LONGEST_CLOSURE)  # one session at least
+    return held["session"].to_physical().to_numpy(), held["close"].to_physical().to_numpy()
 
 
 def _market(frame: pl.DataFrame, kind: str) -> tuple[Market, npt.NDArray[np.datetime64]]:

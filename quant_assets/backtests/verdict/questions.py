@@ -270,7 +270,7 @@ def stable(found: Surface | None, note: str | None = None) -> Test:
         return _open("surface", LEAST_PLATEAU, "The best run of the sweep has no neighbours to compare it with.", False)
     passed = found.plateau >= LEAST_PLATEAU
     words = (
-        f"{found.plateau:.0%} of the {found.neighbours} neighbouring runs reach half of the best one's figure: "
+        f"{found.plateau:.0%} of the {_many(found.neighbours)} half of the best one's figure: "
         f"{'a plateau' if passed else 'a lone peak'}.{f' {note}' if note else ''}"
     )
     return Test("surface", passed, found.plateau, LEAST_PLATEAU, words, essential=False)
@@ -302,6 +302,10 @@ def benchmark(result: BacktestResult, excuse: str = "") -> Test:
 def chance(value: float) -> str:
     """A probability as text, never rounded to certainty."""
     return ">99.9%" if value > 0.999 else "<0.1%" if value < 0.001 else f"{value:.1%}"
+
+
+def _many(neighbours: int) -> str:
+    return "one neighbouring run reaches" if neighbours == 1 else f"{neighbours} neighbouring runs reach"
 
 
 def _over(of: Judged) -> str:

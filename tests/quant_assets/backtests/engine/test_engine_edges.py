@@ -152,3 +152,24 @@ def test_rule_17_a_fraction_of_a_contract_is_settled_at_the_last_price():
     gone = (100 / 1.5 - 60) * 1
     assert result.fills["reason"].to_list() == ["open", "cash_in_lieu"]
     assert result.equity["cash"].to_list()[-1] == pytest.approx(1000 - gone)
+
+
+def test_a_share_whose_first_day_is_a_friday_has_days():
+    """Beside a coin that trades on Saturday: what the share closed at on Friday is known by then, cut or not."""
+    friday = datetime(2024, 1, 12, tzinfo=UTC)
+    share = raw([friday + timedelta(days=day) for day in (0, 3, 4)], [100, 200, 200])
+    coin = raw([friday + timedelta(days=day) for day in range(5)], [10] * 5).with_columns(symbol=pl.lit("C"))
+    both = pl.concat([share, coin])
+    asked = sent(sized(friday + timedelta(days=1, hours=12), "X", "buy", None, notional=10_000.0))
+    parts = (both, both.filter(pl.col("ts") < friday + timedelta(days=3)))
+    assert [run(some, asked, account(cash=1e6)).orders["quantity"][0] for some in parts] == [100, 100]
+
+
+def test_a_bar_that_outlasts_its_session_is_known_at_its_own_end():
+    """Four hours from 20:00, of which the session in New York has one: 24:00 is not known at 21:30."""
+    evening = datetime(2024, 1, 9, 20, tzinfo=UTC)
+    bars = raw([evening + timedelta(hours=4 * number) for number in (-6, -5, 0, 1)], [100, 100, 100, 100])
+    bars = bars.with_columns(close=pl.when(pl.col("ts") == evening).then(200.0).otherwise("close"), high=pl.lit(200.0))
+    known = pl.DataFrame({"symbol": ["X"], "calendar": ["XNYS"]})
+    asked = sent(sized(evening + timedelta(hours=1.5), "X", "buy", None, notional=10_000.0))
+    assert run(bars, asked, account(cash=1e6), instruments=known).orders["quantity"].to_list() == [100]
