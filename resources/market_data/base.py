@@ -108,7 +108,7 @@ class Provider(Protocol):
     Every frame is sorted by symbol and ts. An unknown symbol, an empty answer, a refusal and a
     broken answer are told apart by the errors of `resources.errors`; an empty frame is never
     returned to mean any of them. What a provider does not have raises NotOfferedError, by name (`Partial`).
-    Live streams will be a method of their own, beside these.
+    Live streams are in `resources.streams`.
     """
 
     name: str

@@ -1,0 +1,1 @@
+"""What arrives while the market is open."""

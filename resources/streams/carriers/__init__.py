@@ -1,0 +1,1 @@
+"""The carriers of events: in process, and others behind the same protocol."""

@@ -1,0 +1,97 @@
+"""A recorded market as a stream: what happened then happens again, by a clock that may run faster."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Mapping, Sequence
+
+import numpy as np
+import polars as pl
+
+from resources.errors import ConfigError
+from resources.streams.base import Kind, Line, MarketEvent, Sequencing, StreamEndedError
+from resources.streams.clock import SECOND, Clock
+from resources.streams.repair import quotes_of, trades_of
+
+MOST = 10_000
+"""At most so many rows of a kind come in one message."""
+
+
+class Recorded:
+    """Source of trades and quotes in TRADE_SCHEMA and QUOTE_SCHEMA (a provider's, or the lake's), of any symbols.
+
+    Each row comes when `clock` has reached its time; what is due together comes as one message. The first connection
+    begins with the first row; what is due while there is none has been missed, as with a venue. `over` is set when
+    the last row was given.
+
+    Raises ConfigError where there are neither trades nor quotes.
+
+    Example: `clock = FastClock(start, speed=60)`, then `Gateway(Recorded(clock, trades=rows), clock=clock)`.
+    """
+
+    name = "recorded"
+    sequences: Mapping[Kind, Sequencing] = {}
+
+    def __init__(self, clock: Clock, *, trades: pl.LazyFrame | None = None, quotes: pl.LazyFrame | None = None) -> None:
+        if trades is None and quotes is None:
+            raise ConfigError("recorded: there is nothing to play; give trades, quotes or both")
+        self.over = asyncio.Event()
+        self._clock = clock
+        given: dict[Kind, pl.LazyFrame | None] = {"trade": trades, "quote": quotes}
+        self._tapes = [_Tape(kind, rows) for kind, rows in given.items() if rows is not None]
+        self._lines: set[Line] = set()
+        self._connected = False
+
+    async def connect(self, lines: Collection[Line]) -> None:
+        self._lines, self._connected = set(lines), True
+        for tape in self._tapes:
+            tape.at = 0 if tape.at is None else tape.place(self._clock.now())
+
+    async def change(self, add: Collection[Line], remove: Collection[Line]) -> None:
+        self._lines = (self._lines | set(add)) - set(remove)
+
+    async def receive(self) -> Sequence[MarketEvent]:
+        while self._connected:
+            due = min((tape.due() for tape in self._tapes), default=None, key=lambda due: (due is None, due))
+            if due is None:
+                self.over.set()
+                await asyncio.get_running_loop().create_future()  # nothing comes any more
+                continue
+            if due > self._clock.now():
+                await self._clock.wait((due - self._clock.now()) / SECOND)
+                continue
+            now = self._clock.now()
+            events = [event for tape in self._tapes for event in tape.take(now, self._lines)]
+            if events:
+                return events
+        raise StreamEndedError("recorded: there is no connection")
+
+    async def close(self) -> None:
+        self._connected = False
+
+
+class _Tape:
+    """The rows of a kind in order of time, and the place of the next."""
+
+    def __init__(self, kind: Kind, rows: pl.LazyFrame) -> None:
+        self.kind: Kind = kind
+        self.rows = rows.sort("ts", maintain_order=True).collect()
+        self.stamps = self.rows["ts"].to_physical().to_numpy()
+        self.at: int | None = None
+
+    def place(self, now: int) -> int:
+        """The number of the first row that is later than `now`."""
+        return int(np.searchsorted(self.stamps, now, side="right"))
+
+    def due(self) -> int | None:
+        """The time of the next row, None after the last."""
+        return None if self.at is None or self.at >= len(self.stamps) else int(self.stamps[self.at])
+
+    def take(self, now: int, lines: Collection[Line]) -> list[MarketEvent]:
+        """The rows up to `now`, of those lines, as events of the stream."""
+        begin = self.at or 0
+        self.at = min(self.place(now), begin + MOST)
+        symbols = [line.symbol for line in lines if line.kind == self.kind]
+        rows = self.rows[begin : self.at].lazy().filter(pl.col("symbol").is_in(symbols))
+        made = trades_of(rows) if self.kind == "trade" else quotes_of(rows)
+        return [event._replace(received=now, repaired=False) for event in made]

@@ -1,0 +1,251 @@
+"""Order, duplicates, gaps and silence: what of a venue's messages is handed on, and what is found to be missing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import itemgetter
+
+from resources.streams.base import (
+    KIND_OF,
+    Event,
+    Kind,
+    Line,
+    Lost,
+    MarketEvent,
+    Repaired,
+    Sequencing,
+    Status,
+)
+from resources.streams.clock import SECOND
+from resources.streams.track import DISCONNECTED, OVERFLOW, SEQUENCE, TRACKS, Gap, NumberedTrack, Track, Verdict
+
+_IN_ORDER = itemgetter(1, 6)
+"""By time and then number. (A bar has its volume there; no two bars of a symbol and instant are in one message.)"""
+
+_FARTHEST = 3600 * SECOND
+"""A venue's clock is not taken to be further ahead of ours than this."""
+
+_BAR_LAG = 120 * SECOND
+"""A bar of a minute is stamped with its start, and comes so much later at most."""
+
+
+class Watch:
+    """The lines of one source. `found`: gaps found since somebody last took them away, all closed.
+
+    counts: events by what became of them: delivered, duplicates, late, lost, repaired, forgotten, unasked.
+    """
+
+    def __init__(self, sequences: Mapping[Kind, Sequencing] | None = None) -> None:
+        """`sequences`: see Source."""
+        self._sequences = sequences or {}
+        self._tracks: dict[type[MarketEvent], dict[str, Track]] = {kind: {} for kind in KIND_OF}
+        self.found: list[Gap] = []
+        self.messages = 0
+        self._overflowing: list[Gap] = []
+        self.counts: Counter[str] = Counter()
+        self.newest = 0
+        self.heard = 0
+        self._ahead = 0
+
+    def add(self, lines: Iterable[Line], now: int) -> None:
+        """Watch these from `now` on."""
+        for line in lines:
+            made = TRACKS[self._sequences.get(line.kind)]
+            self._tracks[_type(line.kind)].setdefault(line.symbol, made(line, now))
+
+    def remove(self, lines: Iterable[Line]) -> None:
+        """Watch these no longer; what of them is missing is not wanted any more."""
+        for line in lines:
+            if self._tracks[_type(line.kind)].pop(line.symbol, None):
+                self.found = [gap for gap in self.found if gap.line != line]
+                self._overflowing = [gap for gap in self._overflowing if gap.line != line]
+
+    def track(self, line: Line) -> Track | None:
+        return self._tracks[_type(line.kind)].get(line.symbol)
+
+    def admit(self, events: Sequence[MarketEvent], now: int, room: int) -> list[Event]:
+        """What is to be handed on of a message that came at `now`: each event once, in order of its line.
+
+        Where more than `room` would be, the rest is lost, and counted in a gap of its line. Between the events stand
+        Lost where numbers are missing, and Status where a line that was silent is heard again.
+        """
+        if not events:
+            return []
+        self.messages += 1
+        if len(events) > 1:
+            events = sorted(events, key=_IN_ORDER)
+        newest = events[-1][1]
+        self.newest = max(self.newest, newest)
+        # It fades, so that one wrong stamp does not last.
+        faded = self._ahead - (now - self.heard) // 10 if self.heard else newest - now
+        self._ahead = min(max(newest - now, faded), _FARTHEST)
+        self.heard = now
+        told: list[Event] = []
+        counts, tracks, new, before = self.counts, self._tracks, Verdict.NEW, room
+        for came in events:
+            track = tracks[came.__class__].get(came[0])
+            if track is None:
+                counts["unasked"] += 1
+                continue
+            track.heard = now
+            if track.quiet:
+                track.quiet = False
+                told.append(Status(came[0], now, "flowing", kind=track.line.kind))
+            verdict = track.judge(came)
+            event = came if verdict is new else self._odd(verdict, track, came, told)
+            if event is None:
+                continue
+            if room <= 0:
+                self._overflow(track, event, verdict)
+                continue
+            room -= 1
+            if track.fresh is not None:
+                self._first_after(track, event, now, told)
+            told.append(event)
+            if verdict is Verdict.LATE:
+                track.came_late(event)
+            else:
+                track.delivered(event)
+                if self._overflowing:
+                    self._close_overflow(track, told)
+        counts["delivered"] += before - room
+        return told
+
+    def drained(self) -> list[Event]:
+        """There is room again: the gaps of what found none are over. Lost of each."""
+        told: list[Event] = []
+        for gap in self._overflowing:
+            told.append(self._report(gap))
+        self._overflowing = []
+        return told
+
+    def connected(self, now: int, slack: int, margin: int) -> list[Event]:
+        """A connection is there again: what each line missed since its last event, up to now. Lost of each.
+
+        slack: how much longer REST is asked, since a clock may be off; what the stream tells itself is not told
+        twice. margin: how long before the newest event of the lost connection a line that had been quiet may have
+        missed one.
+        """
+        told: list[Event] = []
+        for track in self._every():
+            since = track.ts or track.since + min(0, self._ahead) - slack
+            until = now + max(0, self._ahead) + slack
+            late = margin + (_BAR_LAG if track.line.kind == "bar" else 0)
+            gap = track.open_gap()
+            if gap is None:
+                gap = track.lose(DISCONNECTED, max(since, self.newest - late))
+                self.found.append(gap)
+            gap.until = max(until, gap.since)
+            track.fresh = gap, now + slack
+            told.append(_lost(gap))
+        return told
+
+    def owe(self, lines: Iterable[Line], since: int, now: int, slack: int) -> list[Event]:
+        """Lines that were subscribed to now miss what happened from `since` on. Lost of each."""
+        told: list[Event] = []
+        for track in self._every():
+            if track.line in lines:
+                gap = track.open_gap()
+                if gap is None:
+                    gap = track.lose(DISCONNECTED, since)
+                    self.found.append(gap)
+                gap.since, gap.until = min(since, gap.since), max(now + max(0, self._ahead) + slack, since)
+                told.append(_lost(gap))
+        return told
+
+    def silent(self, now: int, limits: dict[Kind, int]) -> list[Event]:
+        """Status of each line that has been quiet for longer than its kind's limit, once until it is heard again."""
+        told: list[Event] = []
+        for track in self._every():
+            limit = limits.get(track.line.kind)
+            if limit is not None and not track.quiet and now - track.heard > limit:
+                track.quiet = True
+                since = f"nothing for {(now - track.heard) / SECOND:g} s"
+                told.append(Status(track.line.symbol, now, "stale", since, track.line.kind))
+        return told
+
+    def lacks(self, gap: Gap, row: MarketEvent) -> bool:
+        """Whether this row, found over REST, is missing there; from here on it counts as delivered."""
+        track = self.track(gap.line)
+        if track is None or not track.came_back(gap, row):
+            return False
+        self.counts["repaired"] += 1
+        return True
+
+    def done(self, gap: Gap) -> None:
+        """This gap is repaired, or given up."""
+        track = self.track(gap.line)
+        if track is not None and gap in track.gaps:  # it may be another subscription's by now
+            track.gaps.remove(gap)
+
+    def _first_after(self, track: Track, event: MarketEvent, now: int, told: list[Event]) -> None:
+        """The first event on a new connection may show that the venue's clock is further ahead than was thought: then
+        more was missed before it."""
+        assert track.fresh is not None
+        (gap, base), track.fresh = track.fresh, None
+        until = base + min(max(0, event[1] - now), _FARTHEST)
+        if until <= gap.closed():
+            return
+        if gap in track.gaps:
+            gap.until = until
+            told.append(_lost(gap))
+        elif not isinstance(track, NumberedTrack):  # it is repaired already; numbers tell by themselves
+            more = track.lose(DISCONNECTED, gap.closed())
+            more.until = until
+            told.append(self._report(more))
+
+    def _every(self) -> Iterator[Track]:
+        for kind in self._tracks.values():
+            yield from kind.values()
+
+    def _odd(self, verdict: Verdict, track: Track, event: MarketEvent, told: list[Event]) -> MarketEvent | None:
+        """The event as it is to be handed on, None where it is not."""
+        if verdict is Verdict.HOLE:
+            assert isinstance(track, NumberedTrack)
+            self._close_overflow(track, told)
+            gap = track.hole(event)
+            told.append(self._report(gap) if gap.reason == SEQUENCE else _lost(gap))  # a known one, and now by number
+            return event
+        if verdict is Verdict.LATE:
+            self.counts["late"] += 1
+            return event._replace(repaired=True)
+        if verdict is Verdict.FORGOTTEN:
+            self.counts["forgotten"] += 1
+            reason = "came so late that it may be a duplicate"
+            told.append(Lost(event.symbol, event.ts, track.line.kind, event.ts, 1, reason))
+            told.append(Repaired(event.symbol, event.ts, track.line.kind, event.ts, 0, 1, reason))
+            return None
+        self.counts["duplicates"] += 1
+        return None
+
+    def _overflow(self, track: Track, event: MarketEvent, verdict: Verdict) -> None:
+        if verdict is Verdict.LATE:  # its numbers are missed by a gap already; without numbers it gets one of its own
+            if isinstance(track, NumberedTrack):
+                return
+            self._overflowing.append(track.lose(OVERFLOW, event[1], event))
+            return
+        gap = next((gap for gap in self._overflowing if gap.line == track.line), None)
+        if gap is None:
+            self._overflowing.append(track.lose(OVERFLOW, event[1], event))
+        else:
+            track.lose_more(gap, event)
+
+    def _close_overflow(self, track: Track, told: list[Event]) -> None:
+        for gap in [gap for gap in self._overflowing if gap.line == track.line]:
+            self._overflowing.remove(gap)
+            told.append(self._report(gap))
+
+    def _report(self, gap: Gap) -> Lost:
+        """Count the gap among those to be repaired, and say so."""
+        self.found.append(gap)
+        self.counts["lost"] += gap.events or 0
+        return _lost(gap)
+
+
+def _lost(gap: Gap) -> Lost:
+    return Lost(gap.line.symbol, gap.since, gap.line.kind, gap.closed(), gap.events, gap.reason)
+
+
+def _type(kind: Kind) -> type[MarketEvent]:
+    return next(event for event, name in KIND_OF.items() if name == kind)

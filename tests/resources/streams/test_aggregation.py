@@ -1,0 +1,163 @@
+"""Bars from trades as they come: those of the whole, whatever the order, and told again when they change."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from quant_assets.cleaned.aggregate import bars_of_trades
+from resources.calendars import UTC_MICROS
+from resources.errors import ConfigError
+from resources.market_data.base import utc_now
+from resources.market_data.ticks import trades as checked_trades
+from resources.streams.aggregation import BarMaker, bars_of
+from resources.streams.base import Bar, Event, Lost, Repaired, Trade
+from resources.streams.repair import EPOCH
+
+MINUTE = 60_000_000
+
+
+def trade(seconds: float, price: float, size: float = 1.0, number: int = 0, symbol: str = "A") -> Trade:
+    return Trade(symbol, int(seconds * 1e6), price, size, sequence=number)
+
+
+def lost(since: float, until: float) -> Lost:
+    return Lost("A", int(since * 1e6), "trade", int(until * 1e6), None, "disconnected")
+
+
+def repaired(since: float, until: float, error: str = "") -> Repaired:
+    return Repaired("A", int(since * 1e6), "trade", int(until * 1e6), 0, None, error)
+
+
+def test_a_bar_is_told_when_the_next_begins() -> None:
+    maker = BarMaker("1m")
+    assert maker.add([trade(1, 10.0, 2.0), trade(30, 12.0, 3.0), trade(40, 9.0), trade(59.999999, 11.0)]) == []
+    assert maker.add([trade(60, 11.5)]) == [Bar("A", 0, 10.0, 12.0, 9.0, 11.0, 7.0, "1m", 4)]
+
+
+def test_a_bar_is_told_when_its_time_is_over() -> None:
+    maker = BarMaker("5m")
+    maker.add([trade(1, 10.0), trade(1, 20.0, symbol="B")])
+    assert maker.until(299_999_999) == []
+    assert [(bar.symbol, bar.open) for bar in maker.until(300_000_000)] == [("A", 10.0), ("B", 20.0)]
+    assert maker.until(900_000_000) == []
+    assert maker.add([trade(901, 11.0)]) == []
+    assert [bar.ts for bar in maker.add([trade(1201, 12.0)])] == [900_000_000]
+
+
+TOLD_AGAIN = [  # what comes after the bar of the first minute (a trade at 10 and one at 12) was told, and its revisions
+    ("a late trade within", [trade(30, 15.0)], [(1, 10.0, 15.0, 10.0, 12.0, True)]),
+    ("a late first", [trade(1, 9.0)], [(1, 9.0, 12.0, 9.0, 12.0, True)]),
+    ("a late last", [trade(59, 8.0)], [(1, 10.0, 12.0, 8.0, 8.0, True)]),
+    ("two at once are one revision", [trade(1, 9.0), trade(59, 8.0)], [(1, 9.0, 12.0, 8.0, 8.0, True)]),
+    ("a loss of its time", [lost(50, 61)], []),
+    ("a loss repaired with nothing", [lost(50, 61), repaired(50, 61)], []),
+    ("a loss that grew", [lost(50, 61), lost(50, 70), trade(55, 13.0), repaired(50, 70)],
+     [(1, 10.0, 13.0, 10.0, 13.0, True)]),
+    ("a loss given up", [lost(50, 61), repaired(50, 61, "no")], [(1, 10.0, 12.0, 10.0, 12.0, False)]),
+    ("a loss of another time", [lost(60, 61), repaired(60, 61, "no")], []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("events", "revisions"), [case[1:] for case in TOLD_AGAIN], ids=[case[0] for case in TOLD_AGAIN]
+)
+def test_a_bar_is_told_again(events: list[Event], revisions: list[tuple[object, ...]]) -> None:
+    maker = BarMaker("1m")
+    assert len(maker.add([trade(10, 10.0), trade(50, 12.0), trade(60, 11.0)])) == 1
+    told = maker.add(events)
+    assert [(bar.revision, *bar[2:6], bar.complete) for bar in told] == revisions
+
+
+def test_a_bar_in_a_gap_is_incomplete_until_the_repair_and_is_told_once_for_it() -> None:
+    maker = BarMaker("1m")
+    maker.add([trade(10, 10.0), lost(10, 130)])
+    (first,) = maker.add([trade(125, 20.0)])
+    assert (first.ts, first.complete, first.revision) == (0, False, 0)
+    assert maker.add([trade(30, 11.0), trade(70, 12.0)]) == []  # more may come
+    told = maker.add([trade(80, 13.0), repaired(10, 130)])
+    assert [(bar.ts, bar.close, bar.complete, bar.revision) for bar in told] == [
+        (0, 11.0, True, 1), (MINUTE, 13.0, True, 0)
+    ]  # fmt: skip
+    (third,) = maker.until(3 * MINUTE)
+    assert (third.open, third.complete) == (20.0, True)
+
+
+def test_trades_of_one_instant_stand_in_the_order_of_their_numbers() -> None:
+    (bar,) = bars_of([trade(1, 10.0, number=2), trade(1, 12.0, number=3), trade(1, 9.0, number=1)])
+    assert (bar.open, bar.close) == (9.0, 12.0)
+
+
+def test_what_comes_after_a_bar_was_let_go_is_counted() -> None:
+    maker = BarMaker("1m", keep_seconds=60)
+    maker.add([trade(1, 10.0), trade(301, 10.0)])
+    assert maker.add([trade(2, 99.0)]) == []
+    assert maker.too_late == {"A": 1}
+
+
+def test_what_is_missing_is_waited_for_however_long_it_takes() -> None:
+    maker = BarMaker("1m", keep_seconds=60)
+    maker.add([trade(1, 10.0), lost(1, 8000), trade(8001, 10.0)])
+    told = maker.add([trade(30, 11.0), trade(4000, 12.0), repaired(1, 8000)])
+    assert [(bar.ts, bar.close, bar.complete) for bar in told] == [
+        (0, 11.0, True), (3960_000_000, 12.0, True)
+    ]  # fmt: skip
+    assert not maker.too_late
+
+
+@pytest.mark.parametrize("timeframe", ["1d", "4h", "2m"])
+def test_other_timeframes_are_refused(timeframe: str) -> None:
+    with pytest.raises(ConfigError, match="use 1m, 5m, 15m, 30m or 1h"):
+        BarMaker(timeframe)
+
+
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from("AB"),
+        st.integers(0, 20 * MINUTE),
+        st.integers(1, 10_000).map(lambda cents: cents / 100),
+        st.integers(1, 10**9).map(lambda size: size / 1000),
+    ),
+    min_size=1,
+    max_size=60,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(ROWS, st.randoms(use_true_random=False), st.integers(1, 7))
+def test_the_bars_are_those_of_the_whole_in_any_order_and_any_batches(
+    rows: list[tuple[str, int, float, float]], shuffle: object, size: int
+) -> None:
+    """Held against the bars that cleaning makes of the same trades, which come by another road."""
+    rows.sort(key=lambda row: row[1])
+    numbered = [Trade(*row, sequence=number) for number, row in enumerate(rows, 1)]
+    frame = pl.DataFrame(
+        [(*row, None, str(number)) for number, row in enumerate(rows, 1)],
+        schema=["symbol", "ts", "price", "size", "side", "trade_id"],
+        orient="row",
+    ).with_columns(pl.from_epoch("ts", "us").dt.replace_time_zone("UTC").cast(UTC_MICROS), side=pl.lit(None, pl.String))
+    whole = bars_of_trades(checked_trades(frame.lazy(), provider="x", fetched_at=utc_now(), source="x"), "1m").collect()
+    theirs = {
+        (row["symbol"], row["ts"]): (row["open"], row["high"], row["low"], row["close"], pytest.approx(row["volume"]))
+        for row in whole.iter_rows(named=True)
+    }
+    shuffle.shuffle(numbered)  # type: ignore[attr-defined]
+    maker = BarMaker("1m")
+    told = [bar for at in range(0, len(numbered), size) for bar in maker.add(numbered[at : at + size])]
+    told += maker.until(30 * MINUTE)
+    ours = {(bar.symbol, EPOCH + timedelta(microseconds=bar.ts)): bar[2:7] for bar in told}
+    assert ours == theirs
+    revisions: dict[tuple[str, int], int] = {}
+    for bar in told:
+        assert bar.revision == revisions.get((bar.symbol, bar.ts), -1) + 1
+        revisions[bar.symbol, bar.ts] = bar.revision
+
+
+def test_volumes_do_not_depend_on_the_order_of_their_sum() -> None:
+    sizes = [0.1] * 10 + [1e9, 0.3, 1e-9]
+    there = [trade(at, 1.0, size) for at, size in enumerate(sizes)]
+    assert bars_of(there)[0].volume == bars_of(there[::-1])[0].volume == 1_000_000_001.300000001
