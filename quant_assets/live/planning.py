@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime
 
 import polars as pl
 
 from quant_assets.live.journal import Plan
-from quant_assets.risk.limits import check, controlled, is_reducing, sectors_of
-from resources.brokers.base import Order, OrderType, Side, TimeInForce
+from quant_assets.risk.limits import Resting, check, controlled, is_reducing, sectors_of, signed_quantity
+from resources.brokers.base import TERMINAL, Order, OrderStatus, OrderType, Side, TimeInForce
 from resources.config import LimitSettings
 from resources.exchange import Listing
 
@@ -31,6 +31,8 @@ class Book:
     """Last price known by symbol: the raw close of the session that the signals are from."""
     listings: Mapping[str, Listing] = field(default_factory=dict)
     """Lot and multiplier by symbol; single shares where there is none."""
+    resting: Mapping[str, Resting] = field(default_factory=dict)
+    """By symbol, what orders that rest at the venue may still trade."""
 
     def listing(self, symbol: str) -> Listing:
         return self.listings.get(symbol, Listing())
@@ -52,6 +54,21 @@ def target_units(weight: float, equity: float, price: float, lot: float = 1.0) -
     # A target of exactly n lots must not lose one to rounding in the division.
     lots = math.floor(wanted / lot * (1.0 + 1e-12))
     return math.copysign(lots * lot, weight) if lots else 0.0
+
+
+def resting_at(venue: Iterable[OrderStatus]) -> dict[str, Resting]:
+    """By symbol, what the venue's orders may still trade: of a group of alternatives the largest, on each side."""
+    most: dict[tuple[str, str, Side, bool], float] = {}
+    for status in venue:
+        order = status.order
+        if status.state not in TERMINAL:
+            key = order.symbol, order.oco_group or order.id, order.side, order.reduce_only
+            left = math.copysign(order.quantity - status.filled, signed_quantity(order))
+            most[key] = max(most.get(key, 0.0), left, key=abs)
+    found: dict[str, Resting] = {}
+    for (symbol, _, _, reduces), units in most.items():
+        found[symbol] = found.get(symbol, Resting()).plus(units, reduces)
+    return found
 
 
 def plan_session(
@@ -115,6 +132,7 @@ def plan_session(
         limits=limits,
         sectors=sectors_of(book.listings),
         controls=controlled(book.prices, book.listings),
+        resting=book.resting,
     )
     refused = {decision.order.id: decision.reason for decision in decisions if not decision.accepted}
     return Plan(session, signals_session, dict(book.held), orders, refused)

@@ -23,7 +23,7 @@ from datetime import date, datetime
 import polars as pl
 
 from quant_assets.live.journal import Journal, LeaseLostError, Plan
-from quant_assets.live.planning import Book, plan_session
+from quant_assets.live.planning import Book, plan_session, resting_at
 from resources.brokers.base import Account, Broker, Fill, OrderState, OrderStatus, Position, Side
 from resources.config import LiveSettings
 from resources.errors import QuantError
@@ -157,7 +157,7 @@ class Trader:
             self._task.prices
         )
         peak = max(self._journal.peak_equity(), equity)
-        book = Book(held, equity, peak, known, self._task.listings)
+        book = Book(held, equity, peak, known, self._task.listings, resting_at(self._broker.orders()))
         plan = plan_session(
             self._task.signals, self._task.session, book, self._hooks.market_now(), self._settings.limits
         )

@@ -27,6 +27,8 @@ the same, but for an option, which controls as much of its underlying: a premium
 
 Orders that rest at the venue count as if they had filled, those of one side without those of the other, where that
 takes the account nearer to a bound. Orders of one OCO group, of a symbol and a side, count as the largest of them.
+A market order may fill before them or after: a reversal, or a plain sale of all that is held, beside a resting exit may
+open as much again, and counts so. A reduce-only order never does.
 """
 
 from __future__ import annotations
@@ -64,13 +66,16 @@ class Decision:
 class Resting(NamedTuple):
     """Units of a symbol that orders at the venue may still buy (0 or more) and sell (0 or less).
 
-    Those of reduce-only orders are apart: they may end a position and leave the others to open the opposite one.
+    Those of reduce-only orders are apart: they may end a position and leave the others to open the opposite one. So are
+    those of market orders sent beside them, which the position counts already: what rests may fill before or after.
     """
 
     buys: float = 0.0
     sells: float = 0.0
     reducing_buys: float = 0.0
     reducing_sells: float = 0.0
+    bought: float = 0.0
+    sold: float = 0.0
 
     def plus(self, units: float, reduce_only: bool) -> Resting:
         """With an order of so many signed units more."""
@@ -79,11 +84,16 @@ class Resting(NamedTuple):
             return self._replace(reducing_buys=self.reducing_buys + buys, reducing_sells=self.reducing_sells + sells)
         return self._replace(buys=self.buys + buys, sells=self.sells + sells)
 
+    def filled(self, units: float) -> Resting:
+        """Beside a market order of so many signed units."""
+        return self._replace(bought=self.bought + max(units, 0.0), sold=self.sold + min(units, 0.0))
+
     def bounds(self, held: float) -> tuple[float, float]:
-        """The least and the most that a position of `held` units may become."""
-        least = max(held + self.reducing_sells, 0.0) if held > 0 else held
-        most = min(held + self.reducing_buys, 0.0) if held < 0 else held
-        return least + self.sells, most + self.buys
+        """The least and the most that a position of `held` units may become, whatever fills first."""
+        # Reduce-only orders may find the position as it is before the market orders of the other side, or of their own.
+        ends_long = max(self.reducing_sells, min(self.sold - held, 0.0))
+        ends_short = min(self.reducing_buys, max(self.bought - held, 0.0))
+        return held + ends_long + self.sells, held + ends_short + self.buys
 
 
 def signed_quantity(order: Order) -> float:
@@ -324,7 +334,7 @@ def _then(order: Order, units: float, held: float, resting: Resting) -> tuple[fl
     A market order fills; another may wait for its price, for longer than what is sent beside it, and makes no room.
     """
     if order.type in AT_ONCE:
-        return held + units, resting
+        return held + units, resting if order.reduce_only else resting.filled(units)
     return held, resting.plus(math.copysign(order.quantity, units) if order.reduce_only else units, order.reduce_only)
 
 

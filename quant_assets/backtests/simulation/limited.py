@@ -163,7 +163,6 @@ class Judge:
                 asked[row] = self._order(book[row], row, units)
         targets = _targets(book, batch)
         self._leaving |= _cancelled(book, batch)
-        resting = self._resting(venue, set(targets))
         # The exchange replaces a target by the next one of its symbol: of several only the last is to be judged.
         replaced = {row for rows in targets.values() for row in rows[:-1] if row in asked}
         fallen: set[int] = set()
@@ -171,17 +170,18 @@ class Judge:
         while True:
             out = fallen | replaced | refused.keys()
             judged = {row: order for row, order in asked.items() if row not in out}
+            resting = self._resting(venue, {number for number, rows in targets.items() if rows})
             verdicts = self._verdicts(judged, symbols, known, resting, beside=len(replaced))
             # What waits for a refused order is never sent, and takes no room.
             falls = {row for row in judged if _falls(book, row, verdicts | refused, fallen)}
-            # Where the last target is refused, the one before it stands.
-            stands = {rows[-1] for rows in targets.values() if len(rows) > 1 and _is_refused(rows[-1], verdicts)}
-            if not falls and not stands:
+            # Where the last target is refused, the one before it stands: of this instant, or what still rests.
+            over = {rows[-1] for rows in targets.values() if rows and _is_refused(rows[-1], verdicts)}
+            if not falls and not over:
                 break
             fallen |= falls
             if not falls:
-                refused |= {row: verdicts[row] for row in stands}
-                targets = {number: [row for row in rows if row not in stands] for number, rows in targets.items()}
+                refused |= {row: verdicts[row] for row in over}
+                targets = {number: [row for row in rows if row not in over] for number, rows in targets.items()}
                 replaced = {row for rows in targets.values() for row in rows[:-1] if row in asked}
         self._sent += len(replaced)
         for row, verdict in sorted((verdicts | refused).items()):
@@ -334,11 +334,13 @@ def _standing(book: Records, row: int) -> int:
 
 
 def _asked_before(book: Records, row: int, standing: int) -> float:
-    """The quantity of a standing order, as replaces before `row` leave it that the exchange has not received yet."""
+    """The least quantity that a standing order may have as `row` is received: its own, or what replaces ask for.
+
+    Those that were sent before and are not received yet may be refused, so that none of them makes room.
+    """
     sent = (book["names"][:row] == book["names"][row]) & (book["action"][:row] == REPLACE)
     asked = book["quantity"][:row][sent & (book["state"][:row] < FILLED)]
-    known = asked[np.isfinite(asked)]
-    return float(known[-1] if known.size else book["quantity"][standing])
+    return float(np.nanmin([*asked, book["quantity"][standing]]))
 
 
 def _targets(book: Records, batch: Integers) -> dict[int, list[int]]:

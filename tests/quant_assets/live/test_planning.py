@@ -9,7 +9,10 @@ from datetime import UTC, date, datetime
 import polars as pl
 import pytest
 
-from quant_assets.live.planning import Book, order_id, plan_session, target_units
+from quant_assets.live.planning import Book, order_id, plan_session, resting_at, target_units
+from quant_assets.risk.limits import Resting
+from resources.brokers.base import Order, OrderState, OrderStatus, OrderType, Side, TimeInForce
+from resources.brokers.brackets import exits_of
 from resources.config import LimitSettings
 from resources.exchange import Listing
 
@@ -131,6 +134,30 @@ def test_the_limits_refuse_and_say_why() -> None:
         "20130225-test-ZZZ-1": "limit price: ZZZ has no usable price (nan)",
     }
     assert [order.symbol for order in plan.orders] == ["AAA", "BBB", "ZZZ"]
+
+
+SHORT = Order("a", "AAA", Side.SELL, 50, OrderType.MARKET, TimeInForce.DAY, NOW, take_profit=90.0, stop_loss=120.0)
+
+
+def test_what_rests_at_the_venue_is_what_is_still_open_and_of_alternatives_the_largest() -> None:
+    take, stop = exits_of(SHORT)
+    limit = Order("b", "AAA", Side.SELL, 20, OrderType.LIMIT, TimeInForce.GTC, NOW, limit_price=120.0)
+    venue = [
+        OrderStatus(SHORT, OrderState.FILLED, 50),
+        OrderStatus(take, OrderState.PARTIALLY_FILLED, 10),
+        OrderStatus(stop, OrderState.ACCEPTED, 5),
+        OrderStatus(limit, OrderState.PARTIALLY_FILLED, 4),
+    ]
+    assert resting_at(venue) == {"AAA": Resting(sells=-16, reducing_buys=45)}
+    assert resting_at([OrderStatus(take, OrderState.CANCELLED, 0)]) == {}
+
+
+def test_a_reversal_is_judged_with_the_exit_that_may_fill_before_it() -> None:
+    venue = [OrderStatus(exit_, OrderState.ACCEPTED, 0) for exit_ in exits_of(SHORT)]
+    wants, limits = frame({"AAA": (0.5, "buy")}), LimitSettings(gross=2, net=2, single_name=0.6, order_notional=1)
+    for resting, refused in (({}, []), (resting_at(venue), ["limit single_name: 1 exceeds 0.6"])):
+        book = Book({"AAA": -50}, 1e4, 1e4, PRICES, resting=resting)
+        assert list(plan_session(wants, MONDAY, book, NOW, limits).refused.values()) == refused
 
 
 def test_a_holding_without_a_price_can_still_be_closed_and_is_else_left_alone() -> None:

@@ -207,6 +207,16 @@ def test_a_plan_and_an_exit_at_the_same_open_sell_once(tmp_path: Path) -> None:
     assert story(stage)["positions"] == []
 
 
+def test_a_reversal_that_an_exit_may_come_before_is_judged_with_it(tmp_path: Path) -> None:
+    stage = bracketed(tmp_path, take_profit=0.5)
+    wide = {"gross": 2.0, "net": 2.0, "order_notional": 2.0}
+    stage.settings = SETTINGS.model_copy(update={"limits": LimitSettings(single_name=0.5, **wide)})
+    stage.worker().run()
+    refused = on_tuesday(stage, -0.3, "sell").worker().run().refused
+    assert list(refused) == ["20130226-test-AAA-1"]
+    assert refused["20130226-test-AAA-1"].startswith("limit single_name: 0.6")
+
+
 def test_refused_orders_have_no_exits(tmp_path: Path) -> None:
     stage = bracketed(tmp_path, take_profit=0.06)
     stage.settings = SETTINGS.model_copy(update={"limits": LimitSettings(single_name=0.1, order_notional=0.5)})
@@ -304,7 +314,7 @@ def test_killed_while_an_exit_of_the_session_before_fills(tmp_path: Path, after:
 def test_what_a_killed_worker_left_unread_is_no_contradiction_in_the_next_session(tmp_path: Path) -> None:
     """Its fills are applied by the next session's worker, before that plans from the venue's holdings."""
     late = 0
-    for last in range(20, 40, 3):
+    for last in range(21, 41, 3):
         stage = bracketed(tmp_path / f"killed-{last}", take_profit=0.08)
         assert run_until(stage, last, after=True)
         Mortal.arm(-1, after=True)

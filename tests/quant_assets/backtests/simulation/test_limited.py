@@ -99,6 +99,8 @@ def test_targets_are_judged_as_the_units_that_the_exchange_makes_of_them(history
 
 FLAT = {name: [flat(100)] * 5 for name in ("X", "Y", "Z")}
 EXITS = {"take_profit": 120.0, "stop_loss": 90.0}
+SHORT_EXITS = {"take_profit": 80.0, "stop_loss": 120.0}
+LATER = closes(0) + timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -155,6 +157,25 @@ CASES = [
          limit_price=90.0), target(1, "X", 0.5, order_id="b")], {}, {"gross": 0.5}),
     Case("a target does not replace other orders", [buy(0, "a", 40, type="limit", limit_price=90.0),
          target(1, "X", 0.5, order_id="b")], {"b": "limit gross: 0.9 exceeds 0.5"}, {"gross": 0.5}),
+    Case("a target that is refused leaves the one before it, of an earlier instant", [target(0, "X", 0.5, order_id="a"),
+         {**target(0, "Y", 0.5, order_id="b"), "ts": LATER}, {**target(0, "X", 0.9, order_id="c"), "ts": LATER}],
+         {"b": "limit gross: 1 exceeds 0.6", "c": "limit single_name: 0.9 exceeds 0.6"},
+         {"single_name": 0.6, "gross": 0.6}),
+    Case("one that rests since an earlier session", [target(0, "X", 0.5, order_id="a", type="limit", limit_price=90.0),
+         target(1, "Y", 0.5, order_id="b"), target(1, "X", 0.9, order_id="c")],
+         {"b": "limit gross: 1 exceeds 0.6", "c": "limit single_name: 0.9 exceeds 0.6"},
+         {"single_name": 0.6, "gross": 0.6}),
+    Case("and takes its room from a target of another name only", [target(0, "X", 0.5, order_id="a"),
+         {**target(0, "Y", 0.1, order_id="b"), "ts": LATER}, {**target(0, "X", 0.9, order_id="c"), "ts": LATER}],
+         {"c": "limit single_name: 0.9 exceeds 0.6"}, {"single_name": 0.6, "gross": 0.6}),
+    # ---- exits that rest may fill before a market order or after it
+    Case("a reversal beside an exit", [target(0, "X", -0.5, order_id="a", **SHORT_EXITS),
+         target(2, "X", 0.5, order_id="b")], {"b": "limit single_name: 1 exceeds 0.6"}, {"single_name": 0.6}),
+    Case("a reversal that is small enough whichever fills first", [target(0, "X", -0.2, order_id="a", **SHORT_EXITS),
+         target(2, "X", 0.4, order_id="b")], {}, {"single_name": 0.6}),
+    Case("a market order to be flat beside an exit may open as much again", [buy(0, "a", 40, **EXITS),
+         target(1, "X", 0.0, order_id="b"), target(1, "Y", 0.4, order_id="c")],
+         {"c": "limit gross: 0.8 exceeds 0.5"}, {"gross": 0.5}),
     # ---- several sells beside one long position, of a bound of half
     Case("sells that rest together sell more than is held", [buy(0, "a", 40),
          *(buy(day, f"s{day}", 40, side="sell", type="limit", limit_price=120.0) for day in (1, 2, 3))],
@@ -170,7 +191,7 @@ CASES = [
     Case("two replaces at one instant", [buy(0, "a", 40), buy(1, "b", 40, side="sell", type="limit",
          limit_price=120.0), buy(2, "b", 80, side="sell", action="replace"),
          buy(2, "b", 120, side="sell", action="replace")],
-         {"b": "the history is over; a replace was refused: limit single_name: 0.8 exceeds 0.5"},
+         {"b": "the history is over; a replace was refused: limit single_name: 1.2 exceeds 0.5"},
          {"single_name": 0.5}),
     Case("buys that rest beside a short", [buy(0, "a", 40, side="sell"),
          *(buy(day, f"s{day}", 40, type="limit", limit_price=90.0) for day in (1, 2, 3))],
@@ -197,7 +218,10 @@ CASES = [
     Case("and fills first where it is a market order", [buy(0, "a", 40), buy(1, "b", 99, side="sell", reduce_only=True),
          {**buy(0, "c", 60, side="sell"), "ts": closes(1) + timedelta(minutes=1)}],
          {"c": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
-    Case("it makes room for what it is sent with", [buy(0, "a", 40, **EXITS), target(1, "X", 0.0, order_id="b"),
+    Case("it makes room for what it is sent with", [buy(0, "a", 40), target(1, "X", 0.0, order_id="b"),
+         target(1, "Y", 0.4, order_id="c")], {}, {"gross": 0.5}),
+    Case("beside an exit where it only reduces", [buy(0, "a", 40, **EXITS), target(1, "X", 0.0, order_id="b",
+         reduce_only=True),
          target(1, "Y", 0.4, order_id="c")], {}, {"gross": 0.5}),
     Case("and none that only reduces", [buy(0, "a", 40, **EXITS), target(1, "X", 0.0, order_id="b")], {},
          {"order_notional": 0.4, "orders_per_session": 1}),
@@ -240,6 +264,9 @@ CASES = [
     Case("a replace is judged by what it adds", [buy(0, "a", 40, type="limit", limit_price=90.0),
          buy(1, "a", 60, action="replace")],
          {"a": "the history is over; a replace was refused: limit gross: 0.6 exceeds 0.5"}, {"gross": 0.5}),
+    Case("a replace makes no room for the next before it is judged", [buy(0, "a", 40, type="limit", limit_price=90.0),
+         buy(1, "a", 9000, action="replace"), buy(1, "a", 8000, action="replace")],
+         {"a": "the history is over; a replace was refused: limit order_notional: 79.6 exceeds 10"}, {"gross": 0.5}),
     Case("a replace that adds little enough", [buy(0, "a", 40, type="limit", limit_price=90.0),
          buy(1, "a", 50, action="replace")], {}, {"gross": 0.5}),
     Case("a replace after one of the price alone", [buy(0, "a", 40, type="limit", limit_price=90.0),
@@ -266,6 +293,13 @@ def test_of_two_targets_at_one_instant_the_one_that_stands_is_traded():
     rows = (target(0, "X", 0.4, order_id="a"), target(1, "X", 0.0, order_id="b"), target(1, "X", 0.6, order_id="c"))
     results = [run(cleaned(FLAT), sent(*rows), limited(single_name=bound)) for bound in (0.5, 0.6)]
     assert [result.equity["gross_exposure"][-1] for result in results] == [0.0, 0.6]
+
+
+def test_an_exit_that_fills_first_and_a_reversal_stay_within_the_limits():
+    whole = {"X": [flat(100), flat(100), flat(100), flat(79), flat(79)]}
+    rows = (target(0, "X", -0.3, order_id="a", **SHORT_EXITS), target(2, "X", 0.3, order_id="b"))
+    results = [run(cleaned(whole), sent(*rows), limited(single_name=bound)) for bound in (0.5, 0.6)]
+    assert [result.fills["quantity"].to_list() for result in results] == [[30.0, 30.0], [30.0, 30.0, 60.0]]
 
 
 def test_a_refused_order_shows_what_was_asked_and_never_trades():
