@@ -114,7 +114,7 @@ def test_the_client_launches_the_whole_graph(platform: Platform) -> None:
     assert told == [[job, "SUCCESS"] for job in ("instruments", "history", "panel", "models", "signals")]
     reports = [run["tags"]["dagster/partition"] for run in outcome.runs if run["jobName"] == "reports"]  # type: ignore[index]
     assert sorted(reports) == ["2012-03|model_score", "2012-03|moving_average_cross"]
-    assert len(outcome.runs) == 8
+    assert len(outcome.runs) == 7
 
 
 def test_the_page_names_no_machine() -> None:

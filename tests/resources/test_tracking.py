@@ -207,14 +207,6 @@ def test_a_store_that_mlflow_refuses_is_one_clear_error(
         pass
 
 
-@pytest.mark.parametrize(
-    ("uri", "expected"),
-    [
-        (None, "--backend-store-uri 'sqlite:////srv/my models/mlflow/mlflow.db'"),
-        ("postgresql+psycopg2://me:secret@db/mlflow", '--backend-store-uri "$MLFLOW_TRACKING_URI"'),
-        ("https://me:secret@mlflow.example", 'python -m webbrowser "$MLFLOW_TRACKING_URI"'),
-    ],
-)
 def _garbage(database: Path) -> None:
     database.write_bytes(b"no database at all " * 500)
 
@@ -247,6 +239,14 @@ def test_a_store_that_is_damaged_is_one_clear_error_at_once(broken: Callable[[Pa
     assert time.monotonic() - began < 20
 
 
+@pytest.mark.parametrize(
+    ("uri", "expected"),
+    [
+        (None, "--backend-store-uri 'sqlite:////srv/my models/mlflow/mlflow.db'"),
+        ("postgresql+psycopg2://me:secret@db/mlflow", '--backend-store-uri "$MLFLOW_TRACKING_URI"'),
+        ("https://me:secret@mlflow.example", 'python -m webbrowser "$MLFLOW_TRACKING_URI"'),
+    ],
+)
 def test_the_pages_are_opened_locally_and_without_secrets(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, uri: str | None, expected: str
 ) -> None:

@@ -101,7 +101,7 @@ def test_the_configured_set_runs_beside_a_grid_that_has_not_got_it(platform: Pla
     assert "the best of 3 runs" in str(platform.test("overfitting")["words"])
     laid = pl.read_parquet(platform.lake.path(SWEEP, platform.partition, "surface.parquet"))
     assert laid["fast"].to_list() == [10, 50], "it would lie between neighbours"
-    assert "1 neighbouring run" in str(platform.test("surface")["words"])
+    assert "one neighbouring run reaches" in str(platform.test("surface")["words"])
 
 
 def test_without_a_sweep_the_report_says_how_to_get_one(platform: Platform) -> None:
