@@ -101,8 +101,8 @@ def run(
     Example: `run(cleaned, orders, BacktestSettings(cash=100_000)).equity`
     """
     settings = config or BacktestSettings()
-    _check_given(bars, settings, instruments, intrabar, rates)
-    beside = _checked_benchmark(benchmark)
+    check_given(bars, settings, instruments, intrabar, rates)
+    beside = checked_benchmark(benchmark)
     past = bars if isinstance(bars, History) else history(bars, instruments, settings.currency, intrabar, rates)
     if trial is not None:
         orders = orders if isinstance(orders, OnBar) else orders.lazy().collect()
@@ -133,7 +133,7 @@ def run(
     return BacktestResult(**frames, metrics=figures)
 
 
-def _check_given(
+def check_given(
     bars: Frame | History, settings: BacktestSettings, instruments: object, intrabar: object, rates: object
 ) -> None:
     """Refuse what would be ignored: a History is prepared with all of it."""
@@ -154,7 +154,7 @@ def _check_given(
         )
 
 
-def _checked_benchmark(benchmark: Frame | None) -> pl.DataFrame | None:
+def checked_benchmark(benchmark: Frame | None) -> pl.DataFrame | None:
     """The benchmark's session and return. Raises ConfigError where they are missing, of another kind or there twice."""
     if benchmark is None:
         return None

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from quant_assets.backtests.engine import _check_given as check_given
-from quant_assets.backtests.engine import _checked_benchmark as checked_benchmark
+from quant_assets.backtests.engine import check_given, checked_benchmark
 from quant_assets.backtests.market.bar_frames import Frame
 from quant_assets.backtests.market.history import UNTRADED, History, history
 from quant_assets.backtests.sweeps.grid import Candidate, Maker, SweepError
