@@ -7,6 +7,7 @@ import numpy.typing as npt
 import polars as pl
 
 from quant_assets.strategies.base import BRACKET, INTENT_SCHEMA
+from quant_assets.strategies.keys import Keys, beginnings
 from resources.calendars import UTC_MICROS
 
 Floats = npt.NDArray[np.float64]
@@ -44,8 +45,8 @@ def orders(intents: pl.LazyFrame, tag: str = "") -> pl.LazyFrame:
     again on a rebalance day it would buy what its bracket has closed. Its exits are the exchange's from then on. An
     order to be flat only reduces: where a bracket closes the position at the same open, it would else open another.
     """
-    return intents.select(pl.col(name).cast(INTENT_SCHEMA[name]) for name in _READ).map_batches(
-        lambda frame: _sent(frame, tag),
+    return read(intents).map_batches(
+        lambda frame: sent(frame, tag),
         schema=ORDER_SCHEMA,
         predicate_pushdown=False,
         projection_pushdown=False,
@@ -53,16 +54,21 @@ def orders(intents: pl.LazyFrame, tag: str = "") -> pl.LazyFrame:
     )
 
 
-def _sent(frame: pl.DataFrame, tag: str) -> pl.DataFrame:
-    """The orders of all intents at once.
+def read(intents: pl.LazyFrame) -> pl.LazyFrame:
+    """What `sent` reads of intents."""
+    return intents.select(pl.col(name).cast(INTENT_SCHEMA[name]) for name in _READ)
+
+
+def sent(frame: pl.DataFrame, tag: str = "", keys: Keys | None = None) -> pl.DataFrame:
+    """`orders` of intents that are collected (`read`). `keys`: those of a frame that most of them have the rows of.
 
     A sweep does this in every run: only the few rows at which anything can happen are looked at closely, and on arrays,
     because each operation on a Series is a query of its own.
     """
-    new = _beginnings(frame)
+    new = beginnings(frame) if keys is None else keys.beginnings(frame)
     if new is None:
         frame = frame.sort("symbol", "ts")
-        new = _beginnings(frame)
+        new = beginnings(frame)
         assert new is not None, "sorted just now"
     weights, again = _floats(frame["target_weight"]), frame["rebalance"]
     asked = new.copy()
@@ -107,18 +113,6 @@ def _chosen(rows: pl.DataFrame, target: Floats, before: Floats) -> tuple[npt.NDA
     if wrong.any():
         sent |= rows["target_weight"].is_nan().fill_null(False).to_numpy()
     return np.flatnonzero(sent), np.abs(target) > np.where(turned, SMALLEST_CHANGE, np.abs(before))
-
-
-def _beginnings(frame: pl.DataFrame) -> npt.NDArray[np.bool_] | None:
-    """Whether each row is the first of its symbol; None where the rows are not sorted by symbol and ts."""
-    symbol, ts = frame["symbol"], frame["ts"].to_physical().to_numpy()
-    new = np.ones(frame.height, bool)
-    if frame.height:
-        following = symbol.slice(1) != symbol.head(frame.height - 1)
-        new[1:] = (following.fill_null(True) if following.null_count() else following).to_numpy()
-    names = symbol[_index(np.flatnonzero(new))]
-    ascending = names.is_sorted() and names.n_unique() == len(names)
-    return new if ascending and bool(new[1:][ts[1:] < ts[:-1]].all()) else None
 
 
 def _floats(values: pl.Series) -> Floats:

@@ -18,6 +18,7 @@ from quant_assets.backtests.metrics.sample import Sample
 from quant_assets.backtests.simulation.book import Book, book
 from quant_assets.backtests.simulation.simulate import Outcome, simulate
 from quant_assets.backtests.sweeps.grid import Candidate, Failure, Maker, SweepError, reason
+from quant_assets.strategies.keys import Keys
 from resources.config import BacktestSettings
 from resources.exchange.layout import NOWHERE
 from resources.exchange.words import EQUITY, GROSS, REJECTED, SUBMIT
@@ -83,6 +84,11 @@ class Prepared:
         return self.settings.periods_per_year or sessions_a_year(self.past)
 
     @cached_property
+    def keys(self) -> Keys | None:
+        """Of the features, whose rows most strategies answer with."""
+        return None if self.features is None else Keys(self.features)
+
+    @cached_property
     def warms_up(self) -> bool:
         """Whether features begin before the bars, so that rules are warm by then: nothing is traded there."""
         first: Any = None if self.features is None else self.features["session"].min()
@@ -100,23 +106,24 @@ class Prepared:
     def orders(self, candidate: Candidate) -> pl.DataFrame:
         """What a parameter set sends to the exchange."""
         if candidate.strategy is None:
-            sent: Any = self.maker(**candidate.parameters)
-            if not isinstance(sent, pl.LazyFrame | pl.DataFrame):
+            orders: Any = self.maker(**candidate.parameters)
+            if not isinstance(orders, pl.LazyFrame | pl.DataFrame):
                 raise SweepError(
-                    f"the strategy gives a {type(sent).__name__}; a frame of orders is needed, as for others"
+                    f"the strategy gives a {type(orders).__name__}; a frame of orders is needed, as for others"
                 )
         else:
-            from quant_assets.strategies.orders import orders
+            from quant_assets.strategies.orders import read, sent
 
             assert self.features is not None, "features are prepared for every sweep of strategies"
             wanted = candidate.strategy.intents(self.features.lazy())
             if self.warms_up:
                 wanted = wanted.filter(pl.col("session") >= pl.lit(self.past.session[0]).cast(pl.Date))
-            sent = orders(wanted)
+            # Not orders(), whose Python would run inside polars and keep its threads from the other runs.
+            orders = sent(read(wanted).collect(), keys=self.keys)
         ahead = self.settings.roll_sessions_before_expiry
         if ahead is not None and self.instruments is not None:
-            return rolled(sent, self.instruments, self.past.sessions[-1], ahead=ahead)
-        frame: pl.DataFrame = sent.lazy().collect()
+            return rolled(orders, self.instruments, self.past.sessions[-1], ahead=ahead)
+        frame: pl.DataFrame = orders.lazy().collect()
         return frame
 
     def run(self, candidate: Candidate) -> Ran | Failure:
