@@ -90,7 +90,7 @@ def run(
     sized with would otherwise reject the last buys of every fully invested rebalance; the overdraft pays
     interest until the next rebalance. Sales come before purchases at the open. A target replaces what still rests of
     the symbol's target before it, and leaves other orders alone. A symbol without bars for
-    two sessions while others go on is delisted.
+    two sessions while others go on is delisted at the next open, if it is not back by then.
 
     The same input gives the same result, and cutting the history leaves everything before the cut as it was.
 

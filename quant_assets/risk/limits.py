@@ -331,10 +331,15 @@ class _Book:
 def _then(order: Order, units: float, held: float, resting: Resting) -> tuple[float, Resting]:
     """What is held and rests of a symbol once an order of so many units is at the venue.
 
-    A market order fills; another may wait for its price, for longer than what is sent beside it, and makes no room.
+    A market order fills; another may wait for its price, for longer than what is sent beside it, and makes no room. Nor
+    does one of several alternatives, which may find that another has filled. The exits of an order may undo it.
     """
-    if order.type in AT_ONCE:
-        return held + units, resting if order.reduce_only else resting.filled(units)
+    if order.type in AT_ONCE and not order.oco_group:
+        if order.reduce_only:
+            return held + units, resting
+        exits = order.take_profit is not None or order.stop_loss is not None
+        beside = resting.filled(units)
+        return held + units, beside.plus(-units, reduce_only=True) if exits else beside
     return held, resting.plus(math.copysign(order.quantity, units) if order.reduce_only else units, order.reduce_only)
 
 

@@ -191,13 +191,25 @@ def take_rates(desk: Desk, rates: Records, now: int) -> None:
 
 
 @compiled
-def factor_then(desk: Desk, rates: Records, symbol: Any, at: int) -> float:
-    """A symbol's factor with the rate that was known at an instant, which may be before the newest one taken."""
-    for row in range(desk.tally[NEXT_RATE] - 1, -1, -1):
-        if rates[row].currency == symbol.currency and rates[row].at <= at:
-            factor: float = symbol.multiplier * rates[row].rate
-            return factor
-    return symbol.factor
+def rate_then(desk: Desk, rates: Records, symbol: Any, at: int) -> float:
+    """The rate of a symbol's currency that was known at an instant, before or after the newest one taken."""
+    row = desk.tally[NEXT_RATE]
+    while row < rates.size and rates[row].at <= at:
+        row += 1
+    for earlier in range(row - 1, -1, -1):
+        if rates[earlier].currency == symbol.currency and rates[earlier].at <= at:
+            known: float = rates[earlier].rate
+            return known
+    return symbol.rate
+
+
+@compiled
+def revalue(account: Floats, symbol: Any, rate: float) -> None:
+    """Let the rate of a symbol's currency change: what is paid in full is worth more or less."""
+    factor = symbol.multiplier * rate
+    if symbol.paid != 0 and symbol.position != 0.0 and factor != symbol.factor:
+        account[EQUITY] += symbol.position * symbol.mark * (factor - symbol.factor)
+    symbol.rate, symbol.factor = rate, factor
 
 
 @compiled
@@ -205,11 +217,54 @@ def set_rate(desk: Desk, currency: int, rate: float) -> None:
     for number in range(desk.symbols.size):
         symbol = desk.symbols[number]
         if symbol.currency == currency:
-            symbol.rate = rate
-            factor = symbol.multiplier * rate
-            if symbol.paid != 0 and symbol.position != 0.0:
-                desk.account[EQUITY] += symbol.position * symbol.mark * (factor - symbol.factor)
-            symbol.factor = symbol.known = factor
+            revalue(desk.account, symbol, rate)
+            symbol.known = symbol.factor
+
+
+@compiled
+def value_at(desk: Desk, rates: Records, at: int) -> None:
+    """Convert every symbol at the rates that were known at an instant."""
+    for number in range(desk.symbols.size):
+        symbol = desk.symbols[number]
+        if symbol.currency != 0:
+            revalue(desk.account, symbol, rate_then(desk, rates, symbol, at))
+
+
+@compiled
+def value_now(desk: Desk, rates: Records) -> None:
+    """Convert every symbol at the newest rates taken."""
+    if desk.tally[NEXT_RATE] > 0:
+        value_at(desk, rates, rates[desk.tally[NEXT_RATE] - 1].at)
+
+
+@compiled
+def value_entries(desk: Desk, market: Market, before: int, at: int) -> None:
+    """Convert the symbols whose bar began in an earlier step and is over by `at` at the rates known as it began.
+
+    What fills inside a bar is converted at those, whenever it is told. Else the bars of another symbol would decide
+    which rates there are by the time that it is.
+    """
+    for number in range(desk.symbols.size):
+        symbol = desk.symbols[number]
+        if symbol.currency != 0 and is_due(symbol, market.rows, before, at):
+            revalue(desk.account, symbol, rate_then(desk, market.rates, symbol, symbol.opened))
+
+
+@compiled
+def is_due(symbol: Any, rows: Records, before: int, at: int) -> bool:
+    """Whether a symbol's bar is among the rows before that one, has not been closed, and is over by `at`."""
+    return bool(NOWHERE < symbol.row < before and symbol.closed < rows[symbol.row].until <= at)
+
+
+@compiled
+def value_leaving(desk: Desk, rates: Records, number: int, at: int) -> None:
+    """Convert a symbol that leaves, and what an option of it delivers, at the rate known at that instant."""
+    symbol = desk.symbols[number]
+    if symbol.currency != 0:
+        revalue(desk.account, symbol, rate_then(desk, rates, symbol, at))
+    if symbol.right != 0 and desk.symbols[symbol.underlying].currency != 0:
+        other = desk.symbols[symbol.underlying]
+        revalue(desk.account, other, rate_then(desk, rates, other, at))
 
 
 @compiled

@@ -41,20 +41,24 @@ from resources.exchange.words import (
 
 
 @inlined
-def takes_part(order: Any, symbol: Any, serial: int) -> bool:
-    """Whether an order was live in a bar that is over now."""
-    return bool(symbol.due == serial and is_open(order.state) and order.eligible <= symbol.opened)
+def takes_part(order: Any, symbol: Any, serial: int, at: int) -> bool:
+    """Whether an order was live in a bar that is over now; at that instant, unless that is NOWHERE."""
+    over = symbol.due == serial and (at < 0 or symbol.closed == at)
+    return bool(over and is_open(order.state) and order.eligible <= symbol.opened)
 
 
 @inlined
-def close_bars(terms: Terms, desk: Desk, rows: Records) -> None:
-    """For the symbols whose bar is over: fill at the close, end what ends, and let trailing stops follow."""
+def close_bars(terms: Terms, desk: Desk, rows: Records, at: int) -> None:
+    """For the symbols whose bar ends at that instant: fill at the close, end what ends, let trailing stops follow.
+
+    NOWHERE stands for the instant of all that end in this step, where it is one.
+    """
     book, symbols, serial = desk.book, desk.symbols, desk.tally[SERIAL]
     count, auction = desk.tally[ACTIVE], False
     for place in range(count):
         order = book[desk.active[place]]
         if order.kind in (MARKET_ON_CLOSE, LIMIT_ON_CLOSE):
-            auction = auction or takes_part(order, symbols[order.symbol], serial)
+            auction = auction or takes_part(order, symbols[order.symbol], serial, at)
     if auction:
         desk.tally[READY] = 1  # what is over is marked at its close, what is still open stays where it is
         exposures(desk.account, symbols, None, NOWHERE)
@@ -62,20 +66,20 @@ def close_bars(terms: Terms, desk: Desk, rows: Records) -> None:
             for place in range(count):
                 order = book[desk.active[place]]
                 if not freeing or symbols[order.symbol].position * order.side < 0.0:
-                    try_close(terms, desk, rows, desk.active[place])
+                    try_close(terms, desk, rows, desk.active[place], at)
     for place in range(count):
         order = book[desk.active[place]]
         symbol = symbols[order.symbol]
-        if takes_part(order, symbol, serial):
+        if takes_part(order, symbol, serial, at):
             end_of_bar(order, rows[symbol.row])
 
 
 @compiled
-def try_close(terms: Terms, desk: Desk, rows: Records, row: int) -> None:
+def try_close(terms: Terms, desk: Desk, rows: Records, row: int, at: int) -> None:
     """Fill an order in the closing auction, the last bar of a session."""
     order = desk.book[row]
     symbol = desk.symbols[order.symbol]
-    if order.kind in (MARKET_ON_CLOSE, LIMIT_ON_CLOSE) and takes_part(order, symbol, desk.tally[SERIAL]):
+    if order.kind in (MARKET_ON_CLOSE, LIMIT_ON_CLOSE) and takes_part(order, symbol, desk.tally[SERIAL], at):
         bar = rows[symbol.row]
         filled = (
             bar.flags & LAST != 0

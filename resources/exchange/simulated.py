@@ -312,6 +312,7 @@ class Exchange:
 
     def _traded(self, market: Market, ts: datetime) -> list[Execution]:
         before = int(self._venue.desk.tally[FILLS])
+        self._venue.desk.symbols["row"] = NOWHERE  # of a market before this one, whose bars are all over
         self._venue.trade(market, no_log(len(self._symbols)))
         return self._executed(before, ts)
 

@@ -18,12 +18,25 @@ from typing import Any
 
 import numpy as np
 
-from resources.exchange.account import close_rows, factor_then, leave, new_day, set_rate, take_actions, take_rates
+from resources.exchange.account import (
+    close_rows,
+    is_due,
+    leave,
+    new_day,
+    rate_then,
+    set_rate,
+    take_actions,
+    take_rates,
+    value_at,
+    value_entries,
+    value_leaving,
+    value_now,
+)
 from resources.exchange.closing import close_bars
 from resources.exchange.compiled import cached, call_reaction, compiled, inlined, prefetch
 from resources.exchange.costs import to_tick
 from resources.exchange.families import orphan
-from resources.exchange.filling import exposures, fill, is_open
+from resources.exchange.filling import exposures, fill, is_open, move_mark
 from resources.exchange.inside import inside
 from resources.exchange.layout import DUST, FOREVER, LINE, NOWHERE, ROWS_A_SYMBOL, Desk, Integers, Log, Market, Records
 from resources.exchange.pricing import met, price_reached, trail_level
@@ -51,6 +64,7 @@ from resources.exchange.words import (
     LATE,
     LIVE,
     LOGGED,
+    MIXED,
     NEXT_EXIT,
     NOW,
     OPENING,
@@ -73,7 +87,6 @@ DONE, NO_ROOM, UNBALANCED = range(3)
 
 ROWS_AHEAD, ORDERS_AHEAD = 128, 16
 """How far ahead memory is asked for: waiting for the market's rows was a quarter of the time of a long history."""
-"""Rows of the market that are asked for before they are needed: waiting for memory was a quarter of the time."""
 
 
 @inlined
@@ -82,17 +95,29 @@ def open_bars(desk: Desk, market: Market) -> Any:
     now, symbols, step, serial = desk.tally[NOW], desk.symbols, desk.tally[STEP], desk.tally[SERIAL]
     rows = market.rows
     memory = rows.ctypes.data
-    end = np.int64(0)
+    end, mixed = np.int64(0), np.int64(0)
+    alike = rows[desk.tally[FIRST_ROW]].until
     for row in range(desk.tally[FIRST_ROW], desk.tally[END_ROW]):
         prefetch(memory + (row + ROWS_AHEAD) * rows.itemsize)
         bar = rows[row]
         symbol = symbols[bar.symbol]
         symbol.before = symbol.mark
         symbol.row, symbol.step, symbol.serial, symbol.opened = row, step, serial, now
+        mixed |= bar.until ^ alike
         end = max(end, bar.until)
         if bar.extra != NOWHERE:
             take_actions(desk, bar.symbol, market.extras[bar.extra], bar.open, now)
+    desk.tally[MIXED] = mixed != 0
     return end
+
+
+@compiled
+def mark_contracts(desk: Desk, rows: Records) -> None:
+    """Pay changes of price at the open in foreign currencies, at the rates of then, whether anything fills or not."""
+    for row in range(desk.tally[FIRST_ROW], desk.tally[END_ROW]):
+        symbol = desk.symbols[rows[row].symbol]
+        if symbol.paid == 0 and symbol.currency != 0:
+            move_mark(desk.account, symbol, rows[row].open)
 
 
 @compiled
@@ -208,44 +233,90 @@ def gather_late(desk: Desk, rows: Records, before: int, now: int) -> int:
         row = desk.active[place]
         order = desk.book[row]
         symbol = desk.symbols[order.symbol]
-        if symbol.row == NOWHERE or symbol.row >= before or order.action != SUBMIT or not is_open(order.state):
+        if order.action != SUBMIT or not is_open(order.state) or not is_due(symbol, rows, before, now):
             continue
-        if symbol.closed < rows[symbol.row].until <= now and order.eligible <= symbol.opened:
+        if order.eligible <= symbol.opened:
             desk.live[count] = row
             count += 1
     desk.tally[LIVE] = count
     return count
 
 
-@inlined
-def settle(terms: Terms, desk: Desk, market: Market, now: int, opening: bool) -> None:
-    """Let time pass to `now`: closes and departures that are due. What is delisted leaves as a session opens."""
-    tally, rows, symbols = desk.tally, market.rows, desk.symbols
-    first, end = tally[FIRST_ROW], tally[END_ROW]
-    tally[FIRST_ROW] = end
-    waiting = tally[LATE] > 0
-    if first < end:
-        tally[LATE] += close_rows(terms, desk, market, first, end, now)
-    if waiting:
-        if tally[ACTIVE] > 0 and gather_late(desk, rows, first, now) > 0:
-            tally[READY] = 1
-            exposures(desk.account, symbols, None, NOWHERE)
-            inside(terms, desk, rows, now)
-        for number in range(symbols.size):
+@compiled
+def next_end(desk: Desk, rows: Records) -> int:
+    """When the next of the open bars is over."""
+    end = FOREVER
+    for number in range(desk.symbols.size):
+        symbol = desk.symbols[number]
+        if symbol.row != NOWHERE and symbol.closed < rows[symbol.row].until < end:
+            end = rows[symbol.row].until
+    return end
+
+
+@compiled
+def end_at(terms: Terms, desk: Desk, market: Market, first: int, at: int) -> None:
+    """Let the bars end that do so at an instant; those before row `first` began in an earlier step."""
+    tally, rows, symbols, foreign = desk.tally, market.rows, desk.symbols, market.rates.size > 0
+    if foreign:
+        value_at(desk, market.rates, at)
+        value_entries(desk, market, first, at)
+    if tally[ACTIVE] > 0 and gather_late(desk, rows, first, at) > 0:
+        tally[READY] = 1
+        exposures(desk.account, symbols, None, NOWHERE)
+        inside(terms, desk, rows, at)
+    if foreign:
+        value_at(desk, market.rates, at)
+    for number in range(symbols.size):
+        if is_due(symbols[number], rows, rows.size, at):
             row = symbols[number].row
-            if row != NOWHERE and row < first and symbols[number].closed < rows[row].until and rows[row].until <= now:
-                tally[LATE] += close_rows(terms, desk, market, row, row + 1, now) - 1
-    if (first < end or waiting) and tally[ACTIVE] > 0:
-        close_bars(terms, desk, rows)
+            close_rows(terms, desk, market, row, row + 1, at)
+    if tally[ACTIVE] > 0:
+        close_bars(terms, desk, rows, at)
+
+
+@compiled
+def depart(desk: Desk, market: Market, now: int, opening: bool) -> None:
+    """Departures that are due by `now`. What is delisted leaves as a session opens."""
+    tally = desk.tally
     while tally[NEXT_EXIT] < market.exits.size:
         leaving = market.exits[tally[NEXT_EXIT]]
         if leaving.at > now or (leaving.reason != EXPIRY and not opening):
             break
         if leaving.reason == RELISTING:
-            symbols[leaving.symbol].gone = 0
+            desk.symbols[leaving.symbol].gone = 0
         else:
+            if market.rates.size > 0:
+                value_leaving(desk, market.rates, leaving.symbol, leaving.at)
             leave(desk, leaving.symbol, leaving.reason)
         tally[NEXT_EXIT] += 1
+
+
+@inlined
+def settle(terms: Terms, desk: Desk, market: Market, now: int, opening: bool) -> None:
+    """Let time pass to `now`: closes and departures that are due, in the order of their instants."""
+    tally, rows = desk.tally, market.rows
+    first, end = tally[FIRST_ROW], tally[END_ROW]
+    tally[FIRST_ROW] = end
+    if tally[LATE] > 0 or (first < end and tally[MIXED] != 0):
+        at = next_end(desk, rows)
+        while at <= now:
+            depart(desk, market, at - 1, False)
+            end_at(terms, desk, market, first, at)
+            at = next_end(desk, rows)
+        tally[LATE] = 0
+        for number in range(desk.symbols.size):
+            row = desk.symbols[number].row
+            tally[LATE] += row != NOWHERE and desk.symbols[number].closed < rows[row].until
+    elif first < end:
+        if market.rates.size > 0:
+            value_at(desk, market.rates, min(rows[first].until, now))
+        tally[LATE] = close_rows(terms, desk, market, first, end, now)
+        if tally[ACTIVE] > 0:
+            close_bars(terms, desk, rows, NOWHERE)
+    if tally[NEXT_EXIT] < market.exits.size:
+        depart(desk, market, now, opening)
+    if market.rates.size > 0:
+        value_now(desk, market.rates)
 
 
 @inlined
@@ -308,7 +379,7 @@ def trade_step(terms: Terms, desk: Desk, market: Market, step: int) -> None:
         symbol = desk.symbols[order.symbol]
         take_rates(desk, market.rates, order.submitted)  # money is sized with what was known then
         if symbol.currency != 0:  # the account's own
-            symbol.known = factor_then(desk, market.rates, symbol, order.submitted)
+            symbol.known = symbol.multiplier * rate_then(desk, market.rates, symbol, order.submitted)
         accept(desk, tally[TAKEN])
         symbol.known = symbol.factor
         tally[TAKEN] += 1
@@ -318,6 +389,8 @@ def trade_step(terms: Terms, desk: Desk, market: Market, step: int) -> None:
     tally[SERIAL] += 1
     tally[FIRST_ROW], tally[END_ROW], tally[READY] = market.start[step], market.start[step + 1], 0
     end = open_bars(desk, market)
+    if market.rates.size > 0:
+        mark_contracts(desk, market.rows)
     following = market.opens[step + 1] if step + 1 < market.opens.size else FOREVER
     if tally[ACTIVE] > 0:
         gather(terms, desk, market)

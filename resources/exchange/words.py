@@ -150,6 +150,7 @@ NEVER, OPENING, INSIDE = range(3)
 ACCOUNT_SLOTS = 13
 
 # Counters and instants of the desk. SERIAL numbers the phases of all steps, of which several may be at one instant.
+# LATE bars are open that began in earlier steps; MIXED is 1 where the bars of a step end at several instants.
 # CARRIES is 1 once anything was held that may cost by the day: a short position, or one that is not paid in full.
 (
     FILLS,
@@ -158,6 +159,7 @@ ACCOUNT_SLOTS = 13
     ORDERS,
     TAKEN,
     LATE,
+    MIXED,
     READY,
     STEP,
     FIRST_ROW,
@@ -171,5 +173,5 @@ ACCOUNT_SLOTS = 13
     LOGGED,
     SERIAL,
     CARRIES,
-) = range(19)
-TALLIES = 19
+) = range(20)
+TALLIES = 20

@@ -124,7 +124,7 @@ def history(
     opens = np.repeat(market.opens, np.diff(market.start))
     first[seen] = opens[rows]
     market = market._replace(
-        exits=leaving.exits(market, session, known),
+        exits=leaving.exits(market, session, symbols.to_list(), known),
         rates=rates.conversions(market, opens, symbols.to_list(), known, currency, conversion),
     )
     return History(market, symbols.to_list(), known, session, first, currency, stayed)

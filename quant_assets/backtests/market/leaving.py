@@ -9,13 +9,13 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from quant_assets.backtests.market.expiring import SATURDAY, settlement
 from resources.calendars import sessions
 from resources.errors import BarSchemaError
 from resources.exchange.layout import EXIT, Integers, Market, Records
 from resources.exchange.terms import Listing
 from resources.exchange.words import DELISTING, EXPIRY, RELISTING
 
-SATURDAY = 5
 NEVER = np.iinfo(np.int64).max
 ABSENT = 2
 """Sessions in a row after which a symbol without bars is delisted: a halt may be shorter, and does not tell its end."""
@@ -27,12 +27,13 @@ Days = npt.NDArray[np.datetime64]
 Exit = tuple[int, int, int]
 
 
-def exits(market: Market, session: Days, known: Sequence[Listing]) -> Records:
+def exits(market: Market, session: Days, symbols: Sequence[str], known: Sequence[Listing]) -> Records:
     """The market's exits. `session` is by step.
 
-    A contract is settled at the end of its last session, once the history has come so far. A symbol without an expiry
-    is delisted in the last of ABSENT sessions that it lacks in a row, at the time of day at which its own used to
-    open, and listed again with its next bar: what is known by then decides, so that a history cut short gives the same.
+    A contract is settled at the end of its last session, once the history has come so far (expiring.py). A symbol
+    without an expiry is delisted at the first open after the last of ABSENT sessions in a row that it lacks, if it is
+    not back by then, and listed again with its next bar. A session is lacked when it is over, at the time of day at
+    which its own last one was: what is known by then decides, so that a history cut short gives the same.
     Shares survive the Saturdays and holidays on which only crypto trades: which sessions a symbol lacks is told by its
     calendar; without one (see `_Clock.missed`) by the others.
 
@@ -48,29 +49,33 @@ def exits(market: Market, session: Days, known: Sequence[Listing]) -> Records:
         rows = order[cuts[number] : cuts[number + 1]]
         own = clock.steps[rows]
         if listing.expires is not None:
-            found += _expiry(market, session, number, own, np.datetime64(listing.expires))
+            newest = session[own[-1]]
+            if newest > np.datetime64(listing.expires):
+                raise BarSchemaError(
+                    f"instruments: a contract that expires on {listing.expires} has bars of {newest}; mend one"
+                )
+            calendar = listing.calendar
+            if listing.underlying in symbols:
+                other = symbols.index(listing.underlying)
+                rows = np.append(rows, order[cuts[other] : cuts[other + 1]])
+                calendar = calendar or known[other].calendar
+            weekends = bool(clock.weekend[number] < NEVER)
+            settled = settlement(market, session, clock.steps, rows, calendar, listing.expires, weekends)
+            if settled is not None:
+                found.append((settled, number, EXPIRY))
             continue
         if listing.calendar and listing.calendar not in calendars:
-            table = sessions(listing.calendar, session[0].item(), session[-1].item())
-            calendars[listing.calendar] = table["session"].to_numpy(), table["open"].to_physical().to_numpy()
-        calendar = calendars.get(listing.calendar or "")
-        for gap in clock.gaps(number, own, market.rows["until"][rows], calendar):
-            at = clock.missed(number, own, gap) if calendar is None else clock.due(gap, calendar)
+            held = sessions(listing.calendar, session[0].item(), session[-1].item())
+            calendars[listing.calendar] = held["session"].to_numpy(), held["open"].to_physical().to_numpy()
+        table = calendars.get(listing.calendar)
+        for gap in clock.gaps(number, own, market.rows["until"][rows], table):
+            at = clock.missed(number, own, gap) if table is None else clock.due(gap, table)
             if at is not None:
                 found.append((int(market.opens[at]), number, DELISTING))
                 if gap.back < session.size:
                     found.append((int(market.opens[gap.back]), number, RELISTING))
     # At one instant contracts are settled first: what is delisted waits for the next session to open.
     return np.array(sorted(found, key=lambda leaving: (leaving[0], -leaving[2], leaving[1])), EXIT)
-
-
-def _expiry(market: Market, session: Days, number: int, own: Integers, expiry: np.datetime64) -> list[Exit]:
-    """The exit of a contract of that last session, if it has come."""
-    newest = session[own[-1]]
-    if newest > expiry:
-        raise BarSchemaError(f"instruments: a contract that expires on {expiry} has bars of {newest}; mend one")
-    at = _settlement(market, session, expiry)
-    return [] if at is None else [(at, number, EXPIRY)]
 
 
 class _Gap(NamedTuple):
@@ -148,7 +153,7 @@ class _Clock:
     def due(self, gap: _Gap, calendar: tuple[Days, Integers]) -> int | None:
         """The step before it is back at which a symbol with a calendar has lacked ABSENT sessions, or None.
 
-        It is missed as long after its calendar's open as its last session began.
+        A session is lacked when it is over: as long after its calendar's open as its last one was over.
         """
         days, opened = calendar
         newest = self.session[gap.last]
@@ -156,15 +161,15 @@ class _Clock:
         after = max(held, int(np.searchsorted(opened, gap.until)))
         if after + ABSENT > days.size:
             return None
-        shift = self.opens[gap.began] - opened[held - 1] if held and days[held - 1] == newest else 0
+        shift = gap.until - (opened[held - 1] if held and days[held - 1] == newest else self.opens[gap.began])
         at = int(np.searchsorted(self.opens, opened[after + ABSENT - 1] + shift))
         return at if at < gap.back else None
 
     def missed(self, number: int, own: Integers, gap: _Gap) -> int | None:
         """The step before it is back at which a symbol without a calendar has lacked ABSENT sessions, or None.
 
-        Witnesses are the steps at which its kind trades: of a symbol that knows no weekends, others that know none. It
-        is missed from so long since midnight as its last session began. CLOSURE of its weekdays in a row without a
+        Witnesses are the steps at which its kind trades: of a symbol that knows no weekends, others that know none. A
+        session is lacked as long after midnight as its last one was over. CLOSURE of its weekdays in a row without a
         witness are no holiday.
         """
         session = self.session
@@ -174,14 +179,14 @@ class _Clock:
         known = self.weekday[own[own <= gap.last]]
         ordinary = later[(self.weekday[later] < SATURDAY) | np.isin(self.weekday[later], known)]
         witnesses = ordinary if weekends else ordinary[self.weekly[ordinary]]
-        _, first = np.unique(session[ordinary], return_index=True)
-        found = list(ordinary[first[CLOSURE - 1 :]][:1])
-        _, first = np.unique(session[witnesses], return_index=True)
-        if first.size >= ABSENT:
-            heard = witnesses[first[ABSENT - 1]]
-            since = self.opens[gap.began] - _midnight(session[gap.last])
-            due = max(int(self.opens[heard]), _midnight(session[heard]) + since)
-            found += [at for at in [int(np.searchsorted(self.opens, due))] if at < gap.back]
+        since = gap.until - _midnight(session[gap.last])
+        found = []
+        for steps, enough in ((ordinary, CLOSURE), (witnesses, ABSENT)):
+            _, first = np.unique(session[steps], return_index=True)
+            if first.size >= enough:
+                heard = steps[first[enough - 1]]
+                due = max(int(self.opens[heard]), _midnight(session[heard]) + since)
+                found += [at for at in [int(np.searchsorted(self.opens, due))] if at < gap.back]
         return min(found, default=None)
 
 
@@ -193,14 +198,3 @@ def _between(kept: Days, since: Days, days: Days) -> Integers:
 def _midnight(day: np.datetime64) -> int:
     """The UTC midnight that a session is named after, in microseconds."""
     return int(day.astype("datetime64[us]").astype(np.int64))
-
-
-def _settlement(market: Market, session: Days, expiry: np.datetime64) -> int | None:
-    """When a contract of that last session is settled: as the session's bars are over; None before it has come."""
-    ahead = (np.arange(session[-1] + 1, expiry + 1).astype(np.int64) + 3) % 7
-    if (ahead < SATURDAY).any():  # where it expires on a weekend, nothing trades until then
-        return None
-    last = int(np.searchsorted(session, expiry, side="right")) - 1
-    if last < 0:
-        return int(market.opens[0])
-    return int(market.rows["until"][: market.start[last + 1]].max())

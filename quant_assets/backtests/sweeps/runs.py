@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,10 +18,12 @@ from quant_assets.backtests.metrics.sample import Sample
 from quant_assets.backtests.simulation.book import Book, book
 from quant_assets.backtests.simulation.simulate import Outcome, simulate
 from quant_assets.backtests.sweeps.grid import Candidate, Failure, Maker, SweepError, reason
-from quant_assets.strategies.keys import Keys
 from resources.config import BacktestSettings
 from resources.exchange.layout import NOWHERE
 from resources.exchange.words import EQUITY, GROSS, REJECTED, SUBMIT
+
+if TYPE_CHECKING:
+    from quant_assets.strategies.keys import Keys
 
 Floats = npt.NDArray[np.float64]
 
@@ -86,6 +88,8 @@ class Prepared:
     @cached_property
     def keys(self) -> Keys | None:
         """Of the features, whose rows most strategies answer with."""
+        from quant_assets.strategies.keys import Keys
+
         return None if self.features is None else Keys(self.features)
 
     @cached_property

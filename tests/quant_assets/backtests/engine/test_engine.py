@@ -134,18 +134,18 @@ def test_other_flags_do_not_stop_trading():
 
 
 def test_rule_17_a_symbol_whose_history_ends_is_closed_at_its_last_price():
-    bars = cleaned({"X": [flat(100), bar(100, 100, 70, 80)], "Y": [flat(50)] * 5})
-    orders = sent(target(0, "X", 0.5), sized(0, "X", "buy", 5, type="limit", limit_price=10.0), target(3, "X", 0.5))
+    bars = cleaned({"X": [flat(100), bar(100, 100, 70, 80)], "Y": [flat(50)] * 6})
+    orders = sent(target(0, "X", 0.5), sized(0, "X", "buy", 5, type="limit", limit_price=10.0), target(4, "X", 0.5))
     result = run(bars, orders, account(cash=10_000))
     assert filled(result, "order_id", "session", "side", "quantity", "price", "commission", "reason")[1:] == [
-        ("delisting:X:2024-01-11", date(2024, 1, 11), "sell", 50, 80, 0, "delisting")
+        ("delisting:X:2024-01-12", date(2024, 1, 12), "sell", 50, 80, 0, "delisting")
     ]
     assert result.orders.select("state", "reason").rows() == [
         ("filled", ""),
         ("cancelled", "delisted or expired"),
         ("rejected", "delisted or expired"),
     ]
-    assert result.equity["equity"].to_list() == [10_000, 9000, 9000, 9000, 9000]
+    assert result.equity["equity"].to_list() == [10_000, 9000, 9000, 9000, 9000, 9000]
 
 
 def test_what_rests_at_the_end_is_cancelled_and_reported():

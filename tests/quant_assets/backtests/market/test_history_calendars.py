@@ -111,8 +111,8 @@ def test_shares_survive_the_days_on_which_only_crypto_trades(name, made, instrum
     assert reasons(bars(*made), instruments) == ["open"]
 
 
-def test_by_its_calendar_a_share_is_delisted_once_the_second_session_has_opened_that_it_lacks():
-    """After a holiday, that of the 17th opens at 14:30; the next that is heard of the market is the coin's open."""
+def test_by_its_calendar_a_share_is_delisted_once_the_second_session_is_over_that_it_lacks():
+    """After a holiday, that of the 17th ends at 21:00; the next that is heard of the market is the coin's open."""
     result = run(
         bars(*WEEK, *[coin(day) for day in range(15, 22)]), sent(sized(at(10, 21), "S", "buy", 1)), account(),
         instruments=CALENDARS,
@@ -124,18 +124,18 @@ def test_without_calendars_a_share_is_delisted_when_other_shares_go_on():
     other = [share(day) | {"symbol": "T"} for day in (10, 11, 12, 16, 17)]
     made = bars(*WEEK, *[coin(day) for day in range(15, 22)], *other)
     result = run(made, sent(sized(at(10, 21), "S", "buy", 1)), account())
-    assert result.fills["order_id"].to_list() == ["0", "delisting:S:2024-01-17"]
+    assert result.fills["order_id"].to_list() == ["0", "delisting:S:2024-01-18"]
 
 
 def test_without_calendars_a_share_that_only_crypto_outlives_is_delisted_after_two_weeks():
     result = run(bars(*WEEK, *[coin(day) for day in range(15, 32)]), sent(sized(at(10, 21), "S", "buy", 1)), account())
-    assert result.fills["order_id"].to_list() == ["0", "delisting:S:2024-01-26"]
+    assert result.fills["order_id"].to_list() == ["0", "delisting:S:2024-01-27"]
 
 
-def test_crypto_is_delisted_on_a_saturday():
+def test_crypto_is_delisted_on_a_weekend():
     made = bars(*[coin(day) for day in range(5, 12)], *[coin(day) | {"symbol": "D"} for day in range(5, 15)])
     result = run(made, sent(sized(at(10), "C", "buy", 1)), account())
-    assert result.fills["order_id"].to_list() == ["0", "delisting:C:2024-01-13"]
+    assert result.fills["order_id"].to_list() == ["0", "delisting:C:2024-01-14"]
 
 
 @pytest.mark.parametrize("instruments", [None, CALENDARS], ids=["no calendars", "calendars"])
@@ -177,7 +177,7 @@ def test_the_calendar_tells_the_end_of_a_session_after_a_shorter_one():
 
 def test_the_last_session_of_a_symbol_that_others_outlive_has_an_end():
     made = bars(*hours(10, 6), *hours(11, 6), *hours(10, 6, "T"), *hours(11, 6, "T"))
-    made = pl.concat([made, bars(*hours(12, 6, "T"), *hours(16, 6, "T"))])
+    made = pl.concat([made, bars(*hours(12, 6, "T"), *hours(16, 6, "T"), *hours(17, 1, "T"))])
     both = pl.DataFrame({"symbol": ["S", "T"], "calendar": ["XNYS", "XNYS"]})
     orders = sent(sized(at(10, 21), "S", "buy", 1, type="market_on_close"))
     assert run(made, orders, account(), instruments=both).fills["reason"].to_list() == ["close", "delisting"]
@@ -206,14 +206,21 @@ def test_a_session_without_a_bar_is_a_halt(instruments):
 
 @pytest.mark.parametrize("instruments", BY, ids=["no calendars", "calendars"])
 def test_two_sessions_without_a_bar_are_a_delisting_and_the_next_bar_a_listing(instruments):
-    days = [8, 9, 10, 11, 17, 18, 19, 22, 23]
-    assert held_over(days, instruments) == [("open", 9), ("delisting", 16), ("open", 22)]
+    days = [8, 9, 10, 11, 18, 19, 22, 23]
+    assert held_over(days, instruments) == [("open", 9), ("delisting", 17), ("open", 22)]
+
+
+@pytest.mark.parametrize("instruments", BY, ids=["no calendars", "calendars"])
+def test_what_is_back_when_the_second_session_is_known_to_lack_it_was_halted(instruments):
+    fills = held_over([8, 9, 10, 11, 17, 18, 19, 22, 23], instruments)
+    assert [fills[0], fills[-1], len(set(fills))] == [("open", 9), ("open", 22), len(fills)]
+    assert "delisting" not in dict(fills)
 
 
 @pytest.mark.parametrize("instruments", BY, ids=["no calendars", "calendars"])
 @pytest.mark.parametrize("until", [10, 11, 12, 16, 17, 18, 22])
 def test_what_comes_after_a_gap_decides_nothing_in_it(instruments, until):
-    for days in ([8, 9, 10, 11, 16, 17], [8, 9, 10, 17, 18], [8, 9, 22]):
+    for days in ([8, 9, 10, 11, 16, 17], [8, 9, 10, 17, 18], [8, 9, 10, 18], [8, 9, 22]):
         whole = [fill for fill in held_over(days, instruments) if fill[1] <= until]
         assert held_over(days, instruments, until) == whole
 

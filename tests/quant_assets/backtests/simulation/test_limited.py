@@ -117,6 +117,11 @@ def buy(ts: int, name: str, quantity: float, **more: Any) -> dict[str, Any]:
     return sized(ts, more.pop("symbol", "X"), more.pop("side", "buy"), quantity, order_id=name, **more)
 
 
+def more_of_it(quantity: float) -> dict[str, Any]:
+    """A replace of order a after it was sent, and before it is received."""
+    return {"ts": LATER, "symbol": "X", "action": "replace", "order_id": "a", "quantity": quantity}
+
+
 CASES = [
     # ---- what an order is worth: equity 10,000, every price 100
     Case("units", [buy(0, "a", 50), buy(1, "b", 51)], {"b": "limit order_notional: 0.51 exceeds 0.5"},
@@ -277,6 +282,18 @@ CASES = [
          buy(1, "a", 70, action="replace"), buy(2, "a", 50, action="replace"), buy(3, "b", 1)],
          {"a": "the history is over; a replace was refused: limit gross: 0.7 exceeds 0.5",
           "b": "limit gross: 0.51 exceeds 0.5"}, {"gross": 0.5}),
+    Case("a replace of a target that has not been received", [target(0, "X", 0.1, order_id="a"),
+         more_of_it(60)],
+         {"a": "a replace was refused: limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
+    Case("a replace that takes of a target", [target(0, "X", 0.4, order_id="a"), more_of_it(30),
+         buy(LATER, "b", 10)], {}, {"single_name": 0.5}),
+    # ---- what may be undone, or never trade, makes no room
+    Case("an entry that its own exits may undo", [buy(0, "a", 10, **EXITS),
+         buy(0, "b", 50, side="sell", type="limit", limit_price=110.0),
+         buy(0, "c", 10, side="sell", type="limit", limit_price=110.0)],
+         {"c": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
+    Case("one of several alternatives", [buy(0, "a", 30, oco_group="g"), buy(1, "b", 30, side="sell", oco_group="g"),
+         buy(1, "c", 30)], {"c": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
     # ---- what cannot be judged
     Case("before its first close", [{**buy(0, "a", 1), "ts": opens(0)}, buy(0, "b", 1)],
          {"a": "limit price: X has no usable price (nan)"}),

@@ -59,8 +59,8 @@ def test_ticks_of_one_minute_move_the_margin(price, held, quantity, state):
 
 
 def test_what_was_delisted_needs_no_margin_at_the_open_at_which_it_leaves():
-    bars = cleaned({"A": [flat(100), flat(100)], "B": [flat(10)] * 5})
-    orders = sent(sized(0, "A", "buy", 100, order_id="a"), sized(2, "B", "buy", 900, order_id="c"))
+    bars = cleaned({"A": [flat(100), flat(100)], "B": [flat(10)] * 6})
+    orders = sent(sized(0, "A", "buy", 100, order_id="a"), sized(3, "B", "buy", 900, order_id="c"))
     result = run(bars, orders, account(cash=10_000, max_gross=1.05))
     assert result.orders["state"].to_list() == ["filled", "filled"]
     assert result.fills["reason"].to_list() == ["open", "delisting", "open"]
