@@ -29,7 +29,7 @@ install: .venv/.installed ## make .venv with pinned dependencies
 	@$(BIN)/python -c 'import torch' 2>/dev/null \
 	  || { echo "torch $(TORCH): looking for a CPU build offered locally"; $(BIN)/pip install -q --no-deps --no-index torch==$(TORCH) 2>/dev/null; } \
 	  || { echo "torch $(TORCH): from $(if $(TORCH_INDEX),$(TORCH_INDEX),the default index)"; $(BIN)/pip install -q --no-deps $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch==$(TORCH); }
-	$(BIN)/pip install -q -c constraints.txt -e '.[dev,ray]'
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev,ray,kafka,redis,clickhouse]'
 	@touch $@
 
 demo: .venv/.installed ## the whole graph on the embedded sample, and a short paper-trading session

@@ -1,6 +1,6 @@
 """How fast events come through the gateway: rate, latency and memory, beside what the client gives by itself.
 
-    python benchmarks/streams.py [--part rate|latency|memory|bars] [--events 400000] [--long 2000000]
+    python benchmarks/streams.py [--part rate|latency|memory|bars|kafka|job] [--events 400000] [--long 2000000]
 
 A server in a process of its own speaks Alpaca's data stream (msgpack, quotes of 20 symbols, so many rows a message)
 as fast as it is taken, or at a given rate. Rates are per second of this process's CPU time, so that they hold on a
@@ -8,6 +8,10 @@ machine with other work; the wall-clock rate stands beside them. Client: alpaca-
 that counts, raw and as its models. Latency: from the moment the server sends to the moment the subscriber has the
 event (both processes, kernel and wait for a core included); from the socket (frame received) to the subscriber; and the
 same in this process's CPU time, without the wait for a core that other work has.
+
+Kafka: librdkafka's own brokers in a process of their own, one topic with four partitions; so many quotes a publication,
+each of which waits until it is stored. Beside it the client by itself: a message of 65 bytes for each event, of which
+nothing is encoded, stored one by one or read. CPU time is of the whole process, the client's threads included.
 """
 
 from __future__ import annotations
@@ -40,10 +44,10 @@ def main() -> None:
     parser.add_argument("--part", choices=list(PARTS), help="one part alone; all by default")
     parser.add_argument("--events", type=int, default=400_000, help="of each measurement of rate")
     parser.add_argument("--long", type=int, default=2_000_000, help="of the measurement of memory")
-    parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", choices=["alpaca", "kafka"], help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.serve:
-        asyncio.run(serve())
+        asyncio.run({"alpaca": serve, "kafka": serve_kafka}[options.serve]())
         return
     os.environ.update(ALPACA_API_KEY="key", ALPACA_SECRET_KEY="secret")
     for name in [options.part] if options.part else PARTS:
@@ -117,7 +121,39 @@ def bars(options: Any) -> None:
     )
 
 
-PARTS = {"rate": rate, "latency": latency, "memory": memory, "bars": bars}
+def kafka(options: Any) -> None:
+    print(f"\nKafka, quotes over loopback{'':31}{'events/s of CPU':>18}{'events/s of wall':>18}")
+    with server("kafka") as address:
+        for rows in (10, 100, 1000):
+            events = min(options.events, 100_000 if rows == 10 else 300_000)  # the brokers keep 5 MB a partition
+            for what, work in (
+                ("publish", publish(address, f"quotes-{rows}", events, rows)),
+                ("read", read(address, f"quotes-{rows}", events)),
+                ("both at once", both(address, f"both-{rows}", events, rows)),
+            ):
+                wall, cpu = time.perf_counter(), time.process_time()
+                asyncio.run(work)
+                say(f"{what}, {rows} a publication", events, wall, cpu)
+        events = min(options.events, 200_000)
+        for what, alone in (("producer", produce), ("consumer", consume)):
+            wall, cpu = time.perf_counter(), time.process_time()
+            alone(address, events)
+            say(f"confluent-kafka, {what} alone", events, wall, cpu)
+
+
+def job(options: Any) -> None:
+    from streams_job import job as an_hour
+
+    an_hour(options)
+
+
+def say(what: str, events: int, wall: float, cpu: float) -> None:
+    """A line of the table; from when on, by both clocks."""
+    wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+    print(f"  {what:56}{events / cpu:>18,.0f}{events / wall:>18,.0f}", flush=True)
+
+
+PARTS = {"rate": rate, "latency": latency, "memory": memory, "bars": bars, "kafka": kafka, "job": job}
 
 
 # --- who takes
@@ -190,6 +226,79 @@ async def client(url: str, events: int, *, raw: bool) -> None:
     await stream.close()
 
 
+async def publish(address: str, topic: str, events: int, rows: int) -> None:
+    from resources.streams.base import Quote
+    from resources.streams.carriers.kafka import Kafka
+    from resources.streams.carriers.kafka_client import Topic
+
+    carrier, start = Kafka(Topic(address, topic)), time.time_ns() // 1000
+    for at in range(0, events, rows):
+        await carrier.publish(
+            [
+                Quote(SYMBOLS[number % 20], start + number, 100.25, 1.0, 100.27, 2.0, number, start + number)
+                for number in range(at, min(at + rows, events))
+            ]
+        )
+    await carrier.close()
+    assert carrier.counts == {"stored": events}, carrier.counts
+
+
+async def read(address: str, topic: str, events: int) -> None:
+    """Each event must come once, in order of its symbol."""
+    from resources.streams.base import Quote
+    from resources.streams.carriers.kafka import Kafka
+    from resources.streams.carriers.kafka_client import Topic
+
+    carrier, count, last = Kafka(Topic(address, topic)), 0, dict.fromkeys(SYMBOLS, -1)
+    batches = carrier.subscribe(since="earliest")
+    while count < events:
+        batch = await anext(batches)
+        count += len(batch.events)
+        for event in batch.events:
+            assert isinstance(event, Quote), event
+            assert event.sequence > last[event.symbol], event
+            last[event.symbol] = event.sequence
+    await batches.aclose()
+    assert count == events, (count, events)
+    await carrier.close()
+
+
+async def both(address: str, topic: str, events: int, rows: int) -> None:
+    from confluent_kafka import Producer
+
+    Producer({"bootstrap.servers": address}).list_topics(topic, timeout=10)  # made for a producer, not for a reader
+    await asyncio.gather(read(address, topic, events), publish(address, topic, events, rows))
+
+
+def produce(address: str, events: int) -> None:
+    from confluent_kafka import Producer
+
+    options = {"enable.idempotence": True, "compression.type": "lz4", "delivery.report.only.error": True}
+    producer = Producer({"bootstrap.servers": address, **options})
+    data = b"x" * 65
+    for number in range(events):
+        while True:
+            try:
+                producer.produce("alone", data, key=SYMBOLS[number % 20])
+                break
+            except BufferError:
+                producer.poll(0.01)
+    assert producer.flush(60) == 0
+
+
+def consume(address: str, events: int) -> None:
+    from confluent_kafka import Consumer, TopicPartition
+
+    consumer = Consumer({"bootstrap.servers": address, "group.id": "none", "auto.offset.reset": "error"})
+    consumer.assign([TopicPartition("alone", partition, 0) for partition in range(4)])
+    count = 0
+    while count < events:
+        for message in consumer.consume(500, 0.1):
+            assert message.error() is None, message.error()
+            count += 1
+    consumer.close()
+
+
 def resident() -> float:
     """MiB that this process holds now."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
@@ -200,9 +309,9 @@ def resident() -> float:
 
 
 @contextmanager
-def server() -> Iterator[str]:
+def server(kind: str = "alpaca") -> Iterator[str]:
     """The address of a server in a process of its own."""
-    command = [sys.executable, __file__, "--serve"]
+    command = [sys.executable, __file__, "--serve", kind]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         try:
@@ -235,6 +344,15 @@ async def serve() -> None:
     async with listen(handle, "127.0.0.1", 0, compression=None, ping_interval=None) as made:
         print(f"ws://127.0.0.1:{made.sockets[0].getsockname()[1]}", flush=True)
         await asyncio.Future()
+
+
+async def serve_kafka() -> None:
+    from confluent_kafka import Producer
+
+    brokers = Producer({"test.mock.num.brokers": 1, "bootstrap.servers": "", "log_level": 0})
+    (broker,) = brokers.list_topics(timeout=10).brokers.values()
+    print(f"{broker.host}:{broker.port}", flush=True)
+    await asyncio.Future()
 
 
 def packer() -> Any:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dagster as dg
 
 from quant_assets import jobs
+from quant_assets.alternative import assets as alternative_assets
+from quant_assets.alternative import checks as alternative_checks
 from quant_assets.backtests import assets as backtests_assets
 from quant_assets.backtests import checks as backtests_checks
 from quant_assets.backtests.sweeps import assets as sweeps_assets
@@ -19,6 +21,7 @@ from quant_assets.models import checks as models_checks
 from quant_assets.partitions import SETTINGS
 from quant_assets.signals import assets as signals_assets
 from quant_assets.signals import checks as signals_checks
+from resources.alternative.sources import create as create_sources
 from resources.lake import Lake
 from resources.lake_io import LakeIOManager
 from resources.market_data import create
@@ -32,7 +35,7 @@ LAKE = Lake(SETTINGS.lake_url)
 defs = dg.Definitions(
     assets=dg.load_assets_from_modules(
         [
-            *(market_data_assets, cleaned_assets, features_assets, models_assets),
+            *(market_data_assets, alternative_assets, cleaned_assets, features_assets, models_assets),
             *(sweeps_assets, backtests_assets, signals_assets),
         ]
     ),
@@ -40,6 +43,7 @@ defs = dg.Definitions(
         check
         for stage in (
             market_data_checks,
+            alternative_checks,
             cleaned_checks,
             features_checks,
             models_checks,
@@ -54,6 +58,7 @@ defs = dg.Definitions(
     resources={
         # Made when a run asks for it: a missing key must not keep the graph from loading.
         "provider": dg.ResourceDefinition(lambda _: create(SETTINGS)),
+        "alternative": dg.ResourceDefinition(lambda _: create_sources(SETTINGS)),
         "tracking": dg.ResourceDefinition.hardcoded_resource(Tracking.of(SETTINGS)),
         "io_manager": LakeIOManager(LAKE, SETTINGS.calendar),
         "lake": dg.ResourceDefinition.hardcoded_resource(LAKE),

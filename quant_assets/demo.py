@@ -18,6 +18,8 @@ from quant_assets.cleaned.assets import QUALITY_PAGE
 from quant_assets.definitions import LAKE, defs
 from quant_assets.live.heartbeat import last_beat
 from quant_assets.partitions import SETTINGS
+from resources.alternative.base import as_of
+from resources.calendars import sessions
 from resources.instance import instance as open_instance
 from sensors.supervisor import IN_PROGRESS, SLACK_SECONDS
 
@@ -29,6 +31,7 @@ def main() -> None:
     print(f"Configuration {SETTINGS.name}: data in {SETTINGS.home}\n\nThe graph")
     launch.everything()
     print_checks()
+    print_records()
     print("\nPaper trading")
     trade_on_paper()
     print_signals()
@@ -109,6 +112,25 @@ def print_checks() -> None:
 
 def _is_figure(value: object) -> bool:
     return isinstance(value, int | float | str) and not str(value).startswith("![")  # which is a picture
+
+
+def print_records() -> None:
+    """What alternative data there are, by kind: versions, and how many records stand as of the last session."""
+    if not SETTINGS.alternative.kinds:
+        return
+    last = launch.last_session()
+    now = sessions(SETTINGS.calendar, last, last)["close"][0]
+    names = ", ".join(source.name for source in SETTINGS.alternative.sources)
+    print(f"\nAlternative data ({names}), as known at the close of {last}")
+    for kind in SETTINGS.alternative.kinds:
+        asset = ("alternative", kind)
+        log = LAKE.scan(asset, LAKE.partitions(asset))
+        versions = log.select(pl.len()).collect().item()
+        known = as_of(log, now).collect()
+        line = f"  {kind}: {known.height:,} records in {versions:,} versions"
+        for symbol, ts, known_at in known.sort("known_at").tail(1).select("symbol", "ts", "known_at").iter_rows():
+            line += f"; the newest is of {symbol}, {ts:%Y-%m-%d %H:%M}, known {known_at:%Y-%m-%d %H:%M}"
+        print(line)
 
 
 def print_signals() -> None:

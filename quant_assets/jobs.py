@@ -8,23 +8,34 @@ from __future__ import annotations
 
 import dagster as dg
 
+from quant_assets.alternative.mapping import TEXTS
 from quant_assets.features.sets import configured
 from quant_assets.features.stored import ACROSS, STORED
 from quant_assets.partitions import SETTINGS
 
 _SETS = configured(SETTINGS)
 _ACROSS_ALONE = [ACROSS] if ACROSS in STORED and not _SETS.across else []
-_OTHERS = [name for name in STORED if name not in (*_SETS.assets, ACROSS)]
+_OTHERS = [name for name in _SETS.stored if name not in (*_SETS.assets, ACROSS)]
 
 
 def _features(*names: str) -> dg.AssetSelection:
     return dg.AssetSelection.assets(*(dg.AssetKey(["features", name]) for name in names))
 
 
-INSTRUMENTS = dg.AssetSelection.assets("market_data/instruments")
-HISTORY_TIER = dg.AssetSelection.assets(
-    "market_data/bars", "market_data/corporate_actions", "cleaned/bars", "cleaned/findings"
-) | _features(*_SETS.assets)
+def _alternative(*names: str) -> dg.AssetSelection:
+    return dg.AssetSelection.assets(*(dg.AssetKey(["alternative", name]) for name in names))
+
+
+SPOKEN = [kind for kind in SETTINGS.alternative.kinds if kind in TEXTS]
+"""Kinds of records whose texts features read: they are fetched with the bars, the others after them."""
+
+INSTRUMENTS = dg.AssetSelection.assets("market_data/instruments") | _alternative(*(["entities"] if SPOKEN else []))
+HISTORY_TIER = (
+    dg.AssetSelection.assets("market_data/bars", "market_data/corporate_actions", "cleaned/bars", "cleaned/findings")
+    | _features(*_SETS.assets)
+    | _alternative(*SPOKEN, *(["sentiment"] if SPOKEN else []))
+)
+ALTERNATIVE_TIER = _alternative(*(kind for kind in SETTINGS.alternative.kinds if kind not in SPOKEN))
 OTHER_FEATURES = _features(*_OTHERS)
 TICK_TIER = dg.AssetSelection.assets("market_data/quotes", "market_data/trades", "cleaned/tick_bars")
 QUALITY = dg.AssetSelection.assets("cleaned/quality")
@@ -41,6 +52,9 @@ SESSION_TAG = "quant/session"
 instruments = dg.define_asset_job("instruments", INSTRUMENTS, description="Refresh the table of instruments.")
 history = dg.define_asset_job(
     "history", HISTORY_TIER, description="Market data to features, date x symbol, in one range run."
+)
+alternative = dg.define_asset_job(
+    "alternative", ALTERNATIVE_TIER, description="Records that no feature waits for: filings, ratings, satellites."
 )
 ticks = dg.define_asset_job(
     "ticks", TICK_TIER, description="Quotes and trades, and bars made of trades; on demand, for a few symbols and days."
@@ -67,5 +81,19 @@ sweep = dg.define_asset_job(
 
 # A job without assets is none: what the sets ask for decides which features are left for these two.
 _ON_DEMAND = [*([features] if _OTHERS else []), *([cross_section] if _ACROSS_ALONE else [])]
+HAS_ALTERNATIVE = any(kind not in SPOKEN for kind in SETTINGS.alternative.kinds)
 
-ALL = [instruments, history, ticks, quality, *_ON_DEMAND, panel, models, signals, session, reports, sweep]
+ALL = [
+    instruments,
+    history,
+    *([alternative] if HAS_ALTERNATIVE else []),
+    ticks,
+    quality,
+    *_ON_DEMAND,
+    panel,
+    models,
+    signals,
+    session,
+    reports,
+    sweep,
+]

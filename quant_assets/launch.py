@@ -16,6 +16,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
+from typing import Any
 
 import dagster as dg
 
@@ -166,6 +167,7 @@ def tiers(instance: dg.DagsterInstance) -> list[Tier]:
     if SETTINGS.provider.name == "files" and isinstance(provider := create(SETTINGS), Files):
         fingerprint = provider.fingerprint()
     source = f"{SETTINGS.provider} {SETTINGS.dates} {SETTINGS.cleaning.exclude} {fingerprint}"
+    spoken, others = (_sources(of_texts) for of_texts in (True, False))
     sessions_held = [key for key in SESSIONS.get_partition_keys() if key <= last.isoformat()]
     cutoffs = [key for key in CUTOFFS.get_partition_keys() if key <= last.isoformat()]
     reports = {
@@ -175,15 +177,18 @@ def tiers(instance: dg.DagsterInstance) -> list[Tier]:
     swept = [
         reports[strategy.name] for strategy in SETTINGS.strategies if strategy.grid and SETTINGS.sweep.with_everything
     ]
+    history: dict[str, Any] = {
+        "partitions_def": HISTORY,
+        "keys": HISTORY.get_partition_keys(dynamic_partitions_store=instance),
+        "newest": (PARTITIONS.date_key(last), closes.timestamp()) if SETTINGS.dates.end is None else None,
+    }
     return [
-        Tier("instruments", jobs.INSTRUMENTS, None, [], source=f"{source} {universe(SETTINGS)}"),
-        Tier(
-            "history",
-            jobs.HISTORY_TIER,
-            HISTORY,
-            HISTORY.get_partition_keys(dynamic_partitions_store=instance),
-            source=source,
-            newest=(PARTITIONS.date_key(last), closes.timestamp()) if SETTINGS.dates.end is None else None,
+        Tier("instruments", jobs.INSTRUMENTS, None, [], source=f"{source} {universe(SETTINGS)}{spoken}"),
+        Tier("history", jobs.HISTORY_TIER, **history, source=f"{source}{spoken}"),
+        *(
+            [Tier("alternative data", jobs.ALTERNATIVE_TIER, **history, source=f"{source}{others}")]
+            if jobs.HAS_ALTERNATIVE
+            else []
         ),
         Tier("quality page", jobs.QUALITY, None, []),
         Tier("panel and labels", jobs.PANEL_TIER, SESSIONS, sessions_held),
@@ -192,6 +197,17 @@ def tiers(instance: dg.DagsterInstance) -> list[Tier]:
         *([Tier("sweeps", jobs.SWEEP_TIER, REPORTS, swept, one_run=False)] if swept else []),
         Tier("reports", jobs.REPORT_TIER, REPORTS, list(reports.values()), one_run=False),
     ]
+
+
+def _sources(of_texts: bool) -> str:
+    """The configured sources of records with texts, or of those without, as text that changes with them."""
+    found = [
+        source
+        for source in SETTINGS.alternative.sources
+        if any((kind in jobs.SPOKEN) is of_texts for kind in source.has)
+    ]
+    named = f" {SETTINGS.alternative.entities}" if of_texts and found else ""
+    return f" {found}{named}" if found else ""
 
 
 def _range_tags(instance: dg.DagsterInstance, tier: Tier, keys: Sequence[str]) -> dict[str, str]:

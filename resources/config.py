@@ -18,9 +18,12 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from resources.calendars import is_calendar
+from resources.config_alternative import AlternativeSettings
 from resources.config_backtest import BacktestSettings
 from resources.config_limits import LimitSettings
 from resources.config_providers import FilesSettings, ProviderSettings
+from resources.config_streams import StreamSettings
+from resources.config_warehouse import WarehouseSettings
 from resources.errors import ConfigError, MissingSecretError
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -228,11 +231,16 @@ class Settings(_Settings):
         "or all of it (a column of 500 symbols and 20 years is 20 MB)",
         examples=["asked"],
     )
+    alternative: AlternativeSettings = Field(default_factory=AlternativeSettings)
     model: ModelSettings = Field(examples=["{start: 2005-01-01}"])
     strategies: list[StrategySettings] = Field(min_length=1, examples=["[{name: model_score}]"])
     backtest: BacktestSettings = Field(default_factory=BacktestSettings)
     sweep: SweepSettings = Field(default_factory=SweepSettings)
+    warehouse: WarehouseSettings = Field(default_factory=WarehouseSettings)
     live: LiveSettings = Field(examples=["{strategy: model_score}"])
+    streams: StreamSettings | None = Field(
+        default=None, description="what the stream job follows and keeps; without it there is none"
+    )
 
     @field_validator("calendar")
     @classmethod
@@ -265,12 +273,15 @@ class Settings(_Settings):
                 f"grain {self.grain!r}: a partition is fetched whole, and Yahoo soon has only a part of one left; "
                 "for example grain: day"
             )
+        self.alternative.check_beside(self.provider.name)
         if self.provider.name == "binance" and self.calendar != "24/7":
             raise ValueError(f"calendar {self.calendar!r}: Binance never closes; for example calendar: 24/7")
         if self.universe.symbols == "all" and self.provider.name != "files":
             raise ValueError(
                 "universe.symbols: all works with provider files only; list the symbols, for example [AAPL, MSFT]"
             )
+        if self.streams is not None:
+            self.streams.check(self.provider.name)
         if self.model.start <= self.dates.start:
             raise ValueError(f"model.start {self.model.start} must be later than dates.start {self.dates.start}")
         if self.backtest.start is not None and self.backtest.start < self.dates.start:
@@ -341,6 +352,8 @@ def load(path: Path | str | None = None) -> Settings:
             if isinstance(settings.provider, FilesSettings)
             else settings.provider,
             "universe": _absolute(settings.universe, "file"),
+            "warehouse": _absolute(settings.warehouse, "ca_file"),
+            "alternative": _absolute(settings.alternative, "entities"),
         }
     )
 
@@ -392,6 +405,9 @@ def _look_up(location: tuple[int | str, ...]) -> tuple[type[BaseModel], Any, lis
     example, path = None, []
     several: list[type[BaseModel]] = []
     for part in location:
+        if isinstance(part, int):  # a place in a list
+            path.append(str(part))
+            continue
         # Inside a choice of models pydantic names the one that was chosen: that is no field of the file.
         chosen = [model for model in several if _tag(model) == part]
         several = []

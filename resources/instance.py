@@ -25,14 +25,15 @@ _HELD: ContextVar[frozenset[Path]] = ContextVar("homes held", default=frozenset(
 
 
 @contextmanager
-def at_work(settings: Settings, who: str) -> Iterator[None]:
+def at_work(settings: Settings, who: str, lock: str = "at_work") -> Iterator[None]:
     """Keep every other program that asks for the same from working on this home; inside it may be asked for again.
 
-    The system lets go of the lock when the process ends, however it does. Raises BusyError naming who has it.
+    The system lets go of the lock when the process ends, however it does; locks of other names do not concern each
+    other. Raises BusyError naming who has it.
 
     Example: `with at_work(load(), "make demo"): launch.everything()`
     """
-    path = settings.home.resolve() / "at_work.lock"
+    path = settings.home.resolve() / f"{lock}.lock"
     if path in _HELD.get():
         yield
         return

@@ -15,11 +15,15 @@ def cutoff_of(session: date) -> str | None:
     return reached[-1] if reached else None
 
 
+RANGE = ("dagster/asset_partition_range_start", "dagster/asset_partition_range_end")
+"""Tags of a range run."""
+
+
 @dg.run_status_sensor(
     name="pipeline",
     run_status=dg.DagsterRunStatus.SUCCESS,
     monitored_jobs=[jobs.history, jobs.models, jobs.session],
-    request_jobs=[jobs.models, jobs.session, jobs.reports],
+    request_jobs=[jobs.models, jobs.session, jobs.reports, *([jobs.alternative] if jobs.HAS_ALTERNATIVE else [])],
     default_status=dg.DefaultSensorStatus.RUNNING,
     minimum_interval_seconds=15,
     description="Runs that carry a session start its next tier: history, model if due, session, month-end reports.",
@@ -39,6 +43,9 @@ def pipeline(context: dg.RunStatusSensorContext):  # type: ignore[no-untyped-def
             key = dg.MultiPartitionKey({"as_of": session.strftime("%Y-%m"), "strategy": strategy.name})
             yield dg.RunRequest(job_name=jobs.reports.name, partition_key=key, run_key=f"{tag} {key}")
         return
+    if finished == jobs.history.name and jobs.HAS_ALTERNATIVE:
+        ends = {name: tag for name, tag in context.dagster_run.tags.items() if name in RANGE}
+        yield dg.RunRequest(job_name=jobs.alternative.name, run_key=f"{session} alternative", tags=ends)
     cutoff = cutoff_of(session)
     fitted = context.instance.get_materialized_partitions(dg.AssetKey(["models", "champion"]))
     if finished == jobs.history.name and cutoff is not None and cutoff not in fitted:

@@ -82,13 +82,25 @@ class Verdict:
     """The run to mark; for START the attempt before, where there was one."""
 
 
-def judge(session: date, runs: Sequence[Seen], silence: float) -> Verdict:
-    """What to do about the session, given every live run in progress and every run of the session, oldest first.
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept alive: a job of one run a session, how often it gives a sign of life, and words for its work."""
 
-    `silence` is how many seconds a running attempt may go without a heartbeat.
-    """
+    job: str
+    heartbeat_seconds: float
+    doing: str
+    done: str
+
+    @property
+    def silence(self) -> float:
+        """How many seconds a running attempt may go without a heartbeat."""
+        return 3 * self.heartbeat_seconds + SLACK_SECONDS
+
+
+def judge(session: date, runs: Sequence[Seen], kept: Kept) -> Verdict:
+    """What to do about the session, given all runs of the job in progress and all of the session, oldest first."""
     for run in runs:
-        stuck = _stuck(run, silence)
+        stuck = _stuck(run, kept.silence)
         if stuck is not None:
             return stuck
     alive = [run for run in runs if run.status in IN_PROGRESS]
@@ -99,14 +111,15 @@ def judge(session: date, runs: Sequence[Seen], silence: float) -> Verdict:
         return Verdict(Act.START, f"{session}: first attempt", attempt=1)
     done = [run for run in own if run.status is dg.DagsterRunStatus.SUCCESS]
     if done:
-        return Verdict(Act.WAIT, f"{session} is traded: run {done[-1].run_id[:8]} succeeded")
+        return Verdict(Act.WAIT, f"{session} is {kept.done}: run {done[-1].run_id[:8]} succeeded")
     last = own[-1]
     if last.status is dg.DagsterRunStatus.CANCELED:
-        why = f"{session}: run {last.run_id[:8]} was terminated, so trading stays stopped; launch {LIVE_JOB} to go on"
+        ended = f"{session}: run {last.run_id[:8]} was terminated"
+        why = f"{ended}, so {kept.doing} stays stopped; launch {kept.job} to go on"
         return Verdict(Act.WAIT, why)
     if last.attempt >= MAX_ATTEMPTS:
         why = (
-            f"{session}: {last.attempt} attempts failed; mend the error of run {last.run_id[:8]} and launch {LIVE_JOB}"
+            f"{session}: {last.attempt} attempts failed; mend the error of run {last.run_id[:8]} and launch {kept.job}"
         )
         return Verdict(Act.WAIT, why)
     why = f"{session}: attempt {last.attempt} failed in run {last.run_id[:8]}"
@@ -147,11 +160,7 @@ def supervisor(world: World, job: dg.JobDefinition, every: int = 15) -> dg.Senso
 def tick(instance: dg.DagsterInstance, world: World, now: datetime) -> dg.RunRequest | dg.SkipReason:
     """One look at the live runs, marking the dead ones; the run to start, or why there is none."""
     turn = world.turn(now)
-    silence = 3 * world.settings.heartbeat_seconds + SLACK_SECONDS
-    verdict = judge(turn.session, seen(instance, turn.session, now), silence)
-    while verdict.act in (Act.FAIL, Act.CANCEL):
-        _mark(instance, verdict)
-        verdict = judge(turn.session, seen(instance, turn.session, now), silence)
+    verdict = look(instance, turn.session, now, live(world))
     if verdict.act is Act.WAIT:
         return dg.SkipReason(verdict.why)
     if verdict.attempt == 1:
@@ -161,17 +170,36 @@ def tick(instance: dg.DagsterInstance, world: World, now: datetime) -> dg.RunReq
             )
         if not world.has_signals(instance, turn.signals):
             return dg.SkipReason(f"{turn.session} waits for the signals of {turn.signals}: materialize signals/daily")
-    elif verdict.run_id:
-        # A killed worker leaves its place in the broker pool taken, and the next attempt would wait for it.
+    return attempt(instance, turn.session, verdict)
+
+
+def live(world: World) -> Kept:
+    """Live trading, as it is kept alive."""
+    return Kept(LIVE_JOB, world.settings.heartbeat_seconds, "trading", "traded")
+
+
+def look(instance: dg.DagsterInstance, session: date, now: datetime, kept: Kept) -> Verdict:
+    """Mark the runs that are dead; whether to wait or to start one."""
+    verdict = judge(session, seen(instance, session, now, kept.job), kept)
+    while verdict.act in (Act.FAIL, Act.CANCEL):
+        _mark(instance, verdict)
+        verdict = judge(session, seen(instance, session, now, kept.job), kept)
+    return verdict
+
+
+def attempt(instance: dg.DagsterInstance, session: date, verdict: Verdict) -> dg.RunRequest:
+    """The run that a verdict asks to start."""
+    if verdict.run_id:
+        # A killed worker leaves its place in a pool taken, and the next attempt would wait for it.
         instance.event_log_storage.free_concurrency_slots_for_run(verdict.run_id)
-    key = turn.session.isoformat()
+    key = session.isoformat()
     return dg.RunRequest(run_key=f"{key}#{verdict.attempt}", tags={SESSION_TAG: key, ATTEMPT_TAG: str(verdict.attempt)})
 
 
-def seen(instance: dg.DagsterInstance, session: date, now: datetime) -> list[Seen]:
-    """Every live run in progress, and every run of the session, oldest first."""
-    active = instance.get_run_records(dg.RunsFilter(job_name=LIVE_JOB, statuses=list(IN_PROGRESS)))
-    own = instance.get_run_records(dg.RunsFilter(job_name=LIVE_JOB, tags={SESSION_TAG: session.isoformat()}))
+def seen(instance: dg.DagsterInstance, session: date, now: datetime, job: str = LIVE_JOB) -> list[Seen]:
+    """Every run of the job in progress, and every one of the session, oldest first."""
+    active = instance.get_run_records(dg.RunsFilter(job_name=job, statuses=list(IN_PROGRESS)))
+    own = instance.get_run_records(dg.RunsFilter(job_name=job, tags={SESSION_TAG: session.isoformat()}))
     records = {record.storage_id: record for record in [*own, *active]}
     return [_see(instance, records[number], now) for number in sorted(records)]
 
@@ -195,6 +223,6 @@ def _mark(instance: dg.DagsterInstance, verdict: Verdict) -> None:
     if run is None or run.is_finished:
         return
     if verdict.act is Act.FAIL:
-        instance.report_run_failed(run, f"The live supervisor declared this run dead: {verdict.why}.")
+        instance.report_run_failed(run, f"The supervisor declared this run dead: {verdict.why}.")
     else:
-        instance.report_run_canceled(run, f"The live supervisor closed this run: {verdict.why}, and it never ended.")
+        instance.report_run_canceled(run, f"The supervisor closed this run: {verdict.why}, and it never ended.")

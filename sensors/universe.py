@@ -13,7 +13,7 @@ from sensors.schedules import history_range
 
 @dg.sensor(
     name="universe",
-    jobs=[jobs.history, jobs.instruments],
+    jobs=[jobs.history, jobs.instruments, *([jobs.alternative] if jobs.HAS_ALTERNATIVE else [])],
     minimum_interval_seconds=30,
     default_status=dg.DefaultSensorStatus.RUNNING,
     description="Watches the universe (its file, where the configuration names one); backfills new symbols in one run.",
@@ -33,7 +33,10 @@ def universe_sensor(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg
     return dg.SensorResult(
         run_requests=[
             dg.RunRequest(job_name="instruments", run_key=f"instruments {name}"),
-            dg.RunRequest(job_name="history", run_key=f"history {name}", tags=history_range(first, last, new)),
+            *(
+                dg.RunRequest(job_name=job, run_key=f"{job} {name}", tags=history_range(first, last, new))
+                for job in ("history", *(["alternative"] if jobs.HAS_ALTERNATIVE else []))
+            ),
         ],
         dynamic_partitions_requests=[dg.DynamicPartitionsDefinition(name=SYMBOLS).build_add_request(new)],
     )

@@ -15,13 +15,14 @@ import dagster as dg
 import polars as pl
 
 from quant_assets.cleaned.sessions import session_bars
+from quant_assets.features.alternative import attach, records, replay, said
 from quant_assets.features.context import Context
 from quant_assets.features.definition import FeatureSet
 from quant_assets.features.health import ages, counted, health, recent_drift, worst
 from quant_assets.features.labels import LABEL_SCHEMA, forward_returns
 from quant_assets.features.panel import RANKED, gathered, members, panel, panel_schema
 from quant_assets.features.sets import configured
-from quant_assets.features.stored import ACROSS, in_windows, knows_instruments
+from quant_assets.features.stored import ACROSS, in_windows, kinds_read, knows_instruments
 from quant_assets.metadata import columns, picture, preview, show, watched
 from quant_assets.partitions import (
     HISTORY,
@@ -54,6 +55,13 @@ _TOLD = {
 
 _TABLE = dg.PythonObjectDagsterType(Table)
 _INSTRUMENTS = dg.AssetIn(["market_data", "instruments"], dagster_type=dg.PythonObjectDagsterType(pl.LazyFrame))
+
+_SENTIMENT = dg.AssetIn(
+    ["alternative", "sentiment"], partition_mapping=lookback(said.RECORD_SESSIONS), dagster_type=_TABLE
+)
+
+_ATTACHING = (attach, records, replay, said)
+"""The modules that make columns of records."""
 
 _WINDOW = pl.col("session").dt.strftime(PARTITIONS.grain_format)
 
@@ -91,11 +99,12 @@ def group_asset(held: FeatureSet) -> dg.AssetsDefinition:
 
     Each partition is computed from itself and the partitions before it that its look-back needs, no others: a single
     one and a whole range give the same bytes. A group with columns derived of more than bars also reads the table of
-    instruments.
+    instruments, one of alternative records their sentiment.
     """
     ins = {
         "bars": dg.AssetIn(["cleaned", "bars"], partition_mapping=lookback(held.lookback), dagster_type=_TABLE),
         **({"instruments": _INSTRUMENTS} if knows_instruments(held) else {}),
+        **({"sentiment": _SENTIMENT} if any(map(kinds_read, held)) else {}),
     }
 
     @dg.asset(
@@ -106,7 +115,7 @@ def group_asset(held: FeatureSet) -> dg.AssetsDefinition:
         partitions_def=HISTORY,
         backfill_policy=dg.BackfillPolicy.single_run(),
         ins=ins,
-        code_version=held.code_version,
+        code_version=code_version(held.code_version, *_ATTACHING) if "sentiment" in ins else held.code_version,
         metadata=columns(dict.fromkeys(held.names, pl.Float64), _described(held)),
     )
     def group(context: dg.AssetExecutionContext, **inputs: Any) -> Frames:
@@ -117,6 +126,9 @@ def group_asset(held: FeatureSet) -> dg.AssetsDefinition:
         def parts() -> Iterator[pl.LazyFrame]:
             for symbols in bars.symbol_groups():
                 rows = session_bars(bars.scan(symbols), SETTINGS.timeframe).collect()
+                if "sentiment" in inputs:
+                    told = inputs["sentiment"].scan(symbols).collect()
+                    rows = said.with_records(rows, told, SETTINGS.alternative.since(SETTINGS.dates.start))
                 read[:] = [rows]
                 made = in_windows(rows, held, _WINDOW, date_keys(context), bars.dates, windows_before, about)
                 yield made.lazy()

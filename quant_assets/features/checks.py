@@ -9,6 +9,7 @@ from quant_assets.checks import Question, pure_check, pure_checks, run_partition
 from quant_assets.cleaned.sessions import session_bars
 from quant_assets.expectation_runs import Severity
 from quant_assets.features import catalog, compute
+from quant_assets.features.alternative.said import with_records
 from quant_assets.features.definition import FeatureSet
 from quant_assets.features.health import (
     CURRENT,
@@ -25,13 +26,13 @@ from quant_assets.features.health import (
 )
 from quant_assets.features.panel import members, rank_bounds
 from quant_assets.features.sets import configured
-from quant_assets.features.stored import ACROSS, knows_instruments
+from quant_assets.features.stored import ACROSS, kinds_read, knows_instruments
 from quant_assets.partitions import HISTORY, HISTORY_KEY, PARTITIONS, SESSIONS, SETTINGS, windows_before
 from quant_assets.plots import health_picture
 from quant_assets.quality import Verdict, point_in_time
 from resources.lake_io import BATCH_SYMBOLS, partition_of
 
-BARS, INSTRUMENTS = ("cleaned", "bars"), ("market_data", "instruments")
+BARS, INSTRUMENTS, SENTIMENT = ("cleaned", "bars"), ("market_data", "instruments"), ("alternative", "sentiment")
 SAMPLE, SAMPLE_ACROSS = 20, 3
 """Rows computed again from the bars known at their session alone; few where each takes every symbol's bars."""
 
@@ -141,9 +142,14 @@ def _point_in_time(held: FeatureSet) -> Callable[[dg.AssetCheckExecutionContext]
             symbols = set(every[:: max(1, len(every) // SAMPLE)])
             mine = [part for part in partitions if part["symbol"] in symbols]
         bars = _bars(context, symbols, across).collect().lazy()
+        said = _said(context, held, symbols)
 
         def recompute(past: pl.LazyFrame) -> pl.LazyFrame:
             near = past.filter(pl.int_range(pl.len()).reverse().over("symbol") <= held.lookback)
+            if said is not None:
+                now = past.select(pl.col("known_at").max()).collect().item()
+                known = said.filter(pl.col("known_at") <= now)
+                near = with_records(near.collect(), known, SETTINGS.alternative.since(SETTINGS.dates.start)).lazy()
             return compute(
                 near, held, instruments=instruments, calendar=SETTINGS.calendar, benchmark=SETTINGS.benchmark
             )
@@ -153,6 +159,18 @@ def _point_in_time(held: FeatureSet) -> Callable[[dg.AssetCheckExecutionContext]
         return point_in_time(stored, bars, recompute, sample=sample, cross_sectional=across)
 
     return evaluate
+
+
+def _said(
+    context: dg.AssetCheckExecutionContext, held: FeatureSet, symbols: Collection[str] | None
+) -> pl.DataFrame | None:
+    """The sentiment of the records of these symbols, for features that read it."""
+    if not any(map(kinds_read, held)):
+        return None
+    lake = context.resources.lake
+    there = [part for part in lake.partitions(SENTIMENT) if symbols is None or part["symbol"] in symbols]
+    said: pl.DataFrame = lake.scan(SENTIMENT, there).collect()
+    return said
 
 
 def _checks_of(held: FeatureSet) -> list[dg.AssetChecksDefinition]:

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from quant_assets.features.definition import FeatureSet
 from quant_assets.features.groups import ALL, GROUPS
-from quant_assets.features.stored import ACROSS, HOLDER, STORED, missing_columns
+from quant_assets.features.stored import ACROSS, HOLDER, STORED, kinds_read, missing_columns
 from quant_assets.versions import code_version
 from resources.config import PROJECT, Settings
 from resources.errors import ConfigError
@@ -160,12 +160,23 @@ class Configured:
 def configured(settings: Settings) -> Configured:
     """The sets that the settings name (model.features, features), and what is stored (store).
 
-    Raises ConfigError as `load_set` does.
+    Features of alternative records are stored where a source brings their kind. Raises ConfigError as `load_set` does,
+    and where a set asks for a feature whose records no source brings.
     """
     model = load_set(settings.model.features)
     sets = [model, *(load_set(name) for name in settings.features if name != model.name)]
     names = dict.fromkeys(name for each in sets for name in each.names)
     title = " + ".join(each.name for each in sets)
     panel = NamedSet("panel", f"The sets {title}.", FeatureSet("panel", ALL.pick(names).features))
+    kinds = set(settings.alternative.kinds)
+    for each in sets:
+        for feature in each.features:
+            if lacking := sorted(kinds_read(feature) - kinds):
+                raise ConfigError(
+                    f"features: {feature.name} of the set {each.name} reads {lacking[0]}, which no source brings; name "
+                    "one under alternative.sources (docs/alternative.md), or leave the set out"
+                )
     asked = panel.by_asset() if settings.store == "asked" else {}
-    return Configured(model, panel, {name: held.pick(asked.get(name, held.names)) for name, held in STORED.items()})
+    there = {name: [feature.name for feature in held if kinds_read(feature) <= kinds] for name, held in STORED.items()}
+    stored = {name: STORED[name].pick(asked.get(name, names)) for name, names in there.items() if names}
+    return Configured(model, panel, stored)

@@ -16,6 +16,7 @@ import numpy as np
 import polars as pl
 
 from quant_assets.cleaned import CLEANED_SCHEMA
+from quant_assets.features.alternative.said import BROUGHT
 from quant_assets.features.context import Context
 from quant_assets.features.definition import Across, Coarse, Feature, FeatureSet
 from quant_assets.features.derived import DERIVED
@@ -35,10 +36,15 @@ DO_WITHOUT = (
 
 
 def missing_columns(feature: Feature) -> list[str]:
-    """Columns that cleaned/bars does not have and without which the feature has no value."""
+    """Columns that neither cleaned/bars has nor alternative records bring, and without which it has no value."""
     if any(fnmatchcase(feature.name, pattern) for pattern in DO_WITHOUT):
         return []
-    return [name for name in needed(feature.inputs) if name not in CLEANED_SCHEMA]
+    return [name for name in needed(feature.inputs) if name not in CLEANED_SCHEMA and name not in BROUGHT]
+
+
+def kinds_read(feature: Feature) -> set[str]:
+    """The kinds of alternative records that the feature reads; it is stored where the configuration has sources."""
+    return {BROUGHT[name] for name in needed(feature.inputs) if name in BROUGHT}
 
 
 def _stored() -> dict[str, FeatureSet]:

@@ -16,6 +16,7 @@ from quant_assets.strategies.cross_sectional_momentum import CrossSectionalMomen
 from quant_assets.strategies.donchian_breakout import DonchianBreakout
 from quant_assets.strategies.model_score import ModelScore
 from quant_assets.strategies.moving_average_cross import MovingAverageCross
+from quant_assets.strategies.news_sentiment import NewsSentiment
 from quant_assets.strategies.optimised_portfolio import OptimisedPortfolio
 from quant_assets.strategies.orders import orders
 from quant_assets.strategies.pairs_cointegration import PairsCointegration
@@ -41,6 +42,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
         OptimisedPortfolio,
         TripleScreen,
         AssetRotation,
+        NewsSentiment,
         ModelScore,
     )
 }

@@ -160,7 +160,8 @@ class Carrier(Protocol):
         """Events of these symbols (None: all), and of symbol "", from `since` on; ends when the carrier is closed.
 
         The place is taken with the call, not with the first read. A reader who is too slow for what is kept is told
-        Lost, by line. Raises OffsetGoneError where `since` is no longer kept. Leave it by `aclose`.
+        Lost, by line. Raises OffsetGoneError, with the call or with the first read, where `since` is no longer kept.
+        Leave it by `aclose`.
         """
         ...
 

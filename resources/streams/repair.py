@@ -186,9 +186,10 @@ def trades_of(frame: pl.LazyFrame) -> list[MarketEvent]:
 
 
 def quotes_of(frame: pl.LazyFrame) -> list[MarketEvent]:
-    """A provider's quotes as events marked repaired."""
-    rows = frame.select("symbol", pl.col("ts").to_physical(), "bid", "bid_size", "ask", "ask_size")
-    return [Quote._make((*row, 0, 0, True)) for row in rows.collect().iter_rows()]
+    """A provider's quotes as events marked repaired; their numbers are in `sequence`, where it gives any."""
+    number = pl.col("sequence") if "sequence" in frame.collect_schema() else pl.lit(0)
+    rows = frame.select("symbol", pl.col("ts").to_physical(), "bid", "bid_size", "ask", "ask_size", sequence=number)
+    return [Quote._make((*row, 0, True)) for row in rows.collect().iter_rows()]
 
 
 def bars_of(frame: pl.LazyFrame) -> list[MarketEvent]:

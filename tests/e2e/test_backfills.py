@@ -82,7 +82,9 @@ def test_a_new_symbol_in_the_universes_file_is_added_and_its_history_filled(
 ) -> None:
     running = platform.dagster
     found = [run for run in running.runs() if run["tags"].get("dagster/sensor_name") == "universe"]
-    assert sorted(run["jobName"] for run in found) == ["history", "instruments"], "one run each, and never again"
+    assert sorted(run["jobName"] for run in found) == ["alternative", "history", "instruments"], (
+        "one run each, and never again"
+    )
     [run] = running.runs(runIds=[new_symbol])
     assert (run["tags"][START], run["tags"][END]) == ("2010|GOOG", "2012|GOOG")
     for asset in HISTORY:

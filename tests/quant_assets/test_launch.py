@@ -42,13 +42,13 @@ def test_everything_materializes_every_partition_in_few_runs(instance: dg.Dagste
             missing = set(map(str, tier.keys)) - instance.get_materialized_partitions(asset)
             assert not missing, f"{asset.to_user_string()}: {sorted(missing)[:3]}"
     tags = [run.tags[launch.TIER_TAG] for run in instance.get_runs() if launch.TIER_TAG in run.tags]
-    assert len(tags) == 6 + 1 + len(SETTINGS.strategies), "one range run a tier, one run a sweep and a report"
+    assert len(tags) == 7 + 1 + len(SETTINGS.strategies), "one range run a tier, one run a sweep and a report"
 
 
 def test_what_is_fresh_is_left_alone(instance: dg.DagsterInstance) -> None:
     before, lines = runs(instance), []
     launch.everything(progress=lines.append)
-    assert [line.split()[0] for line in lines] == ["fresh"] * 8
+    assert [line.split()[0] for line in lines] == ["fresh"] * 9
     assert runs(instance) == before
 
 

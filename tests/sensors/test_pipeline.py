@@ -9,7 +9,7 @@ import pytest
 
 from quant_assets import jobs
 from quant_assets.definitions import defs
-from quant_assets.partitions import SETTINGS
+from quant_assets.partitions import SETTINGS, SYMBOLS
 from sensors.pipeline import cutoff_of, pipeline
 
 CHAMPION = dg.AssetKey(["models", "champion"])
@@ -29,7 +29,7 @@ def after(
         event = dg.DagsterEvent("PIPELINE_SUCCESS", job_name=run.job_name)
         with dg.build_run_status_sensor_context("pipeline", event, instance, run) as context:
             answers = list(pipeline(context))
-    requests = [answer for answer in answers if isinstance(answer, dg.RunRequest)]
+    requests = [answer for answer in answers if isinstance(answer, dg.RunRequest) and answer.job_name != "alternative"]
     reasons = [answer.skip_message for answer in answers if isinstance(answer, dg.SkipReason)]
     return requests, reasons[0] if reasons else None
 
@@ -38,6 +38,24 @@ def test_history_leads_to_the_session() -> None:
     [request], _ = after("history", "2011-09-15", fitted=["2011-07-01"])
     assert (request.job_name, request.partition_key) == ("session", "2011-09-15")
     assert request.tags == {jobs.SESSION_TAG: "2011-09-15"}
+
+
+def test_history_leads_to_the_records_that_nothing_waits_for_of_the_same_range() -> None:
+    ends = {
+        "dagster/asset_partition_range_start": "2011|AAPL",
+        "dagster/asset_partition_range_end": "2011|MSFT",
+    }
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_dynamic_partitions(SYMBOLS, ["AAPL", "IBM", "MSFT"])
+        run = instance.create_run_for_job(
+            defs.resolve_job_def("history"), tags={jobs.SESSION_TAG: "2011-09-15", **ends}
+        )
+        event = dg.DagsterEvent("PIPELINE_SUCCESS", job_name=run.job_name)
+        with dg.build_run_status_sensor_context("pipeline", event, instance, run) as context:
+            answers = [answer for answer in pipeline(context) if isinstance(answer, dg.RunRequest)]
+    [records] = [answer for answer in answers if answer.job_name == "alternative"]
+    assert records.tags == ends, "without the session's tag: nothing follows it"
+    assert records.run_key == "2011-09-15 alternative"
 
 
 def test_history_leads_to_the_model_where_its_cut_off_is_reached_and_not_fitted() -> None:
@@ -100,4 +118,4 @@ def test_every_request_has_a_key_of_its_own() -> None:
 
 def test_each_answer_names_a_job_the_sensor_may_start() -> None:
     names = {target.job_name for target in pipeline.targets}
-    assert names == {"models", "session", "reports"}
+    assert names == {"models", "session", "reports", "alternative"}

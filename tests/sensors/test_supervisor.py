@@ -21,6 +21,7 @@ from sensors.supervisor import (
     MAX_ATTEMPTS,
     STARTING_SECONDS,
     Act,
+    Kept,
     Seen,
     judge,
     supervisor,
@@ -28,7 +29,8 @@ from sensors.supervisor import (
 )
 
 SESSION = date(2013, 3, 1)
-SILENCE = 30.0
+KEPT = Kept(LIVE_JOB, 5.0, "trading", "traded")
+SILENCE = KEPT.silence
 Status = dg.DagsterRunStatus
 
 
@@ -75,7 +77,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_judge(case: Case) -> None:
-    verdict = judge(SESSION, case.runs, SILENCE)
+    verdict = judge(SESSION, case.runs, KEPT)
     assert (verdict.act, verdict.attempt, verdict.run_id) == (case.act, case.attempt, case.run_id)
     assert case.why in verdict.why
 

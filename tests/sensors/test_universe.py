@@ -50,8 +50,9 @@ def evaluate(instance: dg.DagsterInstance) -> dg.SensorResult | dg.SkipReason:
 def test_a_new_installation_takes_in_its_whole_universe(instance: dg.DagsterInstance, file: Path) -> None:
     answer = evaluate(instance)
     assert isinstance(answer, dg.SensorResult)
-    instruments, history = answer.run_requests or []
+    instruments, history, alternative = answer.run_requests or []
     assert (instruments.job_name, history.job_name) == ("instruments", "history")
+    assert (alternative.job_name, alternative.tags) == ("alternative", history.tags)
     assert history.tags == {START: "2010|AAPL", END: "2012|IBM"}
     assert list(instance.get_dynamic_partitions(SYMBOLS)) == ["AAPL", "IBM"]
 
@@ -108,7 +109,7 @@ def test_several_new_symbols_are_one_range(instance: dg.DagsterInstance, file: P
     answer = evaluate(instance)
     assert isinstance(answer, dg.SensorResult)
     keys = [request.run_key for request in answer.run_requests or []]
-    assert keys == ["instruments GOOG..MSFT (2)", "history GOOG..MSFT (2)"]
+    assert keys == ["instruments GOOG..MSFT (2)", "history GOOG..MSFT (2)", "alternative GOOG..MSFT (2)"]
     order = list(instance.get_dynamic_partitions(SYMBOLS))
     [history] = [request for request in answer.run_requests or [] if request.job_name == "history"]
     first, last = (history.tags[end].split("|")[1] for end in (START, END))

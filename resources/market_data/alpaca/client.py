@@ -53,7 +53,7 @@ class NotFoundError(ProviderError):
 
 
 class Connection:
-    """Alpaca's REST services: stocks, crypto, actions (on `data_url`) and trading; for reads only.
+    """Alpaca's REST services: stocks, crypto, actions, news (on `data_url`) and trading; for reads only.
 
     The keys are read from the environment; MissingSecretError without them. Every method raises AccessDeniedError,
     UnknownSymbolError and ProviderError at once; RateLimitedError, ProviderTimeoutError and BadAnswerError after the
@@ -222,6 +222,7 @@ class Connection:
         """A client of alpaca-py without its retries, with a time-out, that hands answers on as text."""
         from alpaca.data.historical import CryptoHistoricalDataClient, StockHistoricalDataClient
         from alpaca.data.historical.corporate_actions import CorporateActionsClient
+        from alpaca.data.historical.news import NewsClient
         from alpaca.trading.client import TradingClient
 
         key, secret = self._keys
@@ -232,6 +233,7 @@ class Connection:
                 "stocks": StockHistoricalDataClient,
                 "crypto": CryptoHistoricalDataClient,
                 "actions": CorporateActionsClient,
+                "news": NewsClient,
             }[which]
             client = made(key, secret, raw_data=True, url_override=self._urls["data"])
         client._retry = 0  # its constructor cannot switch them off

@@ -90,12 +90,15 @@ class Client:
         Without an expiry it is the next one. Raises as `chart` does.
         """
         params = {} if expiry is None else {"date": expiry}
+        url = OPTIONS + quote(symbol)
+        return self.results(symbol, url, params, "optionChain", lambda result: read(result[0]) if result else None)
 
-        def once(answer: Any) -> T | None:
-            result = _result(symbol, answer, "optionChain")
-            return read(result[0]) if result else None
+    def results(self, symbol: str, url: str, params: dict[str, Any], what: str, read: Callable[[list[Any]], T]) -> T:
+        """What `read` makes of the results of any answer that has result and error under `what`.
 
-        return self._retried(symbol, OPTIONS + quote(symbol), params, once)
+        Raises as `chart` does; `read` raises BadAnswerError on what is not laid out as expected.
+        """
+        return self._retried(symbol, url, params, lambda answer: read(_result(symbol, answer, what) or []))
 
     def _retried(self, symbol: str, url: str, params: dict[str, Any], read: Callable[[Any], T]) -> T:
         def once() -> T | RateLimitedError:

@@ -78,6 +78,8 @@ class _Tape:
         self.rows = rows.sort("ts", maintain_order=True).collect()
         self.stamps = self.rows["ts"].to_physical().to_numpy()
         self.at: int | None = None
+        self._made: list[MarketEvent] = []  # events of the rows from `_made_from` on
+        self._made_from = 0
 
     def place(self, now: int) -> int:
         """The number of the first row that is later than `now`."""
@@ -91,7 +93,13 @@ class _Tape:
         """The rows up to `now`, of those lines, as events of the stream."""
         begin = self.at or 0
         self.at = min(self.place(now), begin + MOST)
-        symbols = [line.symbol for line in lines if line.kind == self.kind]
-        rows = self.rows[begin : self.at].lazy().filter(pl.col("symbol").is_in(symbols))
-        made = trades_of(rows) if self.kind == "trade" else quotes_of(rows)
-        return [event._replace(received=now, repaired=False) for event in made]
+        symbols = {line.symbol for line in lines if line.kind == self.kind}
+        made = self._events(begin, self.at)
+        return [event._replace(received=now, repaired=False) for event in made if event[0] in symbols]
+
+    def _events(self, begin: int, end: int) -> list[MarketEvent]:
+        """The events of these rows, made many at once: a frame of each message would cost more than all the rest."""
+        if begin < self._made_from or end > self._made_from + len(self._made):
+            rows = self.rows[begin : begin + MOST].lazy()
+            self._made, self._made_from = trades_of(rows) if self.kind == "trade" else quotes_of(rows), begin
+        return self._made[begin - self._made_from : end - self._made_from]

@@ -6,7 +6,8 @@ import math
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from quant_assets.features.panel import gathered
 from quant_assets.features.sets import NamedSet
 from quant_assets.features.stored import ACROSS, STORED
 from quant_assets.partitions import SETTINGS, SYMBOLS, windows_before
+from resources.alternative.sample import Synthetic
 from resources.errors import LakeError
 from resources.lake import Lake
 from resources.lake_io import LakeIOManager
@@ -77,7 +79,30 @@ def filled(folder: Path, market: tuple[pl.DataFrame, pl.DataFrame], years: Itera
         )
     with lake.writing(("market_data", "instruments")) as staging:
         staging.write([({}, instruments)])
+    with lake.writing(("alternative", "sentiment")) as staging:
+        staging.write([(dict(zip(("symbol", "date"), key, strict=True)), part) for key, part in said().items()])
     return lake
+
+
+@lru_cache(maxsize=1)
+def said() -> dict[tuple[str, str], pl.DataFrame]:
+    """Made-up news with made-up scores, by symbol and year: what features of records read."""
+    first, last = datetime(2010, 1, 1, tzinfo=UTC), datetime(2012, 12, 31, tzinfo=UTC)
+    news = Synthetic().news(NAMES, first, last).collect()
+    scores = news.select(
+        *(
+            pl.lit("news").alias("kind"),
+            "source",
+            "record_id",
+            pl.col("record_id").str.split("-").list[0].alias("symbol"),
+        ),
+        *("ts", "known_at", "state", "content"),
+        score=pl.when(pl.col("state") != "withdrawn").then(pl.col("headline").str.len_chars().mod(3) - 1.0),
+        scorer=pl.lit("length"),
+        date=pl.col("ts").dt.strftime("%Y"),
+    )
+    parts = scores.partition_by("symbol", "date", as_dict=True)
+    return {(str(symbol), str(year)): part.drop("date") for (symbol, year), part in parts.items()}
 
 
 @pytest.fixture

@@ -111,11 +111,12 @@ def test_the_version_follows_the_definitions_and_not_the_words() -> None:
 def test_the_panel_holds_the_models_set_and_those_for_strategies() -> None:
     settings = load()
     assert configured(settings).model.name == "core"
-    assert configured(settings).panel.names == load_set("core").names
+    others = (*load_set("core").names, *load_set("news").names)
+    assert configured(settings).panel.names == others
     other = settings.model_copy(update={"model": settings.model.model_copy(update={"features": "alpha158"})})
     asked = configured(other)
     assert asked.model.names == load_set("alpha158").names
-    assert asked.panel.names == (*load_set("alpha158").names, *load_set("core").names)
+    assert asked.panel.names == (*load_set("alpha158").names, *others)
     assert asked.assets == [name for name in STORED if name in ("alpha158", *configured(settings).assets)]
     alone = configured(other.model_copy(update={"features": ()}))
     assert alone.panel.names == asked.model.names

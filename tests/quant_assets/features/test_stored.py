@@ -7,6 +7,7 @@ import pytest
 
 from quant_assets.cleaned import CLEANED_SCHEMA
 from quant_assets.features import compute, stored
+from quant_assets.features.alternative.said import BROUGHT
 from quant_assets.features.definition import FeatureSet
 from quant_assets.features.derived import OPTIONAL
 from quant_assets.features.groups import ALL
@@ -39,10 +40,11 @@ def test_what_looks_across_symbols_is_in_the_asset_cut_by_session() -> None:
 
 
 def test_no_asset_holds_a_column_of_nulls_for_want_of_a_source() -> None:
-    """Of the features that read a column which cleaned/bars lacks, those are stored that have values without it."""
+    """Of the features that read a column which cleaned/bars lacks, those are stored that have values without it, or
+    whose column the records of a source bring."""
     reading = [feature for feature in ALL if set(needed(feature.inputs)) - set(CLEANED_SCHEMA)]
     assert reading
-    optional = [name for name in BARS.columns if name in OPTIONAL]
+    optional = [name for name in BARS.columns if name in OPTIONAL and name not in BROUGHT]
     values = compute(BARS.drop(optional), FeatureSet("some", tuple(reading))).collect()
     without = {feature.name for feature in reading if values[feature.name].null_count() == values.height}
     assert without == {feature.name for feature in reading if feature.name not in HOLDER}

@@ -18,7 +18,7 @@ PAGE = (Path(__file__).parents[3] / "docs" / "strategies.md").read_text(encoding
 ROWS = {
     row[1]: row[2] for row in re.finditer(r"^\| `(\w+)` \|.*\| ([^|]+) \|$", PAGE, re.MULTILINE) if row[1] in STRATEGIES
 }
-CORE, SHIPPED = load_set("core").names, load_set("strategies").names
+CORE, SHIPPED, NEWS = load_set("core").names, load_set("strategies").names, load_set("news").names
 
 
 def test_every_block_runs_after_the_ones_before(capsys: pytest.CaptureFixture[str]) -> None:
@@ -46,7 +46,7 @@ def test_the_configuration_on_the_page_is_accepted() -> None:
 
 @pytest.mark.parametrize("name", STRATEGIES)
 def test_the_sets_hold_what_every_strategy_reads(name: str) -> None:
-    check_panel(STRATEGIES[name](), panel_schema([*CORE, *SHIPPED]))
+    check_panel(STRATEGIES[name](), panel_schema([*CORE, *SHIPPED, *(NEWS if name == "news_sentiment" else ())]))
 
 
 def test_the_set_has_nothing_that_no_strategy_reads() -> None:

@@ -1,0 +1,277 @@
+"""Records by symbol as their sources said them, every version kept, and the sentiment of their texts.
+
+There is an asset for each kind that a configured source has, and none for the others.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import polars as pl
+from dagster._core.definitions.metadata import normalize_metadata
+
+from quant_assets.alternative import mapping, sentiment
+from quant_assets.alternative.fetch import Asked, Brought, bring
+from quant_assets.alternative.mapping import TEXTS
+from quant_assets.alternative.sentiment import SENTIMENT_SCHEMA, scored, scorer
+from quant_assets.metadata import columns, preview, watched
+from quant_assets.partitions import HISTORY, PARTITIONS, SETTINGS, date_keys, partition_keys, symbol_keys
+from quant_assets.versions import code_version
+from resources.alternative import entities as entities_module
+from resources.alternative.base import Kind, schema
+from resources.alternative.entities import (
+    ENTITY_SCHEMA,
+    Matcher,
+    Named,
+    entities,
+    from_instruments,
+    read_names,
+    with_short_forms,
+)
+from resources.lake_io import BATCH_SYMBOLS, Frames, Table, add_partition_metadata, date_key
+from resources.market_data import universe
+
+KINDS = SETTINGS.alternative.kinds
+SPOKEN = tuple(kind for kind in KINDS if kind in TEXTS)
+"""The configured kinds that have texts."""
+
+ENTITIES = ("alternative", "entities")
+
+ASKED = "alternative/asked"
+"""Metadata of a partition: when each source was asked for it, as ISO instants by name."""
+
+_COMMON: dict[str, Any] = {"key_prefix": "alternative", "group_name": "alternative", "owners": ["team:data"]}
+# A type of its own name: Dagster takes no two of one name.
+_TABLE = dg.PythonObjectDagsterType(Table, name="Texts")
+_DATE_KEY = date_key(PARTITIONS.grain_format, SETTINGS.calendar)
+
+_TOLD: dict[Kind, str] = {
+    "news": "Articles, by the symbols that they concern.",
+    "social": "Posts, by the symbols that they mention.",
+    "fundamentals": "Facts of company reports, each as first filed and as restated.",
+    "insider": "Transactions of directors, officers and large holders in their own company's shares.",
+    "esg": "Ratings of environment, social matters and governance.",
+    "activity": "What satellites see of a company's places.",
+}
+_COLUMNS = {
+    "ts": "when it took place",
+    "known_at": "from when on the public could know this version; nothing may use it earlier",
+    "state": "new, corrected or withdrawn; each version stays in the log",
+    "content": "hash of what the version says",
+}
+
+
+def entities_asset() -> dg.AssetsDefinition:
+    """The asset of names."""
+
+    @dg.asset(
+        **_COMMON,
+        name="entities",
+        kinds={"polars"},
+        required_resource_keys={"alternative"},
+        ins={"instruments": dg.AssetIn(["market_data", "instruments"])},
+        metadata=columns(ENTITY_SCHEMA, {"valid_until": "excluded", "kind": "legal, alias, ticker or cik"}),
+    )
+    def named(context: dg.AssetExecutionContext, instruments: pl.LazyFrame) -> pl.DataFrame:
+        """What the symbols are called, and when: tickers, companies' names, those of your own."""
+        table = _names(context.resources.alternative, instruments.collect())
+        counts = dict(table["kind"].value_counts().iter_rows())
+        context.add_output_metadata({"names": table.height, **counts, "preview": preview(table)})
+        return table
+
+    return named
+
+
+def _names(sources: Mapping[Kind, Sequence[Any]], instruments: pl.DataFrame) -> pl.DataFrame:
+    """The tickers of the instruments, what the sources know of the universe's names, and the user's own."""
+    parts = [from_instruments(instruments)]
+    for source in {id(each): each for held in sources.values() for each in held}.values():
+        if isinstance(source, Named):
+            parts.append(with_short_forms(source.names(universe(SETTINGS))))
+    if SETTINGS.alternative.entities is not None:
+        parts.append(read_names(SETTINGS.alternative.entities))
+    return entities(parts)
+
+
+def _matcher(context: dg.AssetExecutionContext) -> Matcher:
+    """By alternative/entities; where that is not made yet (a history that begins), by the same names without it."""
+    if context.resources.lake.exists(ENTITIES):
+        return Matcher(context.resources.lake.read(ENTITIES))
+    tickers = pl.DataFrame({"symbol": universe(SETTINGS)}).with_columns(delisted=pl.lit(None, pl.Date))
+    return Matcher(_names(context.resources.alternative, tickers))
+
+
+def kind_asset(kind: Kind) -> dg.AssetsDefinition:
+    """The asset of a kind of records."""
+
+    @dg.asset(
+        **_COMMON,
+        name=kind,
+        description=f"{_TOLD[kind]} Every version that a source gave, from when it was known.",
+        kinds={"polars", "parquet"},
+        tags={"sources": "_".join(source.name for source in SETTINGS.alternative.sources if kind in source.has)},
+        partitions_def=HISTORY,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        required_resource_keys={"alternative", "lake"},
+        deps=[dg.AssetKey(ENTITIES)] if kind in TEXTS else [],
+        metadata=columns(schema(kind), _COLUMNS),
+    )
+    def records(context: dg.AssetExecutionContext) -> Frames:
+        matcher = _matcher(context) if kind in TEXTS else None
+        every = symbol_keys(context)
+        told: list[Brought] = []
+
+        def parts() -> Iterator[pl.LazyFrame]:
+            for first in range(0, len(every), BATCH_SYMBOLS):
+                symbols = every[first : first + BATCH_SYMBOLS]
+                told.append(_brought(context, kind, symbols, matcher))
+                yield told[-1].records.lazy()
+                context.log.info(f"fetched up to {symbols[-1]}: {told[-1].new} new versions")
+            _note(context, kind, told)
+
+        return watched(context, parts(), lambda last, rows: _described(last, rows, told))
+
+    return records
+
+
+def _brought(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[str], matcher: Matcher | None) -> Brought:
+    """What the sources say of some symbols in this run's dates, added to the log."""
+    dates, now = date_keys(context), datetime.now(UTC)
+    lake, asset = context.resources.lake, ("alternative", kind)
+    wanted = [{"symbol": symbol, "date": date} for symbol in symbols for date in dates]
+    there = [partition for partition in wanted if lake.exists(asset, partition)]
+    held = lake.scan(asset, there).collect() if there else schema(kind).to_frame()
+    return bring(
+        kind,
+        context.resources.alternative[kind],
+        symbols,
+        _window(context, now),
+        held,
+        _asked(context, kind, symbols),
+        matcher,
+        _DATE_KEY,
+        dates,
+        lambda: datetime.now(UTC),
+    )
+
+
+def _window(context: dg.AssetExecutionContext, now: datetime) -> tuple[datetime, datetime]:
+    """The instants that this run's date keys may hold, and a day more on either side, for the sake of time zones.
+
+    Up to now while the history grows, else to the end of its last day.
+    """
+    keys, cut = date_keys(context), HISTORY.get_partitions_def_for_dimension("date")
+    assert isinstance(cut, dg.TimeWindowPartitionsDefinition)
+    first, last = (cut.time_window_for_partition_key(key) for key in (keys[0], keys[-1]))
+    start, end = max(first.start.astimezone(UTC), _midnight(SETTINGS.dates.start)), last.end.astimezone(UTC)
+    if SETTINGS.dates.end is not None:
+        end = min(end, _midnight(SETTINGS.dates.end) + _DAY)
+    return start - _DAY, min(end + _DAY, now)
+
+
+_DAY = timedelta(days=1)
+
+
+def _midnight(day: date) -> datetime:
+    return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(PARTITIONS.timezone)).astimezone(UTC)
+
+
+def _asked(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[str]) -> Asked:
+    """When the sources were asked last for the partitions of these symbols, as their materializations say."""
+    chosen = [key for key in partition_keys(context) if key.partition("|")[2] in symbols]
+    found: dict[tuple[str, str], Mapping[str, datetime]] = {}
+    cursor = None
+    while True:
+        page = context.instance.fetch_materializations(
+            dg.AssetRecordsFilter(dg.AssetKey(["alternative", kind]), asset_partitions=[str(key) for key in chosen]),
+            limit=1000,
+            cursor=cursor,
+        )
+        for record in page.records:  # newest first
+            event, key = record.asset_materialization, record.partition_key
+            if event is not None and key is not None and ASKED in event.metadata:
+                day, symbol = key.split("|", maxsplit=1)
+                told = event.metadata[ASKED].value
+                found.setdefault(
+                    (day, symbol),
+                    {name: datetime.fromisoformat(at) for name, at in dict(told).items()},
+                )
+        if not page.has_more:
+            return found
+        cursor = page.cursor
+
+
+def _note(context: dg.AssetExecutionContext, kind: Kind, told: Sequence[Brought]) -> None:
+    """Keep with each partition when its sources were asked: the earliest of the run, so as to err towards late."""
+    asked: dict[str, str] = {}
+    for each in told:
+        asked |= {name: at.isoformat() for name, at in each.asked.items() if name not in asked}
+    facts = normalize_metadata({ASKED: dg.MetadataValue.json(asked)})
+    add_partition_metadata(
+        context.op_execution_context._step_execution_context,
+        dg.AssetKey(["alternative", kind]),
+        {str(key): facts for key in partition_keys(context)},
+    )
+
+
+def _described(last: pl.DataFrame, rows: int, told: Sequence[Brought]) -> Mapping[str, object]:
+    ambiguous: dict[str, int] = {}
+    for each in told:
+        ambiguous |= {name: ambiguous.get(name, 0) + count for name, count in each.ambiguous.items()}
+    worst = sorted(ambiguous.items(), key=lambda item: -item[1])[:10]
+    return {
+        "versions": rows,
+        "new versions": sum(each.new for each in told),
+        "states": dict(last["state"].value_counts().iter_rows()),
+        "mapped by tag": sum(each.by_tag for each in told),
+        "mapped by name": sum(each.by_name for each in told),
+        "mapped nowhere": sum(each.nowhere for each in told),
+        "ambiguous names": dict(worst),
+        "preview": preview(last),
+    }
+
+
+def sentiment_asset() -> dg.AssetsDefinition:
+    """The asset of the sentiment of texts."""
+
+    @dg.asset(
+        **_COMMON,
+        name="sentiment",
+        kinds={"polars"},
+        partitions_def=HISTORY,
+        backfill_policy=dg.BackfillPolicy.single_run(),
+        ins={kind: dg.AssetIn(["alternative", kind], dagster_type=_TABLE) for kind in SPOKEN},
+        code_version=code_version(sentiment, mapping, entities_module, SETTINGS.alternative.sentiment),
+        metadata=columns(SENTIMENT_SCHEMA, {**_COLUMNS, "score": "-1 bad news to 1 good news; null where withdrawn"}),
+    )
+    def judged(context: dg.AssetExecutionContext, **inputs: Any) -> Frames:
+        """How every version of a text speaks of its subject; known when the version is."""
+        judge = scorer(SETTINGS.alternative.sentiment.scorer, SETTINGS.alternative.sentiment.parameters)
+        every = symbol_keys(context)
+
+        def parts() -> Iterator[pl.LazyFrame]:
+            for first in range(0, len(every), BATCH_SYMBOLS):
+                symbols = every[first : first + BATCH_SYMBOLS]
+                yield scored({kind: inputs[kind].scan(symbols).collect() for kind in SPOKEN}, judge).lazy()
+
+        return watched(
+            context,
+            parts(),
+            lambda last, rows: {
+                "texts": rows,
+                "scorer": judge.version,
+                "mean score": last["score"].mean(),
+                "without a word of either side": int((last["score"] == 0).sum()),
+                "preview": preview(last),
+            },
+        )
+
+    return judged
+
+
+alternative_assets = [
+    *([entities_asset(), sentiment_asset()] if SPOKEN else []),
+    *map(kind_asset, KINDS),
+]

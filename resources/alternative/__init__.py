@@ -1,0 +1,1 @@
+"""What is known beyond prices: news, posts, company filings, ratings, activity on the ground."""

@@ -1,0 +1,161 @@
+"""Fundamentals, insiders' transactions and company names from EDGAR, each known from its filing's publication on."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime
+from typing import Any, ClassVar
+
+import polars as pl
+
+from resources.alternative.base import OWN, Kind, versions
+from resources.alternative.edgar import companies, ownership
+from resources.alternative.edgar.client import DATA, FILES, Client
+from resources.alternative.edgar.facts import COMMON_CONCEPTS, facts
+from resources.alternative.edgar.filings import Filing, filings, older_pages, stamps
+from resources.alternative.entities import ENTITY_SCHEMA
+from resources.calendars import UTC_MICROS
+from resources.errors import NoDataError
+from resources.market_data.base import Clock, utc_now
+from resources.market_data.pacing import TokenBucket
+from resources.market_data.progress import Progress
+
+LOG = logging.getLogger(__name__)
+
+INSIDER_FORMS = ("4", "4/A", "5", "5/A")
+TOLD: dict[str, Any] = {
+    "symbol": pl.String(), "record_id": pl.String(), "ts": UTC_MICROS, "known_at": UTC_MICROS, "state": pl.String(),
+}  # fmt: skip
+
+
+class Edgar:
+    """Source of the SEC's EDGAR. No key; SEC_USER_AGENT in the environment names who asks, as the SEC demands.
+
+    `user_agent`: in place of the environment's. `ciks`: of symbols that today's list of tickers lacks or gives to
+    another. `concepts`: those of interest, as taxonomy:name; None for all that a company reports. `workers`: how many
+    forms are fetched at once. The rest is for tests.
+
+    >>> from datetime import UTC, datetime
+    >>> Edgar().fundamentals(["AAPL"], datetime(2023, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)).collect()
+    ... # doctest: +SKIP
+    """
+
+    name = "edgar"
+    kinds: ClassVar[tuple[Kind, ...]] = ("fundamentals", "insider")
+    begins: datetime | None = datetime(2003, 6, 30, tzinfo=UTC)
+    """Ownership forms are XML from this day on; facts are from 2009 on."""
+
+    def __init__(
+        self,
+        user_agent: str | None = None,
+        *,
+        ciks: Mapping[str, int] | None = None,
+        concepts: Collection[str] | None = COMMON_CONCEPTS,
+        timeout_seconds: float = 30.0,
+        workers: int = 4,
+        data_url: str = DATA,
+        files_url: str = FILES,
+        bucket: TokenBucket | None = None,
+        clock: Clock = utc_now,
+        sleep: Callable[[float], None] = time.sleep,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._client = Client(
+            user_agent, timeout_seconds=timeout_seconds, data_url=data_url, files_url=files_url, bucket=bucket,
+            sleep=sleep, chance=chance,
+        )  # fmt: skip
+        self._ciks, self._workers, self._clock = dict(ciks or {}), workers, clock
+        self._concepts = None if concepts is None else frozenset(concepts)
+
+    def fundamentals(self, symbols: Sequence[str], start: datetime, end: datetime) -> pl.LazyFrame:
+        """Facts of periods that end in [start, end), all their versions; `ts` is the last day, at midnight UTC.
+
+        Of a company without XBRL facts there are none. Raises UnknownSymbolError, and as `Client` does.
+        """
+        return self._each(
+            "fundamentals",
+            symbols,
+            lambda symbol, cik: [row for row in self._facts(symbol, cik, start.date()) if start <= row["ts"] < end],
+        )
+
+    def insider(self, symbols: Sequence[str], start: datetime, end: datetime) -> pl.LazyFrame:
+        """Transactions of insiders on days in [start, end), all their versions; `ts` is the day, at midnight UTC.
+
+        Forms on paper and in plain text (before July 2003) are left out, and logged. Raises as `fundamentals` does.
+        """
+        return self._each("insider", symbols, lambda symbol, cik: self._deals(symbol, cik, start, end))
+
+    def names(self, symbols: Sequence[str]) -> pl.DataFrame:
+        """The CIK and the names of companies, now and before, in ENTITY_SCHEMA. Raises as `fundamentals` does."""
+        rows: list[dict[str, Any]] = []
+        for symbol, cik in self._found(symbols).items():
+            rows += self._client.submissions(cik, lambda content, symbol=symbol: companies.names(symbol, content))  # type: ignore[misc]
+        return pl.DataFrame(rows, ENTITY_SCHEMA)
+
+    def _found(self, symbols: Sequence[str]) -> dict[str, int]:
+        today = {} if set(symbols) <= self._ciks.keys() else self._client.tickers(companies.ticker_ciks)
+        return companies.chosen(symbols, today, self._ciks)
+
+    def _each(
+        self, kind: Kind, symbols: Sequence[str], ask: Callable[[str, int], list[dict[str, Any]]]
+    ) -> pl.LazyFrame:
+        """What `ask` gives of each symbol and its CIK, as versions.
+
+        What was fetched was known: a time of publication that was taken for later than the fetch is the fetch's.
+        """
+        found: list[dict[str, Any]] = []
+        ciks = self._found(symbols)
+        with Progress(f"{self.name} {kind}", len(ciks)) as progress:
+            for symbol, cik in ciks.items():
+                rows = ask(symbol, cik)
+                found += [{"symbol": symbol, **row} for row in rows]
+                progress.done(len(rows))
+        fetched_at = self._clock()
+        frame = pl.DataFrame(found, {**TOLD, **OWN[kind]})
+        capped = pl.min_horizontal("known_at", pl.lit(fetched_at, dtype=UTC_MICROS))
+        return versions(kind, frame.with_columns(known_at=capped), self.name, fetched_at).lazy()
+
+    def _facts(self, symbol: str, cik: int, since: date) -> list[dict[str, Any]]:
+        listed = self._filings(cik, since)
+        try:
+            return self._client.facts(cik, lambda content: facts(content, cik, listed, self._concepts))
+        except NoDataError:  # funds and trusts report nothing in XBRL
+            LOG.info("%s: EDGAR has no XBRL facts of CIK %d", symbol, cik)
+            return []
+
+    def _deals(self, symbol: str, cik: int, start: datetime, end: datetime) -> list[dict[str, Any]]:
+        listed = self._filings(cik, start.date()).values()
+        about = [each for each in listed if _may_tell(each, start.date(), end.date())]
+        in_xml = [each for each in about if each.document.endswith(".xml")]
+        if len(in_xml) < len(about):
+            LOG.warning("%s: %d ownership forms have no XML and are left out", symbol, len(about) - len(in_xml))
+        with ThreadPoolExecutor(self._workers, thread_name_prefix="edgar") as pool:
+            forms = list(pool.map(lambda each: self._form(cik, each), in_xml))
+        # A company's list holds the forms that it files itself, as an insider of others, as well.
+        return ownership.rows(ownership.amended(form for form in forms if form.issuer == cik), start, end)
+
+    def _filings(self, cik: int, since: date) -> dict[str, Filing]:
+        """The filings since a day, and some before."""
+
+        def first(content: Any) -> tuple[list[Any], list[str]]:
+            held = content["filings"]
+            return stamps(held["recent"]), older_pages(held["files"], since)
+
+        listed, pages = self._client.submissions(cik, first)
+        for page in pages:
+            listed += self._client.page(cik, page, stamps)
+        return filings(listed)
+
+    def _form(self, cik: int, filing: Filing) -> ownership.Form:
+        # The list names the form as a page for people (xslF345X05/form4.xml); the XML itself lies beside that folder.
+        name = filing.document.rpartition("/")[2]
+        return self._client.document(cik, filing.accession, name, lambda content: ownership.read(filing, content))
+
+
+def _may_tell(each: Filing, start: date, end: date) -> bool:
+    """Whether it is an ownership form that may tell of days from start to end: `report` is its earliest transaction."""
+    return each.form in INSIDER_FORMS and each.filed >= start and (each.report or each.filed) <= end

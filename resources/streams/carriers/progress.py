@@ -1,0 +1,94 @@
+"""How far the lines of a log are told: what a publisher goes on from, and a reader who lost a part of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from resources.streams.base import KIND_OF, Event, Kind, Line, Lost, MarketEvent, Repaired
+from resources.streams.track import identity
+
+
+class Point:
+    """Where a line stands. `ts`: of its newest event. `lost`: intervals that are told as lost and not repaired yet.
+
+    It remembers the events at `ts` and, while something is lost or it is pinned, the identities of all that come.
+    """
+
+    __slots__ = ("_known", "_same", "lost", "pins", "ts")
+
+    def __init__(self, ts: int) -> None:
+        self.ts = ts
+        self.pins = 0
+        self.lost: list[tuple[int, int]] = []
+        self._same: list[MarketEvent] = []
+        self._known: set[int] | None = None
+
+    def add(self, event: MarketEvent) -> None:
+        if event[1] > self.ts:
+            self.ts, self._same = event[1], []
+            if self._known is not None and not self.lost and not self.pins:
+                self._known = None
+        if self._known is None:
+            self._same.append(event)
+        else:
+            self._known.add(identity(event))
+
+    def remember(self) -> set[int]:
+        """The identities that are known, and will be."""
+        if self._known is None:
+            self._known, self._same = {identity(event) for event in self._same}, []
+        return self._known
+
+    def since(self) -> int:
+        """All before this instant is told, or given up."""
+        return min([self.ts, *(since for since, _ in self.lost)])
+
+
+class Progress:
+    """A point for each line that a log tells of."""
+
+    def __init__(self) -> None:
+        self._points: dict[Kind, dict[str, Point]] = {kind: {} for kind in KIND_OF.values()}
+        self._by_type = {made: self._points[kind] for made, kind in KIND_OF.items()}
+
+    def add(self, events: Sequence[Event]) -> None:
+        """These are told."""
+        by_type = self._by_type
+        for event in events:
+            points = by_type.get(event.__class__)  # type: ignore[arg-type]
+            if points is None:
+                self._tell(event)
+                continue
+            point = points.get(event[0])
+            if point is None:
+                point = points[event[0]] = Point(event[1])
+            point.add(event)  # type: ignore[arg-type]
+
+    def point(self, line: Line) -> Point | None:
+        return self._points[line.kind].get(line.symbol)
+
+    def points(self) -> Iterator[tuple[Line, Point]]:
+        for kind, points in self._points.items():
+            for symbol, point in points.items():
+                yield Line(symbol, kind), point
+
+    def begin(self, line: Line, ts: int) -> Point:
+        """The point of a line of which nothing was told yet."""
+        return self._points[line.kind].setdefault(line.symbol, Point(ts))
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, Lost):
+            point = self.begin(Line(event.symbol, event.kind), event.ts)
+            point.lost.append((event.ts, event.until))
+            point.remember()
+        elif isinstance(event, Repaired):
+            point = self.begin(Line(event.symbol, event.kind), event.ts)
+            point.lost = [one for one in point.lost if one[0] < event.ts or one[1] > event.until]
+
+
+def line_of(event: Event) -> Line | None:
+    """The line that an event tells of, None of a Status."""
+    if isinstance(event, Lost | Repaired):
+        return Line(event.symbol, event.kind)
+    kind = KIND_OF.get(type(event))  # type: ignore[arg-type]
+    return None if kind is None else Line(event.symbol, kind)

@@ -1,0 +1,184 @@
+"""Events as rows of the lake: their tables, what is the same row twice, and what became of each gap. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+import polars as pl
+
+from resources.calendars import UTC_MICROS
+from resources.market_data.base import BAR_SCHEMA
+from resources.market_data.ticks import QUOTE_SCHEMA, TRADE_SCHEMA
+from resources.market_data.timeframes import INTRADAY
+from resources.streams.base import Bar, Event, Lost, Quote, Repaired, Status, Trade
+from resources.streams.clock import SECOND
+
+_NUMBERED = {"sequence": pl.Int64(), "repaired": pl.Boolean()}
+TRADES = pl.Schema({**TRADE_SCHEMA, "conditions": pl.String(), **_NUMBERED})
+"""TRADE_SCHEMA; the venue's letters joined, its running number (0: none), and whether it was missed and came later."""
+
+QUOTES = pl.Schema({**QUOTE_SCHEMA, **_NUMBERED})
+"""QUOTE_SCHEMA, and as of TRADES."""
+
+BARS = pl.Schema(
+    {**BAR_SCHEMA, "timeframe": pl.String(), "trades": pl.Int64(), "revision": pl.Int64(), "complete": pl.Boolean()}
+)
+"""BAR_SCHEMA, and as of `Bar`: the last that was told of each."""
+
+FINDINGS = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "kind": pl.String(),
+        "ts": UTC_MICROS,
+        "until": UTC_MICROS,
+        "what": pl.String(),
+        "events": pl.Int64(),
+        "left": pl.Int64(),
+        "detail": pl.String(),
+        "told_at": UTC_MICROS,
+    }
+)
+"""What was told of gaps and connections. what: lost, repaired, given up, or the state of a Status (its ts is when)."""
+
+GAPS = pl.Schema(
+    {
+        "symbol": pl.String(),
+        "kind": pl.String(),
+        "ts": UTC_MICROS,
+        "until": UTC_MICROS,
+        "state": pl.String(),
+        "events": pl.Int64(),
+        "left": pl.Int64(),
+        "detail": pl.String(),
+    }
+)
+"""An interval that was not delivered in its time. state: repaired, given up, open (nothing was told of it since)."""
+
+LOST, REPAIRED, GIVEN_UP, OPEN = "lost", "repaired", "given up", "open"
+
+ENDED = "the gateway has ended"
+"""Why a gateway gives up what it had no time for; the next one asks again."""
+
+
+class Table(NamedTuple):
+    """schema; key: what is the same in a row that comes twice; newest: of these the last counts, not the first."""
+
+    schema: pl.Schema
+    key: tuple[str, ...]
+    order: tuple[str, ...]
+    newest: bool = False
+
+
+_ORDER = ("symbol", "ts", "sequence")
+TABLES = {
+    "trades": Table(TRADES, ("symbol", "ts", "price", "size", "side", "trade_id", "sequence"), _ORDER),
+    "quotes": Table(QUOTES, ("symbol", "ts", "bid", "bid_size", "ask", "ask_size", "sequence"), _ORDER),
+    "bars": Table(BARS, ("symbol", "ts", "timeframe"), ("symbol", "ts"), newest=True),
+    "findings": Table(FINDINGS, tuple(FINDINGS), ("told_at",)),
+}
+
+IDENTITY: dict[str, tuple[str, ...]] = {
+    "trades": ("ts", "price", "size", "side", "trade_id", "sequence"),
+    "quotes": ("ts", "bid", "bid_size", "ask", "ask_size", "sequence"),
+}
+"""Columns that are the fields 1 to 6 of an event, by which a gateway knows it again (`track.identity`)."""
+
+
+def frames(events: Iterable[Event], provider: str, now: int) -> dict[str, pl.DataFrame]:
+    """The events as rows of their tables, in their order; tables without any are left out. now: of UTC microseconds."""
+    apart: dict[type[Any], list[Any]] = {}
+    told = []
+    for event in events:
+        if isinstance(event, Lost | Repaired | Status):
+            told.append(_finding(event, now))
+        else:
+            apart.setdefault(event.__class__, []).append(event)
+    found: dict[str, pl.DataFrame] = {}
+    for name, kind in (("trades", Trade), ("quotes", Quote), ("bars", Bar)):
+        if kind in apart:
+            found[name] = _market_rows(name, apart[kind], provider, now)
+    if told:
+        found["findings"] = pl.DataFrame(told, schema=FINDINGS, orient="row")
+    return found
+
+
+def _market_rows(name: str, events: Sequence[Any], provider: str, now: int) -> pl.DataFrame:
+    fields = dict(zip(events[0]._fields, zip(*events, strict=True), strict=True))
+    schema = TABLES[name].schema
+    if name == "bars":
+        steps = {told: int(INTRADAY[told].total_seconds() * SECOND) for told in set(fields["timeframe"])}
+        ends = [ts + steps[told] for ts, told in zip(fields["ts"], fields["timeframe"], strict=True)]
+        fields |= {"known_at": ends}
+    else:
+        fields |= {"known_at": fields["ts"]}
+    # What is made here, as a bar of trades, was not received.
+    fields["fetched_at"] = [received or now for received in fields["received"]]
+    columns = {column: fields.get(column) for column in schema if column != "provider"}
+    frame = pl.DataFrame({column: pl.Series(column, list(values)) for column, values in columns.items() if values})
+    empty = [pl.col(column).replace("", None) for column in ("side", "trade_id") if column in frame.columns]
+    return frame.with_columns(*empty, provider=pl.lit(provider)).select(schema.names()).cast(dict(schema))  # type: ignore[arg-type]
+
+
+def _finding(event: Lost | Repaired | Status, now: int) -> tuple[Any, ...]:
+    row: tuple[Any, ...]
+    match event:
+        case Lost():
+            row = (event.until, LOST, event.events, None, event.reason)
+        case Repaired():
+            row = (event.until, GIVEN_UP if event.error else REPAIRED, event.events, event.left, event.error)
+        case Status():
+            row = (event.ts, event.state, None, None, event.detail)
+    return (event.symbol, event.kind, event.ts, *row, now)
+
+
+def settled(name: str, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows of a table in its order, each once: by symbol, time and number, of one instant as they came; findings
+    as they were told.
+
+    `rows` are in the order in which they were stored; a row that was repaired finds its place here.
+    """
+    table = TABLES[name]
+    once = rows.unique(subset=list(table.key), keep="last" if table.newest else "first", maintain_order=True)
+    return once.select(table.schema.names()).sort(table.order, maintain_order=True)
+
+
+def gaps(findings: pl.DataFrame) -> pl.DataFrame:
+    """What became of each interval that was told as lost, in GAPS, by symbol, kind and time.
+
+    A gap that grew is one, with its last end. What was said of just this interval counts; where nothing was, or the
+    gateway ended before it, what was said last of one that holds it.
+    """
+    line = ["symbol", "kind"]
+    lost = findings.filter(pl.col("what") == LOST).group_by(*line, "ts", maintain_order=True)
+    grown = lost.agg(pl.col("until").max(), pl.col("events").last(), pl.col("detail").last())
+    told = findings.filter(pl.col("what").is_in([REPAIRED, GIVEN_UP])).with_row_index("at")
+    over = grown.join(told, on=line, suffix="_over").filter(
+        pl.col("ts_over") <= pl.col("ts"), pl.col("until_over") >= pl.col("until")
+    )
+    own = (pl.col("ts_over") == pl.col("ts")) & (pl.col("until_over") == pl.col("until"))
+    ended = (pl.col("what") == GIVEN_UP) & (pl.col("detail_over") == ENDED)
+    rank = pl.when(own).then(pl.when(ended).then(0).otherwise(2)).otherwise(1)
+    last = over.with_columns(rank=rank).sort("rank", "told_at", "at").group_by(*line, "ts", maintain_order=True).last()
+    told_last = last.select(*line, "ts", state="what", left="left", error="detail_over")
+    joined = grown.join(told_last, on=[*line, "ts"], how="left").with_columns(
+        state=pl.col("state").fill_null(OPEN), detail=pl.coalesce(pl.col("error").replace("", None), "detail")
+    )
+    return joined.select(GAPS.names()).cast(dict(GAPS)).sort(*line, "ts")  # type: ignore[arg-type]
+
+
+def trades_told(rows: pl.LazyFrame) -> list[Trade]:
+    """Rows of the trades' table as the events that they were."""
+    return [Trade._make(row) for row in _events(rows, Trade._fields).iter_rows()]
+
+
+def identities(name: str, rows: pl.LazyFrame) -> list[tuple[str, int]]:
+    """Symbol and identity of each row of trades or quotes, as `track.identity` has it of its event."""
+    found = _events(rows, ("symbol", *IDENTITY[name]))
+    return [(row[0], hash(row[1:])) for row in found.iter_rows()]
+
+
+def _events(rows: pl.LazyFrame, fields: Sequence[str]) -> pl.DataFrame:
+    texts = pl.col("^(side|trade_id)$").fill_null("")
+    stamped = rows.with_columns(texts, pl.col("ts").to_physical(), received=pl.col("fetched_at").to_physical())
+    return stamped.select(fields).collect()

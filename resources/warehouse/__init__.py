@@ -1,0 +1,1 @@
+"""The engines behind the catalog, and what is asked of them."""

@@ -1,0 +1,266 @@
+"""ClickHouse behind the catalog: a copy of the lake's tables on a server, for more ticks than one machine reads.
+
+One ClickHouse table an asset, ordered by symbol, ts and place, partitioned by the lake's date key. Every row says which
+partition and data version of the lake it came from (`date`, `version`); a projection keeps the list of them, so that
+what is loaded is known from the rows themselves. `resources.warehouse.loading` copies.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from resources.calendars import UTC_MICROS
+from resources.catalog import Catalog, CatalogError, UnknownTableError, WarehouseAccessError, WarehouseUnavailableError
+from resources.errors import ConfigError
+from resources.warehouse.questions import Dialect, Source
+
+if TYPE_CHECKING:
+    from resources.config_warehouse import WarehouseSettings
+
+CLICKHOUSE = Dialect(
+    micros="toUnixTimestamp64Micro({})",
+    wide="Int128",
+    values="values('opens Int64, closes Int64', {})",
+    in_order=False,
+)
+
+OWN_COLUMNS = ("place", "date", "version")
+"""Columns of a table in ClickHouse that the lake's does not have."""
+
+SETTINGS = {"join_use_nulls": 1}
+"""A trade without a quote has none, not a quote of zeros from 1970."""
+
+_REFUSED = (192, 193, 194, 497, 516)  # unknown user, wrong or required password, not enough privileges, authentication
+_NO_DATABASE, _NO_TABLE, _TOO_SLOW = 81, 60, 159
+
+
+class ClickHouse(Catalog):
+    """A catalog over a ClickHouse database. Made by `connect`, or by `embedded` over the engine in this process."""
+
+    dialect = CLICKHOUSE
+
+    def __init__(self, client: Any, database: str, where: str) -> None:
+        self.database = database
+        self.where = where
+        self._client = client
+        self.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+        client.database = database
+
+    @classmethod
+    def connect(cls, settings: WarehouseSettings) -> ClickHouse:
+        """Over a server; its password is CLICKHOUSE_PASSWORD in the environment, none by default.
+
+        Raises WarehouseUnavailableError, WarehouseAccessError, and ConfigError without the package.
+        """
+        connect = _package().get_client
+        where = f"ClickHouse at {settings.address}"
+        try:
+            client = connect(
+                host=settings.host,
+                port=settings.port or (8443 if settings.tls else 8123),
+                interface="https" if settings.tls else "http",
+                username=settings.user,
+                password=os.environ.get("CLICKHOUSE_PASSWORD", ""),
+                database="default",
+                ca_cert=str(settings.ca_file) if settings.ca_file else None,
+                send_receive_timeout=settings.timeout_seconds,
+                autogenerate_session_id=False,
+                show_clickhouse_errors="scrub",
+                settings=SETTINGS,
+            )
+        except Exception as error:
+            raise _told(error, where, settings.user) from error
+        return cls(client, settings.database, where)
+
+    @classmethod
+    def embedded(cls, folder: Path | str, database: str = "quant", *, threads: int | None = None) -> ClickHouse:
+        """Over ClickHouse's engine inside this process (chDB), which keeps its tables in `folder`.
+
+        One folder a process at a time. For trying out and measuring; a server is for several users.
+        """
+        settings = SETTINGS | ({"max_threads": threads} if threads is not None else {})
+        where = f"ClickHouse's engine in {folder}"
+        try:
+            client = _package().get_client(
+                interface="chdb",
+                path=str(folder),
+                database="default",
+                show_clickhouse_errors="scrub",
+                settings=settings,
+            )
+        except ImportError as error:
+            raise ConfigError(
+                f"warehouse: chDB is not installed; pip install 'quant-assets[clickhouse]' ({error})"
+            ) from error
+        except Exception as error:
+            raise _told(error, where, "") from error
+        return cls(client, database, where)
+
+    # --- the catalog
+
+    def tables(self) -> list[str]:
+        # A table of ours has its path in the lake as its comment.
+        text = "SELECT comment FROM system.tables WHERE database = {database:String} AND comment != ''"
+        return sorted(self._ask(text, {"database": self.database})["comment"])
+
+    def columns(self, table: str) -> list[str]:
+        return [name for name in self.types(table) if name not in OWN_COLUMNS]
+
+    def symbols(self, table: str) -> list[str]:
+        self.types(table)
+        return self._symbols(table)
+
+    def sql(self, text: str) -> pl.DataFrame:
+        """The answer to any query in ClickHouse's SQL; a table is named as its path with _ for /.
+
+        Beside the lake's columns it has `place`, `date` and `version` (see the module).
+        """
+        return self._ask(text, {})
+
+    def close(self) -> None:
+        self._client.close()
+
+    # --- what loading needs too
+
+    def name(self, table: str) -> str:
+        """A table's name in SQL."""
+        return f"`{self.database}`.`{physical_name(table)}`"
+
+    def types(self, table: str) -> dict[str, str]:
+        """The columns of a table with ClickHouse's types, in order. Raises UnknownTableError."""
+        frame = self._ask(
+            "SELECT name, type FROM system.columns "
+            "WHERE database = {database:String} AND table = {table:String} ORDER BY position",
+            {"database": self.database, "table": physical_name(table)},
+        )
+        if frame.is_empty():
+            raise UnknownTableError(
+                f"{self.where} has no table {table!r} in database {self.database}; it has "
+                f"{', '.join(self.tables()) or 'none'}. Load it: python -m resources.warehouse load {table}"
+            )
+        return dict(frame.iter_rows())
+
+    def partitions(self, name: str) -> pl.DataFrame:
+        """What a table, by its name in SQL, holds: symbol, date, version, rows and the first ts of each partition of
+        the lake."""
+        return self._ask(f"{LOADED} FROM {name} GROUP BY symbol, date, version", {})
+
+    def command(self, text: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Run a statement that has no answer."""
+        try:
+            self._client.command(text, parameters=dict(parameters or {}))
+        except Exception as error:
+            raise self._told(error) from error
+
+    def insert(self, name: str, frame: pl.DataFrame) -> None:
+        """Append rows to a table by its name in SQL."""
+        content = io.BytesIO()
+        # Strings as ClickHouse reads them: it does not know Arrow's views.
+        frame.write_ipc(content, compression="lz4", compat_level=pl.CompatLevel.oldest())
+        try:
+            self._client.raw_insert(name, frame.columns, content.getvalue(), fmt="Arrow")
+        except Exception as error:
+            raise self._told(error) from error
+
+    # --- what the questions need
+
+    def _known(self, table: str, symbols: Sequence[str]) -> set[str]:
+        return set(self._symbols(table)) & set(symbols)
+
+    def _symbols(self, table: str) -> list[str]:
+        return sorted(self.partitions(self.name(table))["symbol"].unique())
+
+    def _source(self, name: str, table: str, symbols: Sequence[str], start: datetime, end: datetime) -> Source:
+        where = (
+            f"symbol IN {{{name}_symbols:Array(String)}} AND ts >= {{{name}_start:DateTime64(6, 'UTC')}} "
+            f"AND ts < {{{name}_end:DateTime64(6, 'UTC')}}"
+        )
+        values = {f"{name}_symbols": list(symbols), f"{name}_start": _text(start), f"{name}_end": _text(end)}
+        return Source(self.name(table), where, values)
+
+    def _newest(self, name: str, table: str, symbols: Sequence[str], at: datetime) -> Source:
+        held = self.partitions(self.name(table)).filter(pl.col("symbol").is_in(symbols) & (pl.col("first") <= at))
+        # Dates follow time: the newest of a symbol's partitions that begins by then has its last row.
+        dates = held.sort("first").group_by("symbol").agg(pl.col("date").last())["date"].unique().sort().to_list()
+        where = (
+            f"symbol IN {{{name}_symbols:Array(String)}} AND date IN {{{name}_dates:Array(String)}} "
+            f"AND ts <= {{{name}_at:DateTime64(6, 'UTC')}}"
+        )
+        values = {f"{name}_symbols": list(symbols), f"{name}_dates": dates, f"{name}_at": _text(at)}
+        return Source(self.name(table), where, values)
+
+    def _ask(self, text: str, parameters: Mapping[str, Any]) -> pl.DataFrame:
+        settings = {
+            "output_format_arrow_string_as_string": 1,
+            "output_format_arrow_compression_method": "none",
+        }
+        try:
+            content = self._client.raw_query(text, parameters=dict(parameters), settings=settings, fmt="Arrow")
+        except Exception as error:
+            raise self._told(error) from error
+        frame = pl.read_ipc(io.BytesIO(content))
+        return frame.with_columns(pl.selectors.datetime().cast(UTC_MICROS))
+
+    def _told(self, error: Exception) -> CatalogError:
+        return _told(error, self.where, getattr(self._client, "username", ""))
+
+
+LOADED = "SELECT symbol, date, version, count() AS rows, min(ts) AS first"
+"""What the projection `loaded` of every table holds."""
+
+
+def physical_name(table: str) -> str:
+    """A table's name in ClickHouse: its path with _ for /."""
+    return table.replace("/", "_")
+
+
+def _text(instant: datetime) -> str:
+    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+
+
+def _package() -> Any:
+    try:
+        import clickhouse_connect
+    except ImportError as error:
+        raise ConfigError(
+            f"warehouse: clickhouse-connect is not installed; pip install 'quant-assets[clickhouse]' ({error})"
+        ) from error
+    return clickhouse_connect
+
+
+def _told(error: Exception, where: str, user: str) -> CatalogError:
+    """An error of the driver in the catalog's words. Anything that is none of the driver's is raised as it is."""
+    from clickhouse_connect.driver.exceptions import Error, OperationalError
+
+    if not isinstance(error, Error):
+        raise error
+    code, told = getattr(error, "code", None), _first_line(error)
+    if code in _REFUSED:
+        return WarehouseAccessError(
+            f"{where} refuses user {user!r}: {told}. Set warehouse.user, and CLICKHOUSE_PASSWORD in the environment."
+        )
+    if code in (_NO_DATABASE, _NO_TABLE):
+        return UnknownTableError(f"{where}: {told}")
+    if code == _TOO_SLOW or (isinstance(error, OperationalError) and code is None):
+        return WarehouseUnavailableError(
+            f"{where} did not answer: {_first_line(_origin(error))}. Start it, or set warehouse.host, port and tls; "
+            "warehouse.timeout_seconds is how long an answer may take."
+        )
+    return CatalogError(f"{where}: {told}")
+
+
+def _origin(error: BaseException) -> BaseException:
+    """What an error came from in the end; urllib3 keeps it as `reason`."""
+    inner = getattr(error, "reason", None) or error.__cause__
+    return _origin(inner) if isinstance(inner, BaseException) else error
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0][:500].rstrip(".")

@@ -1,0 +1,157 @@
+"""The lake as files: its tables, which file holds what, and what a file says about itself."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import quote, unquote
+
+import fsspec
+import polars as pl
+
+from resources.catalog import CatalogError, UnknownTableError
+from resources.lake import VERSION_KEY, Lake
+
+_PART = "part.parquet"
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """One partition's file. first and last: the first instant of its date key and the first after it, in UTC as if the
+    venue's clock were; None where its key is no date."""
+
+    path: str
+    partition: dict[str, str]
+    first: datetime | None
+    last: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Footer:
+    """What a Parquet file says about its rows. version: the lake's data version, None in another program's file."""
+
+    rows: int
+    version: str | None
+
+
+class LakeFiles:
+    """Files of a lake by table (the path of an asset), symbol and date."""
+
+    def __init__(self, lake: Lake) -> None:
+        self.lake = lake
+        self.filesystem: Any
+        self.filesystem, self._root = fsspec.core.url_to_fs(lake.url)
+        self.local = self.filesystem.protocol in ("file", ("file", "local"))
+        self._dimensions: dict[str, list[str]] = {}
+        self._schemas: dict[str, pl.Schema] = {}
+
+    def tables(self) -> list[str]:
+        """Every asset that has a partition, sorted."""
+        return sorted(self._below(self._root))
+
+    def _below(self, folder: str) -> Iterator[str]:
+        for entry in self._listed(folder):
+            name = entry.rpartition("/")[2]
+            if name == _PART or "=" in name:
+                if folder != self._root:
+                    yield folder[len(self._root) + 1 :]
+                return
+        for entry in self._listed(folder):
+            if self.filesystem.isdir(entry):
+                yield from self._below(entry)
+
+    def _listed(self, folder: str) -> list[str]:
+        try:
+            return sorted(entry.rstrip("/") for entry in self.filesystem.ls(folder, detail=False))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+
+    def dimensions(self, table: str) -> list[str]:
+        """Names of the table's partition dimensions, outermost first. Raises UnknownTableError."""
+        if table not in self._dimensions:
+            self._dimensions[table] = self._looked_up(table)
+        return self._dimensions[table]
+
+    def _looked_up(self, table: str) -> list[str]:
+        folder, found = self.lake.folder(table.split("/")), []
+        while True:
+            entries = [entry for entry in self._listed(folder) if "=" in entry.rpartition("/")[2]]
+            if not entries:
+                break
+            folder = entries[-1]
+            found.append(folder.rpartition("/")[2].partition("=")[0])
+        if not found and not self.lake.exists(table.split("/")):
+            tables = ", ".join(self.tables()) or "none: nothing was ever materialized"
+            raise UnknownTableError(f"the lake {self.lake.url} has no table {table!r}; it has {tables}")
+        return found
+
+    def symbols(self, table: str) -> list[str]:
+        """The symbols that a table cut by symbol has partitions of, sorted."""
+        folders = (entry.rpartition("/")[2] for entry in self._listed(self.lake.folder(table.split("/"))))
+        return sorted(unquote(folder.partition("=")[2]) for folder in folders if "=" in folder)
+
+    def pattern(self, table: str) -> str:
+        """A pattern of all files of a table."""
+        return self._named(f"{self.lake.folder(table.split('/'))}/{'*/' * len(self.dimensions(table))}{_PART}")
+
+    def of(self, table: str, symbols: Sequence[str] | None = None) -> list[File]:
+        """The table's files, those of some symbols where it is cut by symbol; by symbol, then date."""
+        asset = table.split("/")
+        if symbols is None or self.dimensions(table)[:1] != ["symbol"]:
+            partitions = self.lake.partitions(asset)
+        else:
+            partitions = [
+                {"symbol": symbol, **partition}
+                for symbol in sorted(symbols)
+                for partition in self.lake.partitions([*asset, f"symbol={quote(symbol, safe='')}"])
+            ]
+        partitions.sort(key=lambda partition: tuple(partition.values()))
+        return [self._file(asset, partition) for partition in partitions]
+
+    def has_rows(self, table: str, symbol: str) -> bool:
+        return any(self.footer(file.path).rows for file in reversed(self.of(table, [symbol])))
+
+    def schema(self, table: str) -> pl.Schema:
+        """Columns of the table's newest partition, as it was when first asked for. Raises UnknownTableError."""
+        if table not in self._schemas:
+            self.dimensions(table)
+            asset = table.split("/")
+            newest = max(self.lake.partitions(asset), key=lambda partition: partition.get("date", ""))
+            content = self.filesystem.cat_file(self.lake.path(asset, newest))
+            self._schemas[table] = pl.Schema(pl.read_parquet_schema(io.BytesIO(content)))
+        return self._schemas[table]
+
+    def footer(self, path: str) -> Footer:
+        """What a file says about itself, without its rows being read."""
+        import pyarrow as pa
+        from pyarrow import parquet
+
+        try:
+            with self.filesystem.open(path, "rb") as file:
+                held = parquet.read_metadata(file)
+        except (pa.ArrowException, OSError) as error:
+            raise CatalogError(f"{path} is not readable Parquet; materialize that partition again ({error})") from error
+        version = (held.metadata or {}).get(VERSION_KEY.encode())
+        return Footer(held.num_rows, version.decode() if version is not None else None)
+
+    def _file(self, asset: Sequence[str], partition: dict[str, str]) -> File:
+        path = self._named(self.lake.path(asset, partition))
+        first, after = _dates(partition.get("date", ""))
+        return File(path, partition, first, after)
+
+    def _named(self, path: str) -> str:
+        return path if self.local else self.filesystem.unstrip_protocol(path)
+
+
+def _dates(key: str) -> tuple[datetime | None, datetime]:
+    """First instant of a date key (2024, 2024-03, 2024-03-01) and the first after it."""
+    numbers = [int(part) for part in key.split("-")] if key.replace("-", "").isdigit() else []
+    if not 1 <= len(numbers) <= 3:
+        return None, datetime.max.replace(tzinfo=UTC)
+    year, month, day = [*numbers, 1, 1][:3]
+    first = datetime(year, month, day, tzinfo=UTC)
+    days = {1: 366, 2: 31, 3: 1}[len(numbers)]
+    return first, first + timedelta(days=days)

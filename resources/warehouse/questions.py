@@ -1,0 +1,146 @@
+"""What the catalog asks, as SQL. One text serves both engines; a Dialect has the few words in which they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import polars as pl
+
+_PLACES = 2**32
+"""More rows than one symbol and instant can have: ts and place together make one number."""
+
+_LIMB = 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """An engine's own words and ways.
+
+    micros: from an instant to microseconds since 1970; wide: a signed 128-bit number; values: pairs of numbers as a
+    relation; in_order: rows come as they lie in the files, which is in order most often.
+    """
+
+    micros: str
+    wide: str
+    values: str
+    in_order: bool
+
+    def us(self, instant: str) -> str:
+        return self.micros.format(instant)
+
+    def key(self, place: str = "place") -> str:
+        """A number that orders rows of a symbol by ts, then place."""
+        return f"CAST({self.us('ts')} AS {self.wide}) * {_PLACES} + {place}"
+
+    def pairs(self, rows: Sequence[tuple[int, int]]) -> str:
+        """A relation of pairs of whole numbers, opens and closes."""
+        return self.values.format(", ".join(f"({first}, {second})" for first, second in rows))
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a table's rows are for one question: a relation and a condition of SQL, and their parameters."""
+
+    relation: str
+    where: str
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Plan(Protocol):
+    """How ticks are cut into bars."""
+
+    def placed(self, dialect: Dialect, ticks: str) -> str:
+        """The ticks (symbol, us and others) that lie in a bar, with `slot`, where it begins."""
+        ...
+
+    def finish(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """`slot` as ts, and known_at, the bar's end."""
+        ...
+
+
+def quoted_names(names: Sequence[str]) -> str:
+    """Column names for SQL, each in double quotes."""
+    return ", ".join('"' + name.replace('"', '""') + '"' for name in names)
+
+
+def counts(source: Source) -> str:
+    """How many rows of each symbol there are."""
+    return f"SELECT symbol, count(*) AS held FROM {source.relation} WHERE {source.where} GROUP BY symbol"
+
+
+def rows(dialect: Dialect, source: Source, columns: Sequence[str]) -> str:
+    """The columns and `place` of the source's rows; in order but for engines that read them in order anyway."""
+    names = list(dict.fromkeys(["symbol", "ts", *columns]))
+    order = "" if dialect.in_order else "ORDER BY symbol, ts, place"
+    return f"SELECT {quoted_names(names)}, place FROM {source.relation} WHERE {source.where} {order}"
+
+
+def last(dialect: Dialect, source: Source, columns: Sequence[str]) -> str:
+    """The last row of each symbol by ts and place."""
+    key, origin = dialect.key(), f"FROM {source.relation} WHERE {source.where}"
+    return f"""
+        SELECT {quoted_names(columns)} {origin}
+        AND (symbol, {key}) IN (SELECT symbol, max({key}) {origin} GROUP BY symbol)
+    """
+
+
+def quoted(dialect: Dialect, trades: Source, quotes: Source, columns: Sequence[str]) -> str:
+    """Each trade with the last quote at or before its ts: `quoted_at` and both sides, null where there is none."""
+    told = "".join(f't."{name}" AS "{name}", ' for name in columns)
+    return f"""
+        SELECT {told} t.place AS place, q.quoted_at AS quoted_at,
+            q.bid AS bid, q.bid_size AS bid_size, q.ask AS ask, q.ask_size AS ask_size
+        FROM (
+            SELECT {quoted_names(columns)}, place, {dialect.key(str(_PLACES - 1))} AS k
+            FROM {trades.relation} WHERE {trades.where}
+        ) AS t
+        ASOF LEFT JOIN (
+            SELECT symbol, ts AS quoted_at, bid, bid_size, ask, ask_size, {dialect.key()} AS k
+            FROM {quotes.relation} WHERE {quotes.where}
+        ) AS q
+        ON t.symbol = q.symbol AND t.k >= q.k
+        ORDER BY symbol, ts, place
+    """
+
+
+def bars(dialect: Dialect, source: Source, plan: Plan, of: Literal["trades", "quotes"]) -> str:
+    """One row a symbol and slot: `slot` (its begin, microseconds), first, highest, lowest and last price.
+
+    The sum of the sizes comes in three whole numbers, which `volumes` puts together: of whole units, and of two limbs
+    of 31 bits of what is left. Whole numbers add up to the same in any order, floating-point numbers do not. A size
+    counts to 2^-62 of a unit.
+    """
+    price, size, which = (
+        ("price", "size", "") if of == "trades" else ("(bid + ask) / 2", "0.0", "AND bid > 0 AND ask > 0")
+    )
+    ticks = f"""
+        SELECT symbol, {dialect.us("ts")} AS us, {price} AS price, {size} AS size, provider, fetched_at AS fetched,
+            {dialect.key()} AS k
+        FROM {source.relation} WHERE {source.where} {which}
+    """
+    return f"""
+        SELECT symbol, slot, argMin(price, k) AS first, max(price) AS highest, min(price) AS lowest,
+            argMax(price, k) AS last, argMin(provider, k) AS told_by, max(fetched) AS fetched_last,
+            CAST(sum(CAST(units AS BIGINT)) AS BIGINT) AS whole,
+            CAST(sum(CAST(floor(rest) AS BIGINT)) AS BIGINT) AS upper,
+            CAST(sum(CAST(floor((rest - floor(rest)) * {_LIMB}) AS BIGINT)) AS BIGINT) AS lower
+        FROM (
+            SELECT symbol, slot, price, provider, fetched, k, floor(size) AS units,
+                (size - floor(size)) * {_LIMB} AS rest
+            FROM ({plan.placed(dialect, ticks)}) AS placed
+        ) AS split
+        GROUP BY symbol, slot
+    """
+
+
+def volumes(frame: pl.DataFrame) -> pl.DataFrame:
+    """`bars` with its columns named, and the volume: the exact sum of the sizes, rounded once."""
+    upper = pl.col("upper") + pl.col("lower") // _LIMB
+    whole = pl.col("whole") + upper // _LIMB
+    rest = (upper % _LIMB) * _LIMB + pl.col("lower") % _LIMB
+    return frame.with_columns(volume=whole.cast(pl.Float64) + rest.cast(pl.Float64) / float(_LIMB**2)).rename(
+        {"first": "open", "highest": "high", "lowest": "low", "last": "close", "told_by": "provider"}
+        | {"fetched_last": "fetched_at"}
+    )

@@ -1,0 +1,190 @@
+"""The assets, run by Dagster on a lake of their own: what each run adds, and what it remembers of having asked."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from quant_assets.alternative.assets import ASKED, alternative_assets
+from quant_assets.partitions import SETTINGS, SYMBOLS
+from resources.alternative.base import KINDS, Kind, as_of, versions
+from resources.alternative.sample import Synthetic
+from resources.errors import ProviderTimeoutError
+from resources.lake import Lake
+from resources.lake_io import LakeIOManager
+from resources.market_data.sample import Sample
+
+JUNE = datetime(2011, 6, 1, 15, tzinfo=UTC)
+NEWS = ("alternative", "news")
+
+
+class Wire:
+    """A source of news that says what the test has put down, on the clock of the machine."""
+
+    name = "wire"
+    kinds: tuple[Kind, ...] = ("news",)
+    begins = None
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.broken = False
+
+    def say(self, record: str, headline: str, known_at: datetime = JUNE, *symbols: str) -> None:
+        row = {"record_id": record, "ts": JUNE, "known_at": known_at, "headline": headline}
+        self.rows = [each for each in self.rows if each["record_id"] != record]
+        self.rows.append({**row, "symbols_told": list(symbols or ["IBM"])})
+
+    def news(self, symbols: Any, start: datetime, end: datetime) -> pl.LazyFrame:
+        if self.broken:
+            raise ProviderTimeoutError("wire: no answer within 30 s. Try later.")
+        assert start < JUNE < end
+        frame = pl.DataFrame(
+            self.rows or None, schema=None if self.rows else {"record_id": pl.String, "ts": pl.Datetime("us", "UTC")}
+        )
+        return versions("news", frame, self.name, datetime.now(UTC)).lazy()
+
+
+class Desk:
+    """A lake, an instance and a wire, and runs of one partition of news."""
+
+    def __init__(self, lake: Lake, instance: dg.DagsterInstance) -> None:
+        self.lake, self.instance, self.wire = lake, instance, Wire()
+        with lake.writing(("market_data", "instruments")) as staging:
+            staging.write([({}, Sample().instruments(["AAPL", "IBM"]))])
+
+    def run(self, *names: str, symbol: str = "IBM", expect: bool = True) -> dg.ExecuteInProcessResult:
+        resources: dict[str, Any] = {
+            "alternative": {kind: [self.wire] if kind == "news" else [Synthetic()] for kind in KINDS},
+            "lake": self.lake,
+            "io_manager": LakeIOManager(self.lake, SETTINGS.calendar),
+        }
+        result = dg.materialize(
+            [*alternative_assets, dg.AssetSpec(["market_data", "instruments"])],
+            selection=dg.AssetSelection.assets(*(f"alternative/{name}" for name in names)),
+            partition_key=dg.MultiPartitionKey({"date": "2011", "symbol": symbol}) if "entities" not in names else None,
+            instance=self.instance,
+            resources=resources,
+            raise_on_error=False,
+        )
+        assert result.success is expect
+        return result
+
+    def log(self, symbol: str = "IBM") -> pl.DataFrame:
+        return self.lake.read(NEWS, {"symbol": symbol, "date": "2011"})
+
+
+@pytest.fixture
+def desk(tmp_path: Path) -> Iterator[Desk]:
+    with dg.instance_for_test() as instance:
+        instance.add_dynamic_partitions(SYMBOLS, ["AAPL", "IBM"])
+        made = Desk(Lake(str(tmp_path / "lake")), instance)
+        made.run("entities")
+        yield made
+
+
+def test_a_run_adds_versions_and_changes_none(desk: Desk) -> None:
+    desk.wire.say("1", "a loss")
+    desk.run("news")
+    first = desk.log()
+    assert first.select("record_id", "known_at", "state").rows() == [("1", JUNE, "new")]
+    asked = datetime.now(UTC)
+    desk.wire.say("1", "a gain", JUNE + timedelta(hours=1))
+    desk.run("news")
+    log = desk.log()
+    assert log.head(1).equals(first)
+    # It is stamped before the first run, and was not there then.
+    assert log["known_at"][1] >= asked
+    assert as_of(log.lazy(), asked).collect()["headline"].to_list() == ["a loss"]
+    desk.run("news")
+    assert desk.log().equals(log)
+
+
+def test_a_run_that_brought_nothing_is_remembered(desk: Desk) -> None:
+    result = desk.run("news")
+    (event,) = result.asset_materializations_for_node("alternative__news")
+    asked = datetime.fromisoformat(json.loads(json.dumps(event.metadata[ASKED].value))["wire"])
+    assert desk.log().height == 0
+    desk.wire.say("1", "from the archive, as if it had been there")
+    desk.run("news")
+    assert desk.log()["known_at"][0] > asked > JUNE
+
+
+def test_a_partition_that_was_never_asked_for_takes_the_stamps_as_they_are(desk: Desk) -> None:
+    desk.wire.say("1", "a story of both", JUNE, "IBM", "AAPL")
+    desk.run("news", symbol="IBM")
+    desk.run("news", symbol="AAPL")
+    assert desk.log("AAPL")["known_at"].to_list() == desk.log("IBM")["known_at"].to_list() == [JUNE]
+
+
+def test_a_source_that_does_not_answer_fails_the_run_and_leaves_the_log(desk: Desk) -> None:
+    desk.wire.say("1", "a story")
+    desk.run("news")
+    log = desk.log()
+    desk.wire.broken = True
+    desk.run("news", expect=False)
+    assert desk.log().equals(log)
+
+
+def test_a_tag_taken_off_withdraws_the_record(desk: Desk) -> None:
+    desk.wire.say("1", "a story of both", JUNE, "IBM", "AAPL")
+    desk.run("news")
+    desk.wire.say("1", "a story of one", JUNE + timedelta(days=1), "AAPL")
+    desk.run("news")
+    assert desk.log()["state"].to_list() == ["new", "withdrawn"]
+
+
+def test_every_kind_lies_in_the_lake_with_its_rows_in_their_partition(installation: Path) -> None:
+    lake = Lake(str(installation / "lake"))
+    for kind in (*KINDS, "sentiment"):
+        held = lake.partitions(("alternative", kind))
+        assert len(held) == 9
+        assert lake.scan(("alternative", kind), held).select(pl.len()).collect().item() > 20
+        for part in held:
+            rows = lake.read(("alternative", kind), part)
+            assert rows.filter(pl.col("symbol") != part["symbol"]).height == 0
+            year = pl.col("ts").dt.convert_time_zone("America/New_York").dt.strftime("%Y")
+            assert rows.filter(year != part["date"]).height == 0
+
+
+def test_the_checks_of_the_installation_pass(installation: Path) -> None:
+    """Nulls and drift of made-up news are for a person to look at, and are warnings."""
+    from quant_assets.definitions import defs
+    from resources.instance import instance as open_instance
+
+    keys = [
+        key
+        for key in defs.resolve_asset_graph().asset_check_keys
+        if key.asset_key.path[0] == "alternative" or key.asset_key.path == ["features", "alternative"]
+    ]
+    with open_instance(SETTINGS) as instance:
+        records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    judged = {key.to_user_string(): record.evaluation for key, record in records.items()}
+    assert len(judged) == len(keys) > 18
+    failing = {name for name, found in judged.items() if found is None or not found.passed}
+    assert failing <= {"features/alternative:drift", "features/alternative:nulls_after_warmup"}
+
+
+def test_the_stored_features_are_those_of_the_past_alone(installation: Path) -> None:
+    """Of the features in the panel: dropping what became known after a session changes none up to it."""
+    from quant_assets.features import compute
+    from quant_assets.features.alternative.said import with_records
+
+    lake = Lake(str(installation / "lake"))
+    bars = lake.scan(("cleaned", "bars"), lake.partitions(("cleaned", "bars"))).sort("symbol", "ts").collect()
+    said = lake.scan(("alternative", "sentiment"), lake.partitions(("alternative", "sentiment"))).collect()
+    panel = lake.scan(("features", "panel"), lake.partitions(("features", "panel")))
+    names = ["news_sentiment_7d", "news_count_7d"]
+    for day in (date(2010, 12, 31), date(2011, 1, 14), date(2012, 3, 30)):
+        mine = panel.filter(pl.col("session") == day).sort("symbol").select("symbol", "known_at", *names).collect()
+        known = said.filter(pl.col("known_at") <= mine["known_at"][0])
+        rows = with_records(bars, known, SETTINGS.alternative.since(SETTINGS.dates.start))
+        again = compute(rows, names).filter(pl.col("session") == day).sort("symbol").select(mine.columns).collect()
+        assert again.equals(mine)
+        assert mine["news_count_7d"].sum() > 0

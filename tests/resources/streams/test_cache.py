@@ -1,0 +1,458 @@
+"""The cache in Redis, on a real server: what is kept, who may write, and what holds while Redis is away."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncGenerator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from resources.errors import ConfigError
+from resources.streams.base import Bar, Batch, Event, Lost, Quote, Repaired, Status, Trade
+from resources.streams.cache import Cache, CacheError, CacheSettings, Session
+from resources.streams.carriers.memory import Memory
+from tests.resources.streams.gateways import played
+
+pytest.importorskip("redis", reason="the redis extra is not installed")
+if shutil.which("redis-server") is None:
+    pytest.skip("there is no redis-server on this machine", allow_module_level=True)
+
+
+class Server:
+    """A redis-server on a free port of loopback, with a folder of its own, which can be ended and begun again."""
+
+    def __init__(self, folder: Path, *options: str) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self._folder, self._options = folder, options
+        self._process: subprocess.Popen[str] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}/0"
+
+    def begin(self) -> None:
+        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
+        command += ["--save", "", "--appendonly", "no", *self._options]
+        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            if "Ready to accept connections" in line:
+                return
+        raise RuntimeError("redis-server did not begin")
+
+    def signal(self, number: int) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    def end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
+            self._process.communicate()
+            self._process = None
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    made = Server(tmp_path)
+    made.begin()
+    yield made
+    made.end()
+
+
+class Clock:
+    """A time that is set."""
+
+    def __init__(self, now: int) -> None:
+        self.time = now
+
+    def now(self) -> int:
+        return self.time
+
+    async def wait(self, seconds: float) -> None:
+        raise NotImplementedError
+
+
+def cache(server: Server, *, now: int = 1000, **more: Any) -> Cache:
+    return Cache(CacheSettings(url=server.url, connect=5.0, **more), clock=Clock(now))
+
+
+def quote(symbol: str, ts: int, bid: float = 1.0, *, repaired: bool = False) -> Quote:
+    return Quote(symbol, ts, bid, 1.0, None, None, received=ts, repaired=repaired)
+
+
+def trade(symbol: str, ts: int, *, repaired: bool = False) -> Trade:
+    return Trade(symbol, ts, 1.0, 1.0, "buy", str(ts), ts, repaired=repaired)
+
+
+async def told(*batches: list[Event]) -> AsyncGenerator[Batch, None]:
+    for at, events in enumerate(batches):
+        yield Batch(events, {0: at + 1, 3: 7})
+
+
+async def until(ready: Callable[[], object]) -> None:
+    async with asyncio.timeout(10):
+        while not ready():
+            await asyncio.sleep(0.001)
+
+
+# what is kept
+
+
+@played
+async def test_the_newest_of_each_symbol_is_there_for_another_process(server: Server) -> None:
+    one, other = cache(server), cache(server)
+    await one.follow(
+        told(
+            [quote("A", 1), quote("B/C", 5), trade("A", 2), Bar("A", 9, 1, 1, 1, 1, 1)],
+            [quote("A", 3, 2.0), quote("A", 3, 3.0)],  # of one instant the last
+        )
+    )
+    assert await other.quotes() == {"A": quote("A", 3, 3.0), "B/C": quote("B/C", 5)}
+    assert await other.quotes(["A", "X"]) == {"A": quote("A", 3, 3.0)}
+    assert await other.quotes([]) == {}
+    assert await other.trades(["A"]) == {"A": trade("A", 2)}
+    assert one.counts["events"] == 6
+    await one.close()
+    await other.close()
+
+
+@played
+async def test_what_comes_late_takes_no_newer_ones_place(server: Server) -> None:
+    for at, events in enumerate(([quote("A", 5)], [quote("A", 4, repaired=True)], [quote("B", 1), quote("B", 0)])):
+        each = cache(server, now=at)
+        await each.follow(told(events))
+        await each.close()
+    last = cache(server)
+    assert await last.quotes() == {"A": quote("A", 5), "B": quote("B", 1)}
+    await last.close()
+
+
+@played
+async def test_instants_are_told_apart_to_the_microsecond(server: Server) -> None:
+    now = 1_765_206_000_000_001
+    one = cache(server)
+    await one.follow(told([quote("A", now)]))
+    again = cache(server, now=1001)
+    await again.follow(told([quote("A", now - 1)]))
+    assert await again.quotes() == {"A": quote("A", now)}
+    await again.follow(told([quote("A", now + 1)]), after=await again.session())
+    assert await again.quotes() == {"A": quote("A", now + 1)}
+    await one.close()
+    await again.close()
+
+
+STANDS = [  # what was told, and how the session stands; then the quote's and the trade's being current
+    pytest.param([[quote("A", 5)]], (True, True, ""), [], (True, True), id="an event says that all is well"),
+    pytest.param([[quote("A", 5, repaired=True)]], (False, True, ""), [], (False, False), id="a repaired one does not"),
+    pytest.param(
+        [[quote("A", 5), Status("", 6, "disconnected", "it broke")]],
+        (False, True, "it broke"), [], (False, False), id="disconnected",
+    ),
+    pytest.param(
+        [[Status("", 6, "disconnected", "it broke")], [Status("", 6, "connected")]],
+        (True, True, ""), [], (True, True), id="connected again",
+    ),
+    pytest.param(
+        [[quote("A", 5), Status("", 6, "stale", "brokers are down")]],
+        (True, False, "brokers are down"), [], (False, False), id="the carrier brings nothing",
+    ),
+    pytest.param(
+        [[Status("", 5, "disconnected", "x"), Status("", 6, "stale", "y"), Status("", 7, "flowing", "z")]],
+        (False, True, "z"), [], (False, False), id="the carrier is back, the venue is not",
+    ),
+    pytest.param(
+        [[quote("A", 5), Status("A", 6, "stale", "", "quote")]],
+        (True, True, ""), [], (True, True), id="a line that is quiet",
+    ),
+    pytest.param(
+        [[trade("A", 5), Lost("A", 4, "quote", 9, None, "x")]],
+        (True, True, ""), [Lost("A", 4, "quote", 9, None, "x")], (False, True), id="quotes are missing",
+    ),
+    pytest.param(
+        [[trade("A", 5), Lost("A", 1, "quote", 4, None, "x")]],
+        (True, True, ""), [Lost("A", 1, "quote", 4, None, "x")], (True, True), id="missing before the last one",
+    ),
+    pytest.param(
+        [[trade("A", 5), Lost("A", 4, "trade", 7, None, "x"), Lost("A", 4, "trade", 9, None, "x")]],
+        (True, True, ""), [Lost("A", 4, "trade", 9, None, "x")], (True, False), id="a gap that grows",
+    ),
+    pytest.param(
+        [
+            [trade("A", 5), Lost("A", 4, "trade", 9, None, "x"), Lost("B", 4, "trade", 9, None, "x")],
+            [Repaired("A", 4, "trade", 9, 3, 0)],
+        ],
+        (True, True, ""), [Lost("B", 4, "trade", 9, None, "x")], (True, True), id="repaired",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("batches", "stands", "lost", "current"), STANDS)
+@played
+async def test_how_the_session_stands(
+    server: Server,
+    batches: list[list[Event]],
+    stands: tuple[bool, bool, str],
+    lost: list[Lost],
+    current: tuple[bool, bool],
+) -> None:
+    one = cache(server)
+    await one.follow(told(*batches))
+    session = await one.session()
+    assert session is not None
+    assert session == (1000, 1000, True, *stands, tuple(lost), {0: len(batches), 3: 7})
+    assert (session.current(quote("A", 5)), session.current(trade("A", 5))) == current
+    await one.close()
+
+
+@played
+async def test_where_nothing_was_followed_there_is_nothing(server: Server) -> None:
+    one = cache(server)
+    assert await one.session() is None
+    assert await one.quotes() == {}
+    assert await one.trades(["A"]) == {}
+    await one.close()
+
+
+@played
+async def test_another_goes_on_where_one_stopped(server: Server) -> None:
+    carrier, one, other = Memory(), cache(server), cache(server, now=500)  # its clock is behind
+    lost = Lost("A", 1, "quote", 2, None, "x")
+    await carrier.publish([quote("A", 1), lost])
+    following = asyncio.create_task(one.follow(carrier.subscribe(since="earliest")))
+    await until(lambda: one.counts["written"])
+    following.cancel()
+    await asyncio.wait([following])
+    await carrier.publish([quote("A", 3), Repaired("A", 1, "quote", 2, 1, 0)])
+    await carrier.close()
+    before = await other.session()
+    assert before is not None
+    assert (before.lost, before.offset) == ((lost,), {0: 2})
+    await other.follow(carrier.subscribe(since=before.offset), after=before)
+    after = await other.session()
+    assert after is not None
+    assert (after.lost, after.offset, after.by) == ((), {0: 4}, 1001)
+    assert await other.quotes() == {"A": quote("A", 3)}
+    await one.close()
+    await other.close()
+
+
+# who may write, and who is alive
+
+
+@played
+async def test_a_follower_who_was_followed_by_another_is_refused(server: Server) -> None:
+    old, new = cache(server), cache(server, now=2000)
+    carrier = Memory()
+    following = asyncio.create_task(old.follow(carrier.subscribe()))
+    await until(lambda: following.done() or old._client is not None)
+    await new.follow(told([quote("A", 1)]))
+    await carrier.publish([quote("A", 2)])
+    with pytest.raises(CacheError, match=r"another follower, begun at 2000, writes to 'market' in Redis at 127.0.0.1"):
+        await following
+    assert await new.quotes() == {"A": quote("A", 1)}
+    await new.follow(told([quote("B", 2)]), after=await new.session())
+    for each in (old, new):
+        await each.close()
+
+
+@played
+async def test_a_session_of_which_nothing_is_heard_is_dead(server: Server) -> None:
+    one = cache(server, alive=0.3)
+    carrier = Memory()
+    following = asyncio.create_task(one.follow(carrier.subscribe()))
+    await carrier.publish([quote("A", 1)])
+    await until(lambda: one.counts["written"])
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    while loop.time() - began < 0.6:  # longer than `alive`, without an event
+        session = await one.session()
+        assert session is not None
+        assert session.current(quote("A", 1))
+    following.cancel()
+    await asyncio.wait([following])
+
+    async def dead() -> bool:
+        session = await one.session()
+        assert session is not None
+        assert session.connected  # so it was told, but nobody says so any more
+        return not session.alive and not session.current(quote("A", 1))
+
+    async with asyncio.timeout(5):
+        while not await dead():
+            pass
+    await one.close()
+
+
+# while Redis is away
+
+
+@played
+async def test_while_redis_is_away_the_newest_waits_and_all_is_written_then(server: Server) -> None:
+    one, carrier = cache(server), Memory()
+    following = asyncio.create_task(one.follow(carrier.subscribe()))
+    await carrier.publish([quote("A", 1), quote("B", 1)])
+    await until(lambda: one.counts["written"] == 2)
+    server.end()
+    for ts in range(2, 50):
+        await carrier.publish([quote("A", ts)])
+    await until(lambda: one.counts["failed"] >= 2)
+    other = cache(server)
+    with pytest.raises(CacheError, match=rf"Redis at 127.0.0.1:{server.port} does not answer: .*start it, or mend"):
+        await other.quotes()
+    server.begin()  # it has lost all that it had
+    await until(lambda: one.counts["written"] >= 4)
+    assert await other.quotes() == {"A": quote("A", 49), "B": quote("B", 1)}
+    await carrier.close()
+    await following
+    for each in (one, other):
+        await each.close()
+
+
+@played
+async def test_what_redis_did_not_answer_for_is_written_again(server: Server) -> None:
+    one, carrier = Cache(CacheSettings(url=server.url, connect=0.1), clock=Clock(1000)), Memory()
+    following = asyncio.create_task(one.follow(carrier.subscribe()))
+    await carrier.publish([quote("A", 1)])
+    await until(lambda: one.counts["written"] == 1)
+    server.signal(signal.SIGSTOP)
+    try:
+        await carrier.publish([quote("A", 2), quote("B", 2)])
+        await until(lambda: one.counts["failed"])
+        await carrier.publish([quote("A", 3)])
+    finally:
+        server.signal(signal.SIGCONT)
+    await until(lambda: one.counts["written"] >= 3)
+    await carrier.close()
+    await following
+    assert await one.quotes() == {"A": quote("A", 3), "B": quote("B", 2)}
+    await one.close()
+
+
+@played
+async def test_redis_that_stays_away_is_no_secret(server: Server) -> None:
+    one, carrier = cache(server, outage=0.2), Memory()
+    following = asyncio.create_task(one.follow(carrier.subscribe()))
+    await carrier.publish([quote("A", 1)])
+    await until(lambda: one.counts["written"])
+    server.end()
+    await carrier.publish([quote("A", 2)])
+    with pytest.raises(CacheError, match="does not answer"):
+        await following
+    await one.close()
+
+
+@played
+async def test_what_could_not_be_written_at_the_end_is_no_secret(server: Server) -> None:
+    one = cache(server)
+    server.end()
+    with pytest.raises(CacheError, match="does not answer"):
+        await one.follow(told([quote("A", 1)]))
+    await one.close()
+
+
+class GoneError(Exception):
+    """What ends a stream."""
+
+
+@played
+async def test_what_ends_the_stream_is_raised_and_what_came_before_is_kept(server: Server) -> None:
+    async def broken() -> AsyncGenerator[Batch, None]:
+        yield Batch([quote("A", 1)], {0: 1})
+        raise GoneError
+
+    one = cache(server)
+    with pytest.raises(GoneError):
+        await one.follow(broken())
+    assert await one.quotes() == {"A": quote("A", 1)}
+    await one.close()
+
+
+class Deaf(Cache):
+    """Its client swallows a cancellation, as redis-py sometimes does on Python 3.11."""
+
+    async def _write(self, told: Any) -> None:
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.get_running_loop().create_future()
+
+
+@played
+async def test_a_follower_that_is_cancelled_ends_whatever_its_client_does() -> None:
+    following = asyncio.create_task(Deaf().follow(Memory().subscribe()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    following.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await following
+
+
+# settings
+
+
+@played
+async def test_the_password_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(tmp_path, "--requirepass", "secret")
+    server.begin()
+    try:
+        one = cache(server)
+        with pytest.raises(CacheError, match="set REDIS_USERNAME and REDIS_PASSWORD in the environment"):
+            await one.quotes()
+        await one.close()
+        monkeypatch.setenv("REDIS_PASSWORD", "secret")
+        two = cache(server)
+        await two.follow(told([quote("A", 1)]))
+        assert await two.quotes() == {"A": quote("A", 1)}
+        await two.close()
+    finally:
+        server.end()
+
+
+@played
+async def test_without_the_package_it_is_told_how_to_get_it() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("importlib.util.find_spec", lambda name: None)
+        with pytest.raises(CacheError, match=r"pip install 'quant-assets\[redis\]'"):
+            await Cache().quotes()
+
+
+@played
+async def test_another_type_of_key_is_no_secret(server: Server) -> None:
+    from redis.asyncio import Redis
+
+    client = Redis.from_url(server.url)
+    await client.set("market:quotes", "not ours")
+    await client.aclose()
+    one = cache(server)
+    with pytest.raises(CacheError, match=r"answers: .*wrong kind of value"):
+        await one.quotes()
+    await one.close()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"url": "localhost:6379"}, "must be like redis://localhost:6379/0"),
+        ({"url": "redis://me:secret@host/0"}, "put them into REDIS_USERNAME and REDIS_PASSWORD"),
+        ({"name": ""}, "CacheSettings.name is empty"),
+        ({"alive": 0.0}, "CacheSettings.alive is 0.0; it must be above 0"),
+        ({"outage": 1e9}, "CacheSettings.outage is 1000000000.0; it must be above 0, at most 86400"),
+    ],
+)
+def test_settings_out_of_bounds_are_refused(given: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said) as caught:
+        CacheSettings(**given)
+    assert "secret" not in str(caught.value)
+
+
+def test_nothing_is_current_in_a_session_that_is_over() -> None:
+    session = Session(1, 1, True, True, True, "", (), {})
+    assert session.current(quote("A", 1))
+    for gone in ("alive", "connected", "flowing"):
+        assert not session._replace(**{gone: False}).current(quote("A", 1))

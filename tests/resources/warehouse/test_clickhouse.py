@@ -1,0 +1,167 @@
+"""The way to a ClickHouse server: addresses, passwords, TLS, and what a user is told when it is shut."""
+
+from __future__ import annotations
+
+import datetime as dt
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from resources.catalog import CatalogError, UnknownTableError, WarehouseAccessError, WarehouseUnavailableError
+from resources.config_warehouse import WarehouseSettings
+from resources.errors import ConfigError
+from resources.lake import Lake
+from resources.warehouse.choose import open_catalog
+from resources.warehouse.clickhouse import ClickHouse
+from resources.warehouse.loading import load
+from tests.resources.warehouse import worlds
+from tests.resources.warehouse.conftest import Front
+
+RIGHT = "right horse"  # of the front's user quant
+
+
+def test_the_configured_engine_is_opened(front: Front, tmp_path: Path) -> None:
+    with open_catalog(front.settings(), Lake(str(tmp_path))) as catalog:
+        assert isinstance(catalog, ClickHouse)
+        assert catalog.tables() == []
+
+
+def test_a_password_comes_from_the_environment(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLICKHOUSE_PASSWORD", RIGHT)
+    with ClickHouse.connect(front.settings(user="quant")) as catalog:
+        assert catalog.sql("SELECT 1 AS one")["one"].to_list() == [1]
+        assert RIGHT not in f"{catalog!r} {vars(catalog)}"
+
+
+@pytest.mark.parametrize("password", [None, "wrong horse"])
+def test_a_wrong_password_is_told_and_not_shown(
+    front: Front, monkeypatch: pytest.MonkeyPatch, password: str | None
+) -> None:
+    monkeypatch.delenv("CLICKHOUSE_PASSWORD", raising=False)
+    if password is not None:
+        monkeypatch.setenv("CLICKHOUSE_PASSWORD", password)
+    with pytest.raises(WarehouseAccessError, match=r"refuses user 'quant': .*CLICKHOUSE_PASSWORD in the env") as error:
+        ClickHouse.connect(front.settings(user="quant"))
+    assert "horse" not in str(error.value)
+
+
+def test_no_server_is_told() -> None:
+    pytest.importorskip("clickhouse_connect")
+    settings = WarehouseSettings(engine="clickhouse", port=9)
+    with pytest.raises(WarehouseUnavailableError, match=r"http://127\.0\.0\.1:9 did not answer: .*Connection refused"):
+        ClickHouse.connect(settings)
+
+
+def test_an_error_of_the_server_is_told_in_one_line(warehouse: ClickHouse) -> None:
+    with pytest.raises(UnknownTableError, match=r"has no table 'market_data/none' in database .*it has none\. Load it"):
+        warehouse.rows("market_data/none", ["A"])
+    with pytest.raises(UnknownTableError, match="Unknown table expression identifier 'none'"):
+        warehouse.sql("SELECT * FROM none")
+    with pytest.raises(CatalogError, match="Syntax error") as error:
+        warehouse.sql("SELECT FROM WHERE")
+    assert "\n" not in str(error.value)
+
+
+def test_many_symbols_go_in_one_question(warehouse: ClickHouse, tmp_path: Path) -> None:
+    """Their names are longer than an address may be; the client sends a form."""
+    names = [f"SYMBOL{number:04}.LONG" for number in range(700)]
+    lake = Lake(str(tmp_path))
+    rows = [(name, worlds.MONDAY, 100.0, 1.0, None) for name in names]
+    worlds.write(lake, "market_data/trades", worlds.of_trades(rows))
+    load(lake, warehouse, "market_data/trades")
+    assert warehouse.rows("market_data/trades", names, columns=["symbol"])["symbol"].to_list() == names
+
+
+# --- TLS
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A certificate for 127.0.0.1 signed by itself, and its key."""
+    x509 = pytest.importorskip("cryptography.x509")
+    import ipaddress
+
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.oid.NameOID.COMMON_NAME, "127.0.0.1")])
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
+    now = dt.datetime.now(dt.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - dt.timedelta(days=1))
+        .not_valid_after(now + dt.timedelta(days=1))
+        .add_extension(alternative, critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    folder = tmp_path_factory.mktemp("certificate")
+    paths = folder / "certificate.pem", folder / "key.pem"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    paths[1].write_bytes(key.private_bytes(*form))
+    return paths
+
+
+def test_over_tls_to_a_certificate_that_one_trusts(
+    front: Front, certificate: tuple[Path, Path], tmp_path: Path
+) -> None:
+    with Front(tmp_path / "tls", *certificate) as secure:
+        with ClickHouse.connect(secure.settings(tls=True, ca_file=certificate[0])) as catalog:
+            assert catalog.where == f"ClickHouse at https://127.0.0.1:{secure.port}"
+            assert catalog.sql("SELECT 1 AS one")["one"].to_list() == [1]
+        with pytest.raises(WarehouseUnavailableError, match="certificate verify failed"):
+            ClickHouse.connect(secure.settings(tls=True))
+        with pytest.raises(WarehouseUnavailableError, match="did not answer"):
+            ClickHouse.connect(secure.settings())
+    with pytest.raises(WarehouseUnavailableError, match="did not answer"):
+        ClickHouse.connect(front.settings(tls=True))
+
+
+@pytest.mark.parametrize(
+    ("settings", "address"),
+    [
+        ({}, "http://127.0.0.1:8123"),
+        ({"tls": True}, "https://127.0.0.1:8443"),
+        ({"port": 9000}, "http://127.0.0.1:9000"),
+    ],
+)
+def test_addresses(settings: dict[str, object], address: str) -> None:
+    assert WarehouseSettings.model_validate(settings).address == address
+
+
+# --- in this process
+
+
+EMBEDDED = """
+import sys
+from resources.lake import Lake
+from resources.warehouse.clickhouse import ClickHouse
+from resources.warehouse.loading import load
+lake = Lake(sys.argv[1])
+with ClickHouse.embedded(sys.argv[2], threads=1) as catalog:
+    print(load(lake, catalog, "market_data/trades").rows)
+with ClickHouse.embedded(sys.argv[2]) as catalog:
+    print(load(lake, catalog, "market_data/trades").rows, catalog.rows("market_data/trades", ["A"])["price"].to_list())
+"""
+
+
+def test_the_engine_in_this_process_keeps_its_tables(front: Front, tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path / "lake"))
+    worlds.write(lake, "market_data/trades", worlds.of_trades([("A", worlds.MONDAY, 100.0, 1.0, None)]))
+    command = [sys.executable, "-c", EMBEDDED, str(tmp_path / "lake"), str(tmp_path / "engine")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
+    assert done.stdout.splitlines() == ["1", "0 [100.0]"], done.stderr
+
+
+def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "clickhouse_connect", None)
+    with pytest.raises(ConfigError, match=r"clickhouse-connect is not installed; pip install 'qua"):
+        ClickHouse.connect(WarehouseSettings(engine="clickhouse"))
