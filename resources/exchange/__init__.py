@@ -44,7 +44,8 @@ step.py        the order of things in a step: start here
   requests.py  sized, held or booked                     pricing.py    when a price is reached, rules 3 to 7
   filling.py   how much, and what it changes             families.py   brackets, OCO, reduce-only
   account.py   carrying, corporate actions, expiry       inside.py     the path inside a bar, which nobody knows
-  costs.py     calls the models of models/               closing.py    the auction, and orders that end
+  costs.py     calls the models of models/               settling.py   bars end each at its instant, symbols leave
+                                                         closing.py    the auction, and orders that end
 reaction.py    strategies that see their own fills       reacting.py   what they may ask and do
 layout.py      records shared with numba                 words.py      words as numbers, and their names
 orders.py      what makes an order acceptable            lifetimes.py  how long orders live
