@@ -182,6 +182,8 @@ def scored(records: Mapping[Kind, pl.DataFrame], judge: Scorer) -> pl.DataFrame:
     """
     parts = [SENTIMENT_SCHEMA.to_frame()]
     for kind, rows in records.items():
+        if rows.is_empty():
+            continue
         texts = rows.select(pl.concat_str(pl.col(*TEXTS[kind]).fill_null(""), separator=". ").alias("text"))["text"]
         # Each text is judged once: an article has a row for every symbol that it concerns.
         distinct = texts.unique(maintain_order=True)

@@ -43,8 +43,9 @@ from resources.exchange.words import (
 @inlined
 def takes_part(order: Any, symbol: Any, serial: int, at: int) -> bool:
     """Whether an order was live in a bar that is over now; at that instant, unless that is NOWHERE."""
-    over = symbol.due == serial and (at < 0 or symbol.closed == at)
-    return bool(over and is_open(order.state) and order.eligible <= symbol.opened)
+    if not is_open(order.state) or symbol.due != serial:  # most have filled: of those the symbol is not looked at
+        return False
+    return bool((at < 0 or symbol.closed == at) and order.eligible <= symbol.opened)
 
 
 @inlined

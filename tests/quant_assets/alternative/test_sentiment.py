@@ -13,7 +13,7 @@ import pytest
 
 from quant_assets.alternative import words
 from quant_assets.alternative.sentiment import SENTIMENT_SCHEMA, SentimentError, Transformer, scored, scorer
-from resources.alternative.base import versions
+from resources.alternative.base import Kind, schema, versions
 from resources.alternative.sample import Synthetic
 from resources.errors import ConfigError
 
@@ -151,3 +151,9 @@ def test_a_transformers_labels_are_weighed(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked == [("text-classification", "ProsusAI/finbert", None)]
     with pytest.raises(SentimentError, match="gives the label 'neutral'"):
         Transformer(labels={"positive": 1.0, "negative": -1.0}).score(["up"])
+
+
+def test_of_a_symbol_that_nobody_speaks_of_there_are_no_scores() -> None:
+    kinds: list[Kind] = ["news", "social"]
+    nothing = {kind: schema(kind).to_frame() for kind in kinds}
+    assert scored(nothing, scorer("finance_words")).equals(SENTIMENT_SCHEMA.to_frame())
