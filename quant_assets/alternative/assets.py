@@ -181,7 +181,7 @@ def _midnight(day: date) -> datetime:
 def _asked(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[str]) -> Asked:
     """When the sources were asked last for the partitions of these symbols, as their materializations say."""
     chosen = [key for key in partition_keys(context) if key.partition("|")[2] in symbols]
-    found: dict[tuple[str, str], Mapping[str, datetime]] = {}
+    found: dict[tuple[str, str], dict[str, datetime]] = {}
     cursor = None
     while True:
         page = context.instance.fetch_materializations(
@@ -193,21 +193,20 @@ def _asked(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[str]
             event, key = record.asset_materialization, record.partition_key
             if event is not None and key is not None and ASKED in event.metadata:
                 day, symbol = key.split("|", maxsplit=1)
-                told = event.metadata[ASKED].value
-                found.setdefault(
-                    (day, symbol),
-                    {name: datetime.fromisoformat(at) for name, at in dict(told).items()},
-                )
+                known = found.setdefault((day, symbol), {})
+                for name, at in dict(event.metadata[ASKED].value).items():
+                    known.setdefault(name, datetime.fromisoformat(at))  # a source may have been left out since
         if not page.has_more:
             return found
         cursor = page.cursor
 
 
 def _note(context: dg.AssetExecutionContext, kind: Kind, told: Sequence[Brought]) -> None:
-    """Keep with each partition when its sources were asked: the earliest of the run, so as to err towards late."""
-    asked: dict[str, str] = {}
+    """Keep with each partition when its sources were asked: the latest of the run, so as to err towards late."""
+    latest: dict[str, datetime] = {}
     for each in told:
-        asked |= {name: at.isoformat() for name, at in each.asked.items() if name not in asked}
+        latest |= {name: max(at, latest.get(name, at)) for name, at in each.asked.items()}
+    asked = {name: at.isoformat() for name, at in latest.items()}
     facts = normalize_metadata({ASKED: dg.MetadataValue.json(asked)})
     add_partition_metadata(
         context.op_execution_context._step_execution_context,

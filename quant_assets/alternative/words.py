@@ -27,7 +27,7 @@ resign resigned resigns shortfall shrink shrinks shrank slump slumped slumps sue
 tumbled tumbles underperform underperformed warn warned warning warns weak weaker weakness writedown
 """
 GOOD, BAD = frozenset(_GOOD.split()), frozenset(_BAD.split())
-WORD = re.compile(r"[a-z]+")
+WORD = re.compile(r"[a-z]+(?:'[a-z]+)*")
 
 
 class FinanceWords:

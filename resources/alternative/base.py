@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
 import polars as pl
@@ -228,7 +228,7 @@ def as_of(records: pl.LazyFrame, instant: datetime) -> pl.LazyFrame:
     """
     if instant.tzinfo is None:
         raise ConfigError(f"instant: {instant} has no time zone; for example {instant}+00:00")
-    known = records.filter(pl.col("known_at") <= pl.lit(instant, dtype=UTC_MICROS))
+    known = records.filter(pl.col("known_at") <= pl.lit(instant.astimezone(UTC), dtype=UTC_MICROS))
     newest = known.sort("known_at", maintain_order=True).unique(RECORD, keep="last", maintain_order=True)
     return newest.filter(pl.col("state") != "withdrawn").sort(*RECORD)
 
@@ -236,7 +236,7 @@ def as_of(records: pl.LazyFrame, instant: datetime) -> pl.LazyFrame:
 def merge(old: pl.DataFrame, fetched: pl.DataFrame, asked: dict[str, datetime] | None = None) -> pl.DataFrame:
     """The log `old` with what a fetch brought: a version is added where it says something else than the last one held.
 
-    `asked` says when each source was asked last for the same records; by default when the newest row of `old` was
+    `asked` says when each source was asked last for the same records; at the least when the newest row of `old` was
     fetched. What a source gives now, stamped before that instant, was not there then: it counts as known from
     `fetched_at` on, whatever the stamp says. So `as_of` any instant up to the last asking stays what it was.
 
@@ -250,7 +250,8 @@ def merge(old: pl.DataFrame, fetched: pl.DataFrame, asked: dict[str, datetime] |
             f"records held have columns {', '.join(old.columns)}, those fetched {', '.join(fetched.columns)}; "
             "they must be of one kind"
         )
-    last = dict(old.group_by("source").agg(pl.col("fetched_at").max()).iter_rows()) | (asked or {})
+    last: dict[str, datetime] = dict(old.group_by("source").agg(pl.col("fetched_at").max()).iter_rows())
+    last |= {source: max(at, last.get(source, at)) for source, at in (asked or {}).items()}
     history: dict[tuple[str, ...], list[Row]] = {}
     for row in old.select(*_TOLD).sort("known_at", maintain_order=True).iter_rows(named=True):
         history.setdefault(_record(row), []).append(row)

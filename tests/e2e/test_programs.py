@@ -78,7 +78,7 @@ def test_python_launches_a_range(platform: Platform) -> None:
 
 def test_python_launches_the_whole_graph(platform: Platform) -> None:
     outcome = program(platform.dagster, "everything")
-    assert len(re.findall(r"^  (?:fresh|running) ", outcome.output, re.MULTILINE)) == 8, outcome.output
+    assert len(re.findall(r"^  (?:fresh|running) ", outcome.output, re.MULTILINE)) == 9, outcome.output
 
 
 def test_the_client_launches_a_partition(platform: Platform) -> None:

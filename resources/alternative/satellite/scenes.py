@@ -46,7 +46,8 @@ class Scene:
 def scene(item: Mapping[str, Any]) -> Scene:
     """A scene from an item. Raises ValueError, LookupError or TypeError on what is not laid out as an item is."""
     said = item["properties"]
-    ts = _instant(said.get("datetime") or said["end_datetime"])
+    # A composite has been seen when its last picture has; its datetime may be that of the first.
+    ts = max(_instant(said[name]) for name in ("datetime", "end_datetime") if said.get(name))
     stated = said.get("updated") or said.get("created")
     # A catalogue that says it held the item before it was seen has carried the stamp over from elsewhere.
     known_at = max(_instant(stated), ts) if stated else None

@@ -81,8 +81,10 @@ class AlpacaStream:
             self._socket = stream._ws
             self._answer = asyncio.get_running_loop().create_future()
             await self._send("subscribe", lines)
+            early: list[MarketEvent] = []
             while not self._answer.done():
-                self._early += await self.receive()
+                early += await self.receive()
+            self._early = early
             _check(self._answer.result(), lines)
         except ValueError as error:  # of alpaca-py: what the venue said to the keys
             raise _refusal(self.name, str(error)) from None

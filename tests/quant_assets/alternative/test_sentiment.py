@@ -28,7 +28,7 @@ TONES = [
 
 OWN_TONES = [
     ("Profit beats, outlook raised", 1.0), ("Recall: LOSSES", -1.0), ("gain, loss and loss", -1 / 3),
-    ("annual meeting", 0.0), ("", 0.0), ("regains", 0.0),
+    ("annual meeting", 0.0), ("", 0.0), ("regains", 0.0), ("Acme won't pay", 0.0),
 ]  # fmt: skip
 
 

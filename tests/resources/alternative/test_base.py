@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import polars as pl
 import pytest
@@ -128,6 +129,14 @@ def test_when_a_source_was_asked_last_may_be_told() -> None:
     assert told(merge(log, late))[-1] == ("2", "late", 1.5, "new")
     assert told(merge(log, late, {"wire": T + 2 * HOUR}))[-1] == ("2", "late", 5, "new")
     assert told(merge(log, late, {"another": T + 2 * HOUR}))[-1] == ("2", "late", 1.5, "new")
+    assert told(merge(logged(news("1", "a", 0, 3)), late, {"wire": T + HOUR}))[-1] == ("2", "late", 5, "new")
+
+
+def test_an_instant_may_be_told_in_any_zone() -> None:
+    log = logged(news("1", "a", 0, 1), news("1", "b", 1.5, 2))
+    for zone in ("America/New_York", "Asia/Kolkata"):
+        then = as_of(log.lazy(), (T + 1.4 * HOUR).astimezone(ZoneInfo(zone))).collect()
+        assert then["headline"].to_list() == ["a"]
 
 
 fetches = st.lists(

@@ -397,3 +397,10 @@ def test_a_refusal_for_long_is_not_waited_for(desk: Desk) -> None:
     with pytest.raises(RateLimitedError, match="for 3600 s"):
         desk.activity(**READY)
     assert desk.pauses == []
+
+
+def test_a_composite_has_been_seen_when_its_last_picture_has() -> None:
+    first, last = "2022-05-01T00:00:00Z", "2022-05-31T00:00:00Z"
+    made = item("a", TAKEN, WIDE)
+    made["properties"] = {"datetime": first, "end_datetime": last, "created": first}
+    assert scene(made).ts == scene(made).known_at == instant(2022, 5, 31)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import msgpack
 import pytest
+import websockets
 
 from resources.errors import AccessDeniedError, ConfigError, NotOfferedError, ProviderError, UnknownSymbolError
 from resources.streams.base import Line
 from resources.streams.sources.alpaca import SIZES_IN_SHARES, AlpacaStream, _check, _quote, _refusal
+from tests.resources.streams.gateways import played
 
 
 def said(**more: Any) -> dict[str, Any]:
@@ -58,3 +62,25 @@ def test_refusals(words: str, code: int, error: type[ProviderError]) -> None:
 def test_an_unknown_feed_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"streams\.feed"):
         AlpacaStream("otc")
+
+
+@played
+async def test_rows_before_the_acknowledgement_come_first_and_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ALPACA_API_KEY", "key")
+    monkeypatch.setenv("ALPACA_SECRET_KEY", "secret")
+    trade = {"T": "t", "S": "AAPL", "i": 1, "p": 10.0, "s": 1, "t": msgpack.Timestamp(1_704_722_400, 0), "c": []}
+    accepted = {"T": "subscription", "trades": ["AAPL"], "quotes": [], "bars": []}
+
+    async def venue(client: Any) -> None:
+        for answer in ([{"T": "success", "msg": "connected"}], [{"T": "success", "msg": "authenticated"}]):
+            await client.send(msgpack.packb(answer))
+            await client.recv()
+        await client.send(msgpack.packb([trade]))
+        await client.send(msgpack.packb([accepted]))
+        await client.wait_closed()
+
+    async with websockets.serve(venue, "127.0.0.1", 0) as server:
+        stream = AlpacaStream("iex", url=f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}")
+        await asyncio.wait_for(stream.connect([Line("AAPL", "trade")]), 20)
+        assert [event.symbol for event in await stream.receive()] == ["AAPL"]
+        await stream.close()
