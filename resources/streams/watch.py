@@ -76,7 +76,8 @@ class Watch:
         if len(events) > 1:
             events = sorted(events, key=_IN_ORDER)
         newest = events[-1][1]
-        self.newest = max(self.newest, newest)
+        # Not later than it came: one stamp of the future would hide what all lines miss from here to there.
+        self.newest = max(self.newest, min(newest, now))
         # It fades, so that one wrong stamp does not last.
         faded = self._ahead - (now - self.heard) // 10 if self.heard else newest - now
         self._ahead = min(max(newest - now, faded), _FARTHEST)

@@ -18,7 +18,7 @@ from resources.market_data import Files, Sample, Yahoo, create, universe
 
 
 def settings(**changes: Any) -> Settings:
-    plain = load().model_dump()
+    plain = load().model_dump() | {"alternative": {}}  # made-up records go with made-up prices only
     return Settings.model_validate(plain | changes)
 
 

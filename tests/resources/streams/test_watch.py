@@ -142,6 +142,14 @@ def test_a_lost_connection_leaves_a_gap_from_the_last_event_on() -> None:
     ]
 
 
+def test_a_stamp_of_the_future_hides_nothing_that_another_line_misses() -> None:
+    watch = watching(None, LINE, Line("B", "trade"))
+    watch.admit([trade(NOW)], NOW, 10)
+    watch.admit([trade(NOW + 300 * SECOND, symbol="B")], NOW, 10)
+    lost = [one for one in watch.connected(NOW + 50 * SECOND, 0, 0) if one.symbol == "A"]  # type: ignore[union-attr]
+    assert [(one.ts, one.until >= NOW + 50 * SECOND) for one in lost] == [(NOW, True)]  # type: ignore[union-attr]
+
+
 def test_a_bar_may_begin_long_before_it_is_missed() -> None:
     watch = Watch()
     watch.add([LINE, Line("A", "bar")], 0)
