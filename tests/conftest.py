@@ -82,6 +82,13 @@ def installation() -> Path:
     return HOME
 
 
+@pytest.fixture
+def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home for what a test puts on record itself: in the installation's it would count as tries of its strategies."""
+    monkeypatch.setenv("QUANT_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """Folder of real market data: QUANT_SHARED_DATA, or `shared/data` beside the project; skips without it."""

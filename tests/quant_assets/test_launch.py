@@ -58,11 +58,9 @@ def test_the_report_of_a_swept_strategy_is_judged_by_its_sweep(instance: dg.Dags
     of_sweep = tests.filter(pl.col("name").is_in(["overfitting", "superiority", "surface"]))
     assert of_sweep["passed"].is_not_null().all(), of_sweep["words"].to_list()
     runs = LAKE.read(("backtests", "sweep"), held)
-    # Other tests may have swept the same family of this installation with other grids.
-    before = Trials.of(SETTINGS).counted("moving_average_cross")
-    assert runs.height == 5 <= before.trials == before.with_result
-    launch.partition("backtests/report", held)
-    assert Trials.of(SETTINGS).counted("moving_average_cross") == before, "the report is one of the sweep's trials"
+    counted = Trials.of(SETTINGS).counted("moving_average_cross")
+    assert (runs.height, counted.trials, counted.with_result) == (5, 5, 5), "the report is one of the sweep's trials"
+    assert counted.sharpe_variance == pytest.approx(runs["sharpe"].var()), "and its ratio is a session's, as theirs"
 
 
 def test_a_partition(instance: dg.DagsterInstance) -> None:

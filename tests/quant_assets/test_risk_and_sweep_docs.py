@@ -37,6 +37,7 @@ def test_the_page_of_limits_names_them_all():
     assert [name for name in LimitSettings.model_fields if f"`{name}`" not in text] == []
 
 
+@pytest.mark.usefixtures("own_home")
 def test_a_sweep():
     world = world_of("sweeps.md")
     found = world["found"]

@@ -14,6 +14,7 @@ DOCS = Path(__file__).parents[4] / "docs"
 TEXT = (DOCS / "report.md").read_text(encoding="utf-8")
 
 
+@pytest.mark.usefixtures("own_home")
 def test_every_block_runs_and_makes_the_whole_page(capsys: pytest.CaptureFixture[str]) -> None:
     world: dict[str, object] = {}
     for block in re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL):
