@@ -184,6 +184,14 @@ def dagster(place: Place, *, daemon: bool = False, module: str = "quant_assets.d
         log.close()
 
 
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Let a process of a session of its own end as Ctrl-C does, in 30 s; then kill what is left of that session."""
+    process.send_signal(signal.SIGINT)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(30)
+    stop([process])
+
+
 def stop(running: list[subprocess.Popen[bytes]]) -> None:
     """Kill the processes with their children and grandchildren, and wait until they are gone."""
     family = [child for process in running for child in _family(process.pid)]

@@ -23,6 +23,7 @@ from quant_assets.live.world import ATTEMPT_TAG, LIVE_JOB, SESSION_TAG
 from resources.brokers.base import Fill, OrderState
 from resources.brokers.paper import Feed, PaperBroker
 from resources.config import BacktestSettings
+from tests.e2e.processes import end
 from tests.quant_assets.live.stage import MONDAY
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -61,16 +62,13 @@ def serving(place: Path, command: list[str]) -> Iterator[None]:
     """The command running on the place's live site; its output in server.log."""
     target = ["-f", str(HERE / "live_site.py"), "-d", str(HERE)]
     with (place / "server.log").open("w") as log:
-        process = subprocess.Popen([*command, *target], cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            [*command, *target], cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        )
     try:
         yield
     finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+        end(process)
 
 
 @pytest.fixture

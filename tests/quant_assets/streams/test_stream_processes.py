@@ -21,6 +21,7 @@ from quant_assets.streams.world import STREAM_JOB
 from resources.lake import Lake
 from resources.market_data.synthetic import Synthetic
 from resources.streams.recording import open_gaps, recorded
+from tests.e2e.processes import end
 from tests.quant_assets.streams.replays import BEGINS, SYMBOLS
 
 PROJECT = Path(__file__).resolve().parents[3]
@@ -56,16 +57,11 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.setenv(name, value)
     command = [str(Path(sys.executable).with_name("dagster-daemon")), "run", "-f", str(HERE / "stream_site.py")]
     with (tmp_path / "daemon.log").open("w") as log:
-        daemon = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT)
+        daemon = subprocess.Popen(command, cwd=PROJECT, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)
     try:
         yield tmp_path
     finally:
-        daemon.send_signal(signal.SIGINT)
-        try:
-            daemon.wait(30)
-        except subprocess.TimeoutExpired:
-            daemon.kill()
-            daemon.wait()
+        end(daemon)
 
 
 @pytest.mark.slow
