@@ -120,6 +120,8 @@ class Lake:
 
     A partition is a mapping from dimension to key, for example {"symbol": "AAPL", "date": "2012"};
     {} where an asset has none.
+
+    Raises LakeError on a name that an object store would take for a pattern.
     """
 
     def __init__(self, url: str) -> None:
@@ -128,6 +130,8 @@ class Lake:
         self._local = "file" in (
             self._files.protocol if isinstance(self._files.protocol, tuple) else (self._files.protocol,)
         )
+        if not self._local and any(letter in url for letter in "*?["):
+            raise LakeError(f"{url}: an object store takes *, ? and [ for a pattern; give the lake another name")
 
     def folder(self, asset: Sequence[str], partition: Mapping[str, str] | None = None) -> str:
         parts = [self._root, *asset, *(f"{name}={quote(key, safe='')}" for name, key in (partition or {}).items())]

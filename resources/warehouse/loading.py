@@ -21,8 +21,9 @@ from resources.calendars import UTC_MICROS
 from resources.catalog import CatalogError
 from resources.lake import VERSION_KEY, Lake
 from resources.market_data.base import BAR_SCHEMA
-from resources.warehouse.clickhouse import LOADED, OWN_COLUMNS, ClickHouse, physical_name
+from resources.warehouse.clickhouse import LOADED, OWN_COLUMNS, ClickHouse
 from resources.warehouse.files import File, LakeFiles
+from resources.warehouse.questions import sql_name
 
 BATCH_ROWS = 1_000_000
 """Rows sent at once, about; a partition of the lake is not cut."""
@@ -128,7 +129,7 @@ class _Date:
         changed = [symbol for symbol, file in sorted(self._by_symbol.items()) if self._differs(symbol, file)]
         if not changed:
             return Loaded(orphans=orphans)
-        name = f"{_STAGING}{physical_name(self._table)}_{uuid4().hex[:12]}"
+        name = f"{_STAGING}{sql_name(self._table)}_{uuid4().hex[:12]}"
         staging, target = f"`{self._warehouse.database}`.`{name}`", self._warehouse.name(self._table)
         self._warehouse.command(f"CREATE TABLE {staging} AS {target} COMMENT ''")
         try:
@@ -236,7 +237,7 @@ def _prepare(warehouse: ClickHouse, table: str, schema: pl.Schema) -> None:
     if table not in warehouse.tables():
         named = ", ".join(f"{_quoted(name)} {kind}" for name, kind in columns.items())
         warehouse.command(
-            f"CREATE TABLE IF NOT EXISTS `{warehouse.database}`.`{physical_name(table)}` ({named}, "
+            f"CREATE TABLE IF NOT EXISTS `{warehouse.database}`.`{sql_name(table)}` ({named}, "
             "place UInt32 CODEC(Delta, ZSTD), date LowCardinality(String), version LowCardinality(String), "
             f"PROJECTION loaded ({LOADED} GROUP BY symbol, date, version)) "
             f"ENGINE = MergeTree PARTITION BY date ORDER BY (symbol, ts, place) COMMENT '{table}'"
@@ -252,7 +253,7 @@ def _prepare(warehouse: ClickHouse, table: str, schema: pl.Schema) -> None:
             )
     left = warehouse.sql(
         f"SELECT name FROM system.tables WHERE database = '{warehouse.database}' "
-        f"AND startsWith(name, '{_STAGING}{physical_name(table)}_') "
+        f"AND startsWith(name, '{_STAGING}{sql_name(table)}_') "
         f"AND metadata_modification_time < now() - INTERVAL {_ABANDONED_HOURS} HOUR"
     )
     for name in left["name"] if left.height else ():
