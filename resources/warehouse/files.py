@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,7 +14,7 @@ import fsspec
 import polars as pl
 
 from resources.catalog import CatalogError, UnknownTableError
-from resources.lake import VERSION_KEY, Lake
+from resources.lake import FETCH_KEY, VERSION_KEY, Lake
 
 _PART = "part.parquet"
 
@@ -36,7 +36,7 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a Parquet file says about its rows. version: the lake's data version, None in another program's file."""
+    """What a Parquet file says about its rows. version: of all of its columns, None in another program's file."""
 
     rows: int
     version: str | None
@@ -138,15 +138,17 @@ class LakeFiles:
 
         with _named_where_damaged(path), self.filesystem.open(path, "rb") as file:
             held = parquet.read_metadata(file)
-        version = (held.metadata or {}).get(VERSION_KEY.encode())
-        return Footer(held.num_rows, version.decode() if version is not None else None)
+        metadata = held.metadata or {}
+        ours = {
+            name: metadata[name.encode()].decode() for name in (VERSION_KEY, FETCH_KEY) if name.encode() in metadata
+        }
+        return Footer(held.num_rows, _version(ours))
 
-    def read(self, path: str) -> tuple[str, pl.DataFrame]:
-        """A file's data version ("" without one) and its rows, both from one reading of it."""
+    def read(self, path: str) -> tuple[str | None, pl.DataFrame]:
+        """A file's version (see Footer) and its rows, both from one reading of it."""
         with _named_where_damaged(path):
             content = self.filesystem.cat_file(path)
-            version = pl.read_parquet_metadata(io.BytesIO(content)).get(VERSION_KEY, "")
-            return version, pl.read_parquet(io.BytesIO(content))
+            return _version(pl.read_parquet_metadata(io.BytesIO(content))), pl.read_parquet(io.BytesIO(content))
 
     def _file(self, asset: Sequence[str], partition: dict[str, str]) -> File:
         path = self._named(self.lake.path(asset, partition))
@@ -155,6 +157,12 @@ class LakeFiles:
 
     def _named(self, path: str) -> str:
         return path if self.local else self.filesystem.unstrip_protocol(path)
+
+
+def _version(metadata: Mapping[str, str]) -> str | None:
+    """The lake's data version, and what it leaves out: rows that were lost and fetched again differ in that alone."""
+    version = metadata.get(VERSION_KEY)
+    return f"{version}.{metadata.get(FETCH_KEY, '')}" if version is not None else None
 
 
 def literal(path: str) -> str:
