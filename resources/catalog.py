@@ -26,8 +26,8 @@ from resources.errors import ConfigError, QuantError
 from resources.market_data.base import BAR_SCHEMA
 from resources.market_data.ticks import QUOTE_SCHEMA, TRADE_SCHEMA
 from resources.market_data.timeframes import INTRADAY
-from resources.warehouse import questions, slots
-from resources.warehouse.questions import Dialect, Source
+from resources.warehouse import asking, questions, slots
+from resources.warehouse.questions import Dialect, Source, sql_name
 
 TRADES = "market_data/trades"
 QUOTES = "market_data/quotes"
@@ -41,7 +41,7 @@ QUOTED = pl.Schema(
 )
 """A trade in TRADE_SCHEMA with the quote that stood: `quoted_at` is the quote's ts. Null where there was none."""
 
-FIRST, AFTER_LAST = datetime(1900, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+FIRST, AFTER_LAST = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 """All of time, for questions without a start or an end."""
 
 PIECE_ROWS = 2_000_000
@@ -54,6 +54,10 @@ class CatalogError(QuantError):
 
 class UnknownTableError(CatalogError):
     """The catalog has no such table."""
+
+
+class UnknownColumnError(CatalogError):
+    """A table has no such column."""
 
 
 class UnheldSymbolError(CatalogError):
@@ -85,8 +89,8 @@ class Catalog(ABC):
     ) -> pl.DataFrame:
         """The rows of these symbols with start <= ts < end; all columns, or those named.
 
-        Raises UnknownTableError, UnheldSymbolError, and CatalogError on a column that the table lacks, a table without
-        symbol and ts, a time without zone and an end before its start.
+        Raises UnknownTableError, UnknownColumnError, UnheldSymbolError, and CatalogError on a table without symbol and
+        ts, a time without zone, an end before its start and a file that cannot be read.
 
         Example: `catalog.rows("market_data/bars", ["AAPL"], columns=["symbol", "ts", "close"])`
         """
@@ -96,7 +100,7 @@ class Catalog(ABC):
         wanted = list(dict.fromkeys(columns)) if columns is not None else held
         missing = [name for name in wanted if name not in held]
         if missing:
-            raise CatalogError(f"{table} has no column {', '.join(missing)}; it has {', '.join(held)}")
+            raise UnknownColumnError(f"{table} has no column {', '.join(missing)}; it has {', '.join(held)}")
         parts = []
         for piece in self._pieces(table, names, *span):
             source = self._source("a", table, piece, *span)
@@ -136,7 +140,8 @@ class Catalog(ABC):
         depend on the order of the trades; a sum of floating-point numbers differs from it in the last digits.
 
         Raises ConfigError on an unknown timeframe, BarSchemaError on a symbol without the calendar that 1d needs, and
-        otherwise as `rows` does.
+        on ticks that make no bar (a price or size that is no number, a volume of 2^63 or more); otherwise as `rows`
+        does.
 
         Example: `catalog.bars(["SPY"], "1m", start, end)`
         """
@@ -149,7 +154,7 @@ class Catalog(ABC):
             for piece in self._pieces(table, part.symbols, part.start, part.end):
                 source = self._source("a", table, piece, part.start, part.end)
                 frame = self._ask(questions.bars(self.dialect, source, part.plan, of), source.parameters)
-                parts.append(_typed(part.plan.finish(questions.volumes(frame)), BAR_SCHEMA))
+                parts.append(_typed(part.plan.finish(questions.bars_of_answer(table, frame)), BAR_SCHEMA))
         return pl.concat(parts).sort("symbol", "ts")
 
     def quoted_trades(
@@ -169,7 +174,8 @@ class Catalog(ABC):
         span = _span(start, end)
         names = self._held_symbols(TRADES, symbols)
         quoted = self._quoted(names)
-        before = self.last_quotes(quoted, span[0] - slots.MICROSECOND) if quoted else QUOTE_SCHEMA.to_frame()
+        begun = quoted and span[0] > FIRST
+        before = self.last_quotes(quoted, span[0] - slots.MICROSECOND) if begun else QUOTE_SCHEMA.to_frame()
         parts = []
         for piece in self._pieces(TRADES, names, *span):
             trades, told = self._source("a", TRADES, piece, *span), sorted(set(piece) & set(quoted))
@@ -183,12 +189,26 @@ class Catalog(ABC):
             parts.append(_stood(part, before, max_age))
         return pl.concat(parts)
 
-    @abstractmethod
     def sql(self, text: str) -> pl.DataFrame:
-        """The answer to any query in the engine's own SQL; tables are named as their path with _ for /.
+        """The answer to a question in the engine's own SQL; tables are named as their path with _ for /.
+
+        One statement that reads: SELECT, also with FROM or WITH at its beginning, DESCRIBE, EXPLAIN.
+
+        Raises QuestionError on any other, UnknownTableError, UnknownColumnError, and CatalogError with the engine's
+        words on what it does not understand.
 
         Example: `catalog.sql("SELECT symbol, count(*) FROM market_data_trades GROUP BY symbol")`
         """
+        question = asking.question(text, backslash=self.dialect.backslash)
+        names = {table: sql_name(table) for table in self.tables()}
+        named = [table for table, name in names.items() if name.lower() in question.lower()]
+        try:
+            return self._sql(question, named)
+        except UnknownTableError as error:
+            raise UnknownTableError(f"{error}; there is {', '.join(names.values()) or 'no table'}") from error
+        except UnknownColumnError as error:
+            held = "; ".join(f"{names[table]} has {', '.join(self.columns(table))}" for table in named)
+            raise UnknownColumnError(f"{error}; {held}") from error
 
     # --- what there is
 
@@ -215,6 +235,10 @@ class Catalog(ABC):
         self.close()
 
     # --- what an engine gives
+
+    @abstractmethod
+    def _sql(self, text: str, tables: Sequence[str]) -> pl.DataFrame:
+        """The answer to one statement that names these tables."""
 
     @abstractmethod
     def _known(self, table: str, symbols: Sequence[str]) -> set[str]:
@@ -280,7 +304,10 @@ class Catalog(ABC):
 def _instant(name: str, value: datetime) -> datetime:
     if not isinstance(value, datetime) or value.tzinfo is None:
         raise CatalogError(f"{name}: {value!r} has no time zone; for example datetime(2024, 3, 1, tzinfo=UTC)")
-    return value.astimezone(UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError as error:
+        raise CatalogError(f"{name}: {value} is outside of the years 1 to 9999 in UTC") from error
 
 
 def _span(start: datetime, end: datetime) -> tuple[datetime, datetime]:

@@ -30,6 +30,9 @@ import pyarrow as pa
 from resources.errors import LakeError
 
 VERSION_KEY = "data_version"
+FETCH_KEY = "fetch_version"
+"""In a file's own metadata: the version of its columns in VOLATILE, which its data version leaves out."""
+
 VOLATILE = ("fetched_at",)
 """Columns that may differ between two fetches of the same content: no part of its data version."""
 
@@ -56,6 +59,15 @@ def content_version(frame: pl.DataFrame) -> str:
     Columns in VOLATILE do not count.
     """
     return content_versions(frame, [frame.height])[0]
+
+
+def fetch_version(frame: pl.DataFrame) -> str:
+    """Hash of the columns in VOLATILE, "" without any."""
+    digest = hashlib.blake2b(digest_size=6)
+    held = [_plain(column) for column in frame.get_columns() if column.name in VOLATILE]
+    for name, nulls, values in held:
+        digest.update(name + (nulls.tobytes() if nulls is not None else b"") + values.tobytes())
+    return digest.hexdigest() if held else ""
 
 
 def content_versions(frame: pl.DataFrame, lengths: Sequence[int]) -> list[str]:
@@ -120,6 +132,8 @@ class Lake:
 
     A partition is a mapping from dimension to key, for example {"symbol": "AAPL", "date": "2012"};
     {} where an asset has none.
+
+    Raises LakeError on a name that an object store would take for a pattern.
     """
 
     def __init__(self, url: str) -> None:
@@ -128,6 +142,8 @@ class Lake:
         self._local = "file" in (
             self._files.protocol if isinstance(self._files.protocol, tuple) else (self._files.protocol,)
         )
+        if not self._local and any(letter in url for letter in "*?["):
+            raise LakeError(f"{url}: an object store takes *, ? and [ for a pattern; give the lake another name")
 
     def folder(self, asset: Sequence[str], partition: Mapping[str, str] | None = None) -> str:
         parts = [self._root, *asset, *(f"{name}={quote(key, safe='')}" for name, key in (partition or {}).items())]
@@ -355,7 +371,11 @@ class Staging:
 def _parquet(frame: pl.DataFrame, version: str) -> bytes:
     buffer = io.BytesIO()
     frame.write_parquet(
-        buffer, compression="zstd", compression_level=1, statistics=False, metadata={VERSION_KEY: version}
+        buffer,
+        compression="zstd",
+        compression_level=1,
+        statistics=False,
+        metadata={VERSION_KEY: version, FETCH_KEY: fetch_version(frame)},
     )
     return buffer.getvalue()
 

@@ -41,7 +41,7 @@ def main(arguments: list[str] | None = None) -> int:
                     done = load(lake, catalog, table, dates=options.dates, say=print)
                     print(
                         f"{table}: {done.dates} dates, {done.partitions} partitions, {done.rows:,} rows loaded"
-                        + (f"; {done.orphans} partitions are not in the lake, and stay" if done.orphans else "")
+                        + (f"; {done.removed} partitions are not in the lake, and were removed" if done.removed else "")
                     )
                 return 0
             for table in catalog.tables():

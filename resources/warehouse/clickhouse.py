@@ -10,16 +10,24 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from resources.calendars import UTC_MICROS
-from resources.catalog import Catalog, CatalogError, UnknownTableError, WarehouseAccessError, WarehouseUnavailableError
+from resources.catalog import (
+    Catalog,
+    CatalogError,
+    UnknownColumnError,
+    UnknownTableError,
+    WarehouseAccessError,
+    WarehouseUnavailableError,
+)
 from resources.errors import ConfigError
-from resources.warehouse.questions import Dialect, Source
+from resources.warehouse.questions import Dialect, Source, sql_name
+from resources.warehouse.slots import EPOCH, MICROSECOND
 
 if TYPE_CHECKING:
     from resources.config_warehouse import WarehouseSettings
@@ -29,6 +37,7 @@ CLICKHOUSE = Dialect(
     wide="Int128",
     values="values('opens Int64, closes Int64', {})",
     in_order=False,
+    backslash=True,
 )
 
 OWN_COLUMNS = ("place", "date", "version")
@@ -38,7 +47,7 @@ SETTINGS = {"join_use_nulls": 1}
 """A trade without a quote has none, not a quote of zeros from 1970."""
 
 _REFUSED = (192, 193, 194, 497, 516)  # unknown user, wrong or required password, not enough privileges, authentication
-_NO_DATABASE, _NO_TABLE, _TOO_SLOW = 81, 60, 159
+_NO_DATABASE, _NO_TABLE, _NO_COLUMN, _TOO_SLOW = 81, 60, 47, 159
 
 
 class ClickHouse(Catalog):
@@ -117,13 +126,6 @@ class ClickHouse(Catalog):
         self.types(table)
         return self._symbols(table)
 
-    def sql(self, text: str) -> pl.DataFrame:
-        """The answer to any query in ClickHouse's SQL; a table is named as its path with _ for /.
-
-        Beside the lake's columns it has `place`, `date` and `version` (see the module).
-        """
-        return self._ask(text, {})
-
     def close(self) -> None:
         self._client.close()
 
@@ -131,14 +133,14 @@ class ClickHouse(Catalog):
 
     def name(self, table: str) -> str:
         """A table's name in SQL."""
-        return f"`{self.database}`.`{physical_name(table)}`"
+        return f"`{self.database}`.`{sql_name(table)}`"
 
     def types(self, table: str) -> dict[str, str]:
         """The columns of a table with ClickHouse's types, in order. Raises UnknownTableError."""
         frame = self._ask(
             "SELECT name, type FROM system.columns "
             "WHERE database = {database:String} AND table = {table:String} ORDER BY position",
-            {"database": self.database, "table": physical_name(table)},
+            {"database": self.database, "table": sql_name(table)},
         )
         if frame.is_empty():
             raise UnknownTableError(
@@ -171,6 +173,10 @@ class ClickHouse(Catalog):
 
     # --- what the questions need
 
+    def _sql(self, text: str, tables: Sequence[str]) -> pl.DataFrame:
+        """Beside the lake's columns a table has `place`, `date` and `version` (see the module)."""
+        return self._ask(text, {})
+
     def _known(self, table: str, symbols: Sequence[str]) -> set[str]:
         return set(self._symbols(table)) & set(symbols)
 
@@ -179,10 +185,10 @@ class ClickHouse(Catalog):
 
     def _source(self, name: str, table: str, symbols: Sequence[str], start: datetime, end: datetime) -> Source:
         where = (
-            f"symbol IN {{{name}_symbols:Array(String)}} AND ts >= {{{name}_start:DateTime64(6, 'UTC')}} "
-            f"AND ts < {{{name}_end:DateTime64(6, 'UTC')}}"
+            f"symbol IN {{{name}_symbols:Array(String)}} AND ts >= {_instant(f'{name}_start')} "
+            f"AND ts < {_instant(f'{name}_end')}"
         )
-        values = {f"{name}_symbols": list(symbols), f"{name}_start": _text(start), f"{name}_end": _text(end)}
+        values = {f"{name}_symbols": list(symbols), f"{name}_start": _us(start), f"{name}_end": _us(end)}
         return Source(self.name(table), where, values)
 
     def _newest(self, name: str, table: str, symbols: Sequence[str], at: datetime) -> Source:
@@ -191,9 +197,9 @@ class ClickHouse(Catalog):
         dates = held.sort("first").group_by("symbol").agg(pl.col("date").last())["date"].unique().sort().to_list()
         where = (
             f"symbol IN {{{name}_symbols:Array(String)}} AND date IN {{{name}_dates:Array(String)}} "
-            f"AND ts <= {{{name}_at:DateTime64(6, 'UTC')}}"
+            f"AND ts <= {_instant(f'{name}_at')}"
         )
-        values = {f"{name}_symbols": list(symbols), f"{name}_dates": dates, f"{name}_at": _text(at)}
+        values = {f"{name}_symbols": list(symbols), f"{name}_dates": dates, f"{name}_at": _us(at)}
         return Source(self.name(table), where, values)
 
     def _ask(self, text: str, parameters: Mapping[str, Any]) -> pl.DataFrame:
@@ -205,7 +211,12 @@ class ClickHouse(Catalog):
             content = self._client.raw_query(text, parameters=dict(parameters), settings=settings, fmt="Arrow")
         except Exception as error:
             raise self._told(error) from error
-        frame = pl.read_ipc(io.BytesIO(content))
+        try:
+            frame = pl.read_ipc(io.BytesIO(content))
+        except pl.exceptions.PolarsError as error:
+            raise CatalogError(
+                f"{self.where}: the answer is no frame, cast its columns: {_first_line(error)}"
+            ) from error
         return frame.with_columns(pl.selectors.datetime().cast(UTC_MICROS))
 
     def _told(self, error: Exception) -> CatalogError:
@@ -216,13 +227,13 @@ LOADED = "SELECT symbol, date, version, count() AS rows, min(ts) AS first"
 """What the projection `loaded` of every table holds."""
 
 
-def physical_name(table: str) -> str:
-    """A table's name in ClickHouse: its path with _ for /."""
-    return table.replace("/", "_")
+def _instant(parameter: str) -> str:
+    """A parameter of microseconds as an instant: as a text it could not lie before 1900 or after 2299."""
+    return f"fromUnixTimestamp64Micro({{{parameter}:Int64}}, 'UTC')"
 
 
-def _text(instant: datetime) -> str:
-    return instant.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S.%f")
+def _us(instant: datetime) -> int:
+    return (instant - EPOCH) // MICROSECOND
 
 
 def _package() -> Any:
@@ -248,6 +259,8 @@ def _told(error: Exception, where: str, user: str) -> CatalogError:
         )
     if code in (_NO_DATABASE, _NO_TABLE):
         return UnknownTableError(f"{where}: {told}")
+    if code == _NO_COLUMN:
+        return UnknownColumnError(f"{where}: {told}")
     if code == _TOO_SLOW or (isinstance(error, OperationalError) and code is None):
         return WarehouseUnavailableError(
             f"{where} did not answer: {_first_line(_origin(error))}. Start it, or set warehouse.host, port and tls; "

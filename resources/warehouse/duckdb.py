@@ -7,24 +7,30 @@ catalog is open is seen by the next question.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 import polars as pl
 
-from resources.catalog import Catalog, CatalogError
+from resources.catalog import Catalog, CatalogError, UnknownColumnError, UnknownTableError
 from resources.lake import Lake
-from resources.warehouse.files import LakeFiles
-from resources.warehouse.questions import Dialect, Source, quoted_names
+from resources.warehouse.files import LakeFiles, literal
+from resources.warehouse.questions import Dialect, Source, quoted_names, sql_name
 
-DUCKDB = Dialect(micros="epoch_us({})", wide="HUGEINT", values="(VALUES {}) AS pairs(opens, closes)", in_order=True)
-
-_MARGIN = timedelta(days=2)
-"""A partition's date is the session's by the venue's clock: its instants lie at most this far outside of it in UTC."""
+DUCKDB = Dialect(
+    micros="epoch_us({})",
+    wide="HUGEINT",
+    values="(VALUES {}) AS pairs(opens, closes)",
+    in_order=True,
+    backslash=False,
+)
 
 
 class DuckDB(Catalog):
-    """A catalog over a lake. `threads` and `memory` (for example "4GB") are DuckDB's own by default."""
+    """A catalog over a lake. `threads` and `memory` (for example "4GB") are DuckDB's own by default.
+
+    Raises CatalogError on a lake in a folder that DuckDB cannot name.
+    """
 
     dialect = DUCKDB
 
@@ -32,8 +38,15 @@ class DuckDB(Catalog):
         import duckdb
 
         self._files = LakeFiles(lake)
+        if self._files.local and "\\" in lake.url:
+            raise CatalogError(
+                f"the lake {lake.url}: DuckDB takes a backslash for the end of a folder's name; rename the folder"
+            )
+        self._read_as: dict[str, Sequence[str]] = {}
         self._engine = duckdb.connect(":memory:")
         self._engine.execute("SET TimeZone = 'UTC'")
+        # A variable of this program that happens to be called as a table is none.
+        self._engine.execute("SET python_enable_replacements = false")
         if threads is not None:
             self._engine.execute(f"SET threads = {threads}")
         if memory is not None:
@@ -50,24 +63,31 @@ class DuckDB(Catalog):
     def symbols(self, table: str) -> list[str]:
         if "symbol" in self._files.dimensions(table):
             return [symbol for symbol in self._files.symbols(table) if self._files.has_rows(table, symbol)]
-        found = self.sql(f'SELECT DISTINCT symbol FROM "{_view(table)}"')
+        found = self.sql(f'SELECT DISTINCT symbol FROM "{sql_name(table)}"')
         return sorted(found["symbol"].drop_nulls())
-
-    def sql(self, text: str) -> pl.DataFrame:
-        """The answer to any query in DuckDB's SQL; every table is a view, named as its path with _ for /.
-
-        A condition on the columns `symbol` and `date`, which name the partition, reads those files only.
-        """
-        for table in self.tables():
-            paths = self._files.pattern(table).replace("'", "''")
-            self._engine.execute(
-                f'CREATE OR REPLACE VIEW "{_view(table)}" AS SELECT * FROM read_parquet('
-                f"'{paths}', union_by_name = true, hive_partitioning = true, hive_types_autocast = false)"
-            )
-        return self._ask(text, {})
 
     def close(self) -> None:
         self._engine.close()
+
+    def _sql(self, text: str, tables: Sequence[str]) -> pl.DataFrame:
+        """A table is a view while it is asked about. A condition on the columns `symbol` and `date`, which name the
+        partition, reads those files only."""
+        files = [file.path for table in tables for file in self._files.of(table)]
+        try:
+            for table in tables:
+                pattern = self._files.pattern(table).replace("'", "''")
+                self._run(
+                    f'CREATE OR REPLACE VIEW "{sql_name(table)}" AS SELECT * FROM read_parquet('
+                    f"'{pattern}', union_by_name = true, hive_partitioning = true, hive_types_autocast = false)",
+                    {},
+                    files,
+                )
+            answer = self._run(text, {}, files)
+            assert answer is not None
+            return answer
+        finally:
+            for table in tables:
+                self._engine.execute(f'DROP VIEW IF EXISTS "{sql_name(table)}"')
 
     def _known(self, table: str, symbols: Sequence[str]) -> set[str]:
         if "symbol" in self._files.dimensions(table):
@@ -75,11 +95,7 @@ class DuckDB(Catalog):
         return set(self.symbols(table)) & set(symbols)
 
     def _source(self, name: str, table: str, symbols: Sequence[str], start: datetime, end: datetime) -> Source:
-        paths = [
-            file.path
-            for file in self._files.of(table, symbols)
-            if file.first is None or (file.first < end + _MARGIN and file.last > start - _MARGIN)
-        ]
+        paths = [file.path for file in self._files.of(table, symbols) if file.first <= end and file.last >= start]
         within = f"ts >= ${name}_start AND ts < ${name}_end"
         return self._read(name, table, symbols, paths, within, {f"{name}_start": start, f"{name}_end": end})
 
@@ -94,10 +110,11 @@ class DuckDB(Catalog):
         """The file that holds the last row at or before `at`, if there is one: dates follow time, so it is the newest
         that begins by then."""
         for file in reversed(self._files.of(table, [symbol])):
-            if file.first is not None and file.first - _MARGIN > at:
+            if file.first > at:
                 continue
             # The lake's files have no statistics: the column is read.
-            begins = self._ask("SELECT min(ts) AS ts FROM read_parquet($file)", {"file": file.path})["ts"][0]
+            text = "SELECT min(ts) AS ts FROM read_parquet($files)"
+            begins = self._ask(text, self._reading("files", [file.path]))["ts"][0]
             if begins is not None and begins <= at:
                 return [file.path]
         return []
@@ -124,16 +141,42 @@ class DuckDB(Catalog):
                     ${name}_files, hive_partitioning = false, union_by_name = true, file_row_number = true)
             )
         ) AS held_{name}"""
-        return Source(relation, where, {**values, f"{name}_files": list(paths)})
+        return Source(relation, where, {**values, **self._reading(f"{name}_files", paths)})
+
+    def _reading(self, parameter: str, paths: Sequence[str]) -> dict[str, list[str]]:
+        """A question's parameter of files; which they are is kept for the case that one cannot be read."""
+        self._read_as[parameter] = paths
+        return {parameter: list(map(literal, paths))}
 
     def _ask(self, text: str, parameters: Mapping[str, Any]) -> pl.DataFrame:
+        files = [path for name in parameters for path in self._read_as.get(name, ())]
+        answer = self._run(text, parameters, files)
+        assert answer is not None
+        return answer
+
+    def _run(self, text: str, parameters: Mapping[str, Any], files: Sequence[str]) -> pl.DataFrame | None:
+        """The answer, None where a statement has none. `files` are those that it reads."""
         import duckdb
 
         try:
-            return self._engine.sql(text, params=dict(parameters)).pl()
+            relation = self._engine.sql(text, params=dict(parameters))
+            return relation.pl() if relation is not None else None
+        except (duckdb.ParserException, duckdb.CatalogException, duckdb.BinderException) as error:
+            told = _first_line(error)
+            if isinstance(error, duckdb.CatalogException) and "Table with name" in told:
+                raise UnknownTableError(f"duckdb: {told}") from error
+            if isinstance(error, duckdb.BinderException) and "column" in told.lower():
+                raise UnknownColumnError(f"duckdb: {told}") from error
+            raise CatalogError(f"duckdb: {told}") from error
         except duckdb.Error as error:
-            raise CatalogError(f"duckdb: {error}") from error
+            if not isinstance(error, duckdb.OutOfMemoryException | duckdb.DataError):
+                # DuckDB names a damaged file only sometimes; data errors are the question's.
+                for path in files:
+                    self._files.read(path)
+            raise CatalogError(f"duckdb: {_first_line(error)}") from error
+        except pl.exceptions.PolarsError as error:
+            raise CatalogError(f"duckdb: the answer is no frame, cast its columns: {_first_line(error)}") from error
 
 
-def _view(table: str) -> str:
-    return table.replace("/", "_")
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".!")

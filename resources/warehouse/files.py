@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -13,25 +14,29 @@ import fsspec
 import polars as pl
 
 from resources.catalog import CatalogError, UnknownTableError
-from resources.lake import VERSION_KEY, Lake
+from resources.lake import FETCH_KEY, VERSION_KEY, Lake
 
 _PART = "part.parquet"
+
+_MARGIN = timedelta(days=2)
+"""A partition's date is the session's by the venue's clock: its instants lie at most this far outside of it in UTC."""
+
+_ALWAYS = datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """One partition's file. first and last: the first instant of its date key and the first after it, in UTC as if the
-    venue's clock were; None where its key is no date."""
+    """One partition's file. No row of it lies before `first` or after `last`: all of time where its key is no date."""
 
     path: str
     partition: dict[str, str]
-    first: datetime | None
+    first: datetime
     last: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Footer:
-    """What a Parquet file says about its rows. version: the lake's data version, None in another program's file."""
+    """What a Parquet file says about its rows. version: of all of its columns, None in another program's file."""
 
     rows: int
     version: str | None
@@ -95,7 +100,8 @@ class LakeFiles:
 
     def pattern(self, table: str) -> str:
         """A pattern of all files of a table."""
-        return self._named(f"{self.lake.folder(table.split('/'))}/{'*/' * len(self.dimensions(table))}{_PART}")
+        folder = literal(self._named(self.lake.folder(table.split("/"))))
+        return f"{folder}/{'*/' * len(self.dimensions(table))}{_PART}"
 
     def of(self, table: str, symbols: Sequence[str] | None = None) -> list[File]:
         """The table's files, those of some symbols where it is cut by symbol; by symbol, then date."""
@@ -120,22 +126,29 @@ class LakeFiles:
             self.dimensions(table)
             asset = table.split("/")
             newest = max(self.lake.partitions(asset), key=lambda partition: partition.get("date", ""))
-            content = self.filesystem.cat_file(self.lake.path(asset, newest))
-            self._schemas[table] = pl.Schema(pl.read_parquet_schema(io.BytesIO(content)))
+            path = self.lake.path(asset, newest)
+            with _named_where_damaged(path):
+                content = self.filesystem.cat_file(path)
+                self._schemas[table] = pl.Schema(pl.read_parquet_schema(io.BytesIO(content)))
         return self._schemas[table]
 
     def footer(self, path: str) -> Footer:
         """What a file says about itself, without its rows being read."""
-        import pyarrow as pa
         from pyarrow import parquet
 
-        try:
-            with self.filesystem.open(path, "rb") as file:
-                held = parquet.read_metadata(file)
-        except (pa.ArrowException, OSError) as error:
-            raise CatalogError(f"{path} is not readable Parquet; materialize that partition again ({error})") from error
-        version = (held.metadata or {}).get(VERSION_KEY.encode())
-        return Footer(held.num_rows, version.decode() if version is not None else None)
+        with _named_where_damaged(path), self.filesystem.open(path, "rb") as file:
+            held = parquet.read_metadata(file)
+        metadata = held.metadata or {}
+        ours = {
+            name: metadata[name.encode()].decode() for name in (VERSION_KEY, FETCH_KEY) if name.encode() in metadata
+        }
+        return Footer(held.num_rows, _version(ours))
+
+    def read(self, path: str) -> tuple[str | None, pl.DataFrame]:
+        """A file's version (see Footer) and its rows, both from one reading of it."""
+        with _named_where_damaged(path):
+            content = self.filesystem.cat_file(path)
+            return _version(pl.read_parquet_metadata(io.BytesIO(content))), pl.read_parquet(io.BytesIO(content))
 
     def _file(self, asset: Sequence[str], partition: dict[str, str]) -> File:
         path = self._named(self.lake.path(asset, partition))
@@ -146,12 +159,38 @@ class LakeFiles:
         return path if self.local else self.filesystem.unstrip_protocol(path)
 
 
-def _dates(key: str) -> tuple[datetime | None, datetime]:
-    """First instant of a date key (2024, 2024-03, 2024-03-01) and the first after it."""
-    numbers = [int(part) for part in key.split("-")] if key.replace("-", "").isdigit() else []
-    if not 1 <= len(numbers) <= 3:
-        return None, datetime.max.replace(tzinfo=UTC)
-    year, month, day = [*numbers, 1, 1][:3]
-    first = datetime(year, month, day, tzinfo=UTC)
-    days = {1: 366, 2: 31, 3: 1}[len(numbers)]
-    return first, first + timedelta(days=days)
+def _version(metadata: Mapping[str, str]) -> str | None:
+    """The lake's data version, and what it leaves out: rows that were lost and fetched again differ in that alone."""
+    version = metadata.get(VERSION_KEY)
+    return f"{version}.{metadata.get(FETCH_KEY, '')}" if version is not None else None
+
+
+def literal(path: str) -> str:
+    """A path as DuckDB's pattern of this path alone: a folder may be called `a[b]`, which is a pattern too."""
+    return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
+
+
+@contextmanager
+def _named_where_damaged(path: str) -> Iterator[None]:
+    import pyarrow as pa
+
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise CatalogError(f"{path} was taken away while it was asked for; ask again") from error
+    except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
+        told = " ".join(str(error).split())
+        raise CatalogError(f"{path} is not readable Parquet; materialize that partition again ({told})") from error
+
+
+def _dates(key: str) -> tuple[datetime, datetime]:
+    """Between which instants the rows of a date key lie (2024, 2024-03, 2024-03-01)."""
+    try:
+        year, month, day = [*map(int, key.split("-")), 1, 1][:3]
+        first = datetime(year, month, day, tzinfo=UTC)
+    except ValueError:
+        return _ALWAYS
+    days = timedelta(days={0: 366, 1: 31}.get(key.count("-"), 1))
+    # The first and the last days that there are have no days around them.
+    low = first - min(_MARGIN, first - _ALWAYS[0])
+    return low, first + min(days + _MARGIN, _ALWAYS[1] - first)

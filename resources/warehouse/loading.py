@@ -4,14 +4,16 @@ A date of the lake (2024-03-01, of all symbols) is one partition in ClickHouse. 
 by the lake's data versions, is written to a table beside it together with what did not, looked over, and put in its
 place by one REPLACE PARTITION: a reader sees the date as it was or as it is. A load that was killed leaves every date
 in one of these states; the next one goes on with those that differ from the lake. Late rows give a partition of the
-lake a new version, and so are loaded like any other.
+lake a new version, and so are loaded like any other; what the lake no longer has is taken away.
+
+A load looks again at the dates that it replaced, until they are as the lake is: of two loads at once, the one that
+replaced a date last has seen it right.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass
 from typing import Any
 from uuid import uuid4
 
@@ -19,10 +21,11 @@ import polars as pl
 
 from resources.calendars import UTC_MICROS
 from resources.catalog import CatalogError
-from resources.lake import VERSION_KEY, Lake
+from resources.lake import Lake
 from resources.market_data.base import BAR_SCHEMA
-from resources.warehouse.clickhouse import LOADED, OWN_COLUMNS, ClickHouse, physical_name
+from resources.warehouse.clickhouse import LOADED, OWN_COLUMNS, ClickHouse
 from resources.warehouse.files import File, LakeFiles
+from resources.warehouse.questions import sql_name
 
 BATCH_ROWS = 1_000_000
 """Rows sent at once, about; a partition of the lake is not cut."""
@@ -39,6 +42,7 @@ _FEW = ("provider", "source", "side", "timeframe")
 
 _STAGING = "__load_"
 _ABANDONED_HOURS = 24
+_MOST_ROUNDS = 10
 
 _NUMBERS = (pl.Int8, pl.Int16, pl.Int32, pl.Int64, pl.UInt8, pl.UInt16, pl.UInt32, pl.UInt64, pl.Float32, pl.Float64)
 _TYPES: dict[Any, str] = {
@@ -53,13 +57,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a load did: dates replaced, partitions of the lake and rows sent; and partitions that ClickHouse holds and
-    the lake does not, which are left as they are."""
+    """What a load did: dates replaced, partitions of the lake and rows sent; and partitions that ClickHouse held and
+    the lake does not, which were taken away."""
 
     dates: int = 0
     partitions: int = 0
     rows: int = 0
-    orphans: int = 0
+    removed: int = 0
+
+    def __add__(self, other: Loaded) -> Loaded:
+        pairs = zip(astuple(self), astuple(other), strict=True)
+        return Loaded(*(one + another for one, another in pairs))
 
 
 def load(
@@ -72,9 +80,9 @@ def load(
 ) -> Loaded:
     """Bring a table of date x symbol, or those of its dates, to the state of the lake. One load of a table at a time.
 
-    Raises CatalogError, with nothing of that date replaced, on a file without data version, a column that cannot be
-    held or has changed its type, a null where there must be none, or another load at work; UnknownTableError where the
-    lake has no such table.
+    Raises CatalogError, with nothing of that date replaced, on a file without data version or not readable, a column
+    that cannot be held or has changed its type, a null where there must be none, another load at work, or dates that
+    neither has; UnknownTableError where the lake has no such table, whatever ClickHouse has of it.
 
     Example: `load(Lake(SETTINGS.lake_url), warehouse, "market_data/trades", say=print)`
     """
@@ -82,25 +90,43 @@ def load(
     if files.dimensions(table) != ["symbol", "date"]:
         raise CatalogError(f"{table}: only tables of date x symbol are loaded, such as market_data/trades")
     _prepare(warehouse, table, files.schema(table))
+    if dates is not None:
+        known = {file.partition["date"] for file in files.of(table)} | _held(warehouse, warehouse.name(table)).keys()
+        if unknown := sorted(set(dates) - known):
+            told = ", ".join(sorted(known)[-9:])
+            raise CatalogError(f"{table}: the lake has no date {', '.join(unknown)}; the last that it has are {told}")
+    done, left = Loaded(), set(dates) if dates is not None else None
+    for _ in range(_MOST_ROUNDS):
+        part, replaced = _round(files, warehouse, table, left, say)
+        done += part
+        if not replaced:
+            return done
+        left = replaced
+    raise CatalogError(
+        f"{warehouse.where}: {table} {', '.join(sorted(replaced)[:9])} changed whenever it was loaded: another load of "
+        "this table is at work, or the lake is being written. Load again when it is over."
+    )
+
+
+def _round(
+    files: LakeFiles, warehouse: ClickHouse, table: str, dates: Collection[str] | None, say: Say
+) -> tuple[Loaded, set[str]]:
+    """Load what differs, and tell which dates that was."""
     wanted: dict[str, dict[str, File]] = {}
     for file in files.of(table):
-        if dates is None or file.partition["date"] in dates:
-            wanted.setdefault(file.partition["date"], {})[file.partition["symbol"]] = file
-    held = _held(warehouse, warehouse.name(table))
-    types = warehouse.types(table)
-    done = Loaded()
-    for at, (date, by_symbol) in enumerate(sorted(wanted.items()), 1):
-        part = _Date(files, warehouse, table, types, date, by_symbol, held.get(date, {})).load()
-        done = Loaded(
-            done.dates + part.dates,
-            done.partitions + part.partitions,
-            done.rows + part.rows,
-            done.orphans + part.orphans,
-        )
+        wanted.setdefault(file.partition["date"], {})[file.partition["symbol"]] = file
+    held, types = _held(warehouse, warehouse.name(table)), warehouse.types(table)
+    every = sorted(wanted.keys() | held.keys())
+    done, replaced = Loaded(), set[str]()
+    asked = [date for date in every if dates is None or date in dates]
+    for at, date in enumerate(asked, 1):
+        part = _Date(files, warehouse, table, types, date, wanted.get(date, {}), held.get(date, {})).load()
+        done += part
         if part.dates:
-            say(f"{table} {date} ({at} of {len(wanted)}): {part.partitions} partitions, {part.rows:,} rows")
-    gone = [date for date in held if date not in wanted and (dates is None or date in dates)]
-    return replace(done, orphans=done.orphans + sum(len(held[date]) for date in gone))
+            replaced.add(date)
+            gone = f", {part.removed} removed" if part.removed else ""
+            say(f"{table} {date} ({at} of {len(asked)}): {part.partitions} partitions, {part.rows:,} rows{gone}")
+    return done, replaced
 
 
 Held = dict[str, tuple[str, int]]
@@ -124,20 +150,21 @@ class _Date:
         self._date, self._by_symbol, self._held = date, by_symbol, held
 
     def load(self) -> Loaded:
-        orphans = len(self._held.keys() - self._by_symbol.keys())
+        gone = sorted(self._held.keys() - self._by_symbol.keys())
         changed = [symbol for symbol, file in sorted(self._by_symbol.items()) if self._differs(symbol, file)]
-        if not changed:
-            return Loaded(orphans=orphans)
-        name = f"{_STAGING}{physical_name(self._table)}_{uuid4().hex[:12]}"
+        if not changed and not gone:
+            return Loaded()
+        name = f"{_STAGING}{sql_name(self._table)}_{uuid4().hex[:12]}"
         staging, target = f"`{self._warehouse.database}`.`{name}`", self._warehouse.name(self._table)
         self._warehouse.command(f"CREATE TABLE {staging} AS {target} COMMENT ''")
         try:
-            expected = {symbol: part for symbol, part in self._held.items() if symbol not in changed}
+            others = {*changed, *gone}
+            expected = {symbol: part for symbol, part in self._held.items() if symbol not in others}
             if expected:
                 self._warehouse.command(
                     f"INSERT INTO {staging} SELECT * FROM {target} "
                     "WHERE date = {date:String} AND symbol NOT IN {changed:Array(String)}",
-                    {"date": self._date, "changed": changed},
+                    {"date": self._date, "changed": sorted(others)},
                 )
             sent = self._send(staging, changed)
             expected |= {symbol: part for symbol, part in sent.items() if part[1]}
@@ -151,15 +178,12 @@ class _Date:
             self._look_over(target, expected)
         finally:
             self._warehouse.command(f"DROP TABLE IF EXISTS {staging} SYNC")
-        return Loaded(1, len(changed), sum(rows for _, rows in sent.values()), orphans)
+        return Loaded(1, len(changed), sum(rows for _, rows in sent.values()), len(gone))
 
     def _differs(self, symbol: str, file: File) -> bool:
         footer = self._files.footer(file.path)
-        if footer.version is None:
-            raise CatalogError(
-                f"{file.path}: it has no data version, so it was not written by the lake; materialize it again"
-            )
-        return self._held.get(symbol, ("", 0)) != ((footer.version, footer.rows) if footer.rows else ("", 0))
+        version = _known(file.path, footer.version)
+        return self._held.get(symbol) != ((version, footer.rows) if footer.rows else None)
 
     def _send(self, staging: str, symbols: Sequence[str]) -> Held:
         """Version and rows of each partition, all of them in the staging table."""
@@ -179,9 +203,8 @@ class _Date:
     def _read(self, symbol: str) -> tuple[str, pl.DataFrame]:
         """Version and rows of one partition as ClickHouse holds them; both from one reading of the file."""
         path = self._by_symbol[symbol].path
-        content = self._files.filesystem.cat_file(path)
-        version = pl.read_parquet_metadata(io.BytesIO(content))[VERSION_KEY]
-        frame = pl.read_parquet(io.BytesIO(content))
+        version, frame = self._files.read(path)
+        version = _known(path, version)
         self._check(path, symbol, frame)
         order = ["ts", pl.col("sequence").fill_null(0)] if "sequence" in frame.columns else ["ts"]
         placed = frame.sort(order, maintain_order=True).with_columns(
@@ -217,6 +240,12 @@ class _Date:
             )
 
 
+def _known(path: str, version: str | None) -> str:
+    if version is None:
+        raise CatalogError(f"{path}: it has no data version, so it was not written by the lake; materialize it again")
+    return version
+
+
 def _held(warehouse: ClickHouse, name: str) -> dict[str, Held]:
     """What a table holds: by date and symbol, data version and rows."""
     held: dict[str, Held] = {}
@@ -236,23 +265,34 @@ def _prepare(warehouse: ClickHouse, table: str, schema: pl.Schema) -> None:
     if table not in warehouse.tables():
         named = ", ".join(f"{_quoted(name)} {kind}" for name, kind in columns.items())
         warehouse.command(
-            f"CREATE TABLE IF NOT EXISTS `{warehouse.database}`.`{physical_name(table)}` ({named}, "
+            f"CREATE TABLE IF NOT EXISTS `{warehouse.database}`.`{sql_name(table)}` ({named}, "
             "place UInt32 CODEC(Delta, ZSTD), date LowCardinality(String), version LowCardinality(String), "
             f"PROJECTION loaded ({LOADED} GROUP BY symbol, date, version)) "
             f"ENGINE = MergeTree PARTITION BY date ORDER BY (symbol, ts, place) COMMENT '{table}'"
         )
     held = warehouse.types(table)
+    if gone := [name for name in held if name not in columns and name not in OWN_COLUMNS]:
+        raise CatalogError(
+            f"{warehouse.where}: {table} has {', '.join(gone)}, which the newest partition of the lake has not. "
+            f"Materialize that again, or DROP TABLE {warehouse.name(table)} and load it anew."
+        )
+    before = ""
     for name, kind in columns.items():
         if name not in held:
-            warehouse.command(f"ALTER TABLE {warehouse.name(table)} ADD COLUMN {_quoted(name)} {kind}")
+            # Where it stands in the lake: answers have their columns in that order.
+            where = f"AFTER {_quoted(before)}" if before else "FIRST"
+            warehouse.command(
+                f"ALTER TABLE {warehouse.name(table)} ADD COLUMN IF NOT EXISTS {_quoted(name)} {kind} {where}"
+            )
         elif held[name] != kind:
             raise CatalogError(
                 f"{warehouse.where}: {table} has {name} as {held[name]}, the lake now as {kind}. "
                 f"DROP TABLE {warehouse.name(table)} and load it anew."
             )
+        before = name
     left = warehouse.sql(
         f"SELECT name FROM system.tables WHERE database = '{warehouse.database}' "
-        f"AND startsWith(name, '{_STAGING}{physical_name(table)}_') "
+        f"AND startsWith(name, '{_STAGING}{sql_name(table)}_') "
         f"AND metadata_modification_time < now() - INTERVAL {_ABANDONED_HOURS} HOUR"
     )
     for name in left["name"] if left.height else ():

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from typing import Any, Literal, Protocol
 
 import polars as pl
+
+from resources.errors import BarSchemaError
 
 _PLACES = 2**32
 """More rows than one symbol and instant can have: ts and place together make one number."""
 
 _LIMB = 2**31
+_MOST = 2**63
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,13 +23,15 @@ class Dialect:
     """An engine's own words and ways.
 
     micros: from an instant to microseconds since 1970; wide: a signed 128-bit number; values: pairs of numbers as a
-    relation; in_order: rows come as they lie in the files, which is in order most often.
+    relation; in_order: rows come as they lie in the files, which is in order most often; backslash: it escapes what
+    follows it in a text.
     """
 
     micros: str
     wide: str
     values: str
     in_order: bool
+    backslash: bool
 
     def us(self, instant: str) -> str:
         return self.micros.format(instant)
@@ -58,6 +64,11 @@ class Plan(Protocol):
     def finish(self, frame: pl.DataFrame) -> pl.DataFrame:
         """`slot` as ts, and known_at, the bar's end."""
         ...
+
+
+def sql_name(table: str) -> str:
+    """A table's name in SQL: its path with _ for /."""
+    return table.replace("/", "_")
 
 
 def quoted_names(names: Sequence[str]) -> str:
@@ -110,33 +121,58 @@ def bars(dialect: Dialect, source: Source, plan: Plan, of: Literal["trades", "qu
 
     The sum of the sizes comes in three whole numbers, which `volumes` puts together: of whole units, and of two limbs
     of 31 bits of what is left. Whole numbers add up to the same in any order, floating-point numbers do not. A size
-    counts to 2^-62 of a unit.
+    counts to 2^-62 of a unit. `faulty` is the first instant (microseconds) of a tick that makes no bar, and `whole` is
+    null where it is 2^63 or more: see `bars_of_answer`.
     """
     price, size, which = (
-        ("price", "size", "") if of == "trades" else ("(bid + ask) / 2", "0.0", "AND bid > 0 AND ask > 0")
+        ("price", "size", "")
+        if of == "trades"
+        # No price is null, and is left out; no number is kept, to be told.
+        else ("(bid + ask) / 2", "0.0", "AND NOT (bid <= 0 OR ask <= 0)")
     )
     ticks = f"""
-        SELECT symbol, {dialect.us("ts")} AS us, {price} AS price, {size} AS size, provider, fetched_at AS fetched,
-            {dialect.key()} AS k
+        SELECT symbol, {dialect.us("ts")} AS us, {price} + 0.0 AS price, {size} AS size, provider,
+            fetched_at AS fetched, {dialect.key()} AS k
         FROM {source.relation} WHERE {source.where} {which}
     """
     return f"""
         SELECT symbol, slot, argMin(price, k) AS first, max(price) AS highest, min(price) AS lowest,
             argMax(price, k) AS last, argMin(provider, k) AS told_by, max(fetched) AS fetched_last,
-            CAST(sum(CAST(units AS BIGINT)) AS BIGINT) AS whole,
+            min(CASE WHEN fit THEN NULL ELSE us END) AS faulty,
+            CASE WHEN abs(sum(units)) < {_MOST} THEN CAST(sum(units) AS BIGINT) END AS whole,
             CAST(sum(CAST(floor(rest) AS BIGINT)) AS BIGINT) AS upper,
             CAST(sum(CAST(floor((rest - floor(rest)) * {_LIMB}) AS BIGINT)) AS BIGINT) AS lower
         FROM (
-            SELECT symbol, slot, price, provider, fetched, k, floor(size) AS units,
-                (size - floor(size)) * {_LIMB} AS rest
-            FROM ({plan.placed(dialect, ticks)}) AS placed
+            SELECT symbol, slot, us, fit, price, provider, fetched, k,
+                CAST(CAST(floor(counted) AS BIGINT) AS {dialect.wide}) AS units,
+                (counted - floor(counted)) * {_LIMB} AS rest
+            FROM (
+                SELECT *, CASE WHEN fit THEN size ELSE 0.0 END AS counted
+                FROM (
+                    SELECT *, coalesce(isFinite(price) AND abs(size) < {_MOST}.0, false) AS fit
+                    FROM ({plan.placed(dialect, ticks)}) AS placed
+                ) AS judged
+            ) AS sized
         ) AS split
         GROUP BY symbol, slot
     """
 
 
-def volumes(frame: pl.DataFrame) -> pl.DataFrame:
-    """`bars` with its columns named, and the volume: the exact sum of the sizes, rounded once."""
+def bars_of_answer(table: str, frame: pl.DataFrame) -> pl.DataFrame:
+    """The answer to `bars` with its columns named, and the volume: the exact sum of the sizes, rounded once.
+
+    Raises BarSchemaError naming symbol and instant of the first tick that makes no bar, and the first bar of too much.
+    """
+    for symbol, us in frame.filter(pl.col("faulty").is_not_null()).select("symbol", "faulty").sort(pl.all()).rows()[:1]:
+        raise BarSchemaError(
+            f"{table}: {symbol} {_instant(us)}: its price or size is no number, or its size 2^63 or more; "
+            "materialize that partition again from a source without it, or ask for bars around it"
+        )
+    for symbol, us in frame.filter(pl.col("whole").is_null()).select("symbol", "slot").sort(pl.all()).rows()[:1]:
+        raise BarSchemaError(
+            f"{table}: {symbol} {_instant(us)}: the sizes in this bar come to 2^63 or more; ask for shorter bars, or "
+            "materialize that partition again in larger units"
+        )
     upper = pl.col("upper") + pl.col("lower") // _LIMB
     whole = pl.col("whole") + upper // _LIMB
     rest = (upper % _LIMB) * _LIMB + pl.col("lower") % _LIMB
@@ -144,3 +180,7 @@ def volumes(frame: pl.DataFrame) -> pl.DataFrame:
         {"first": "open", "highest": "high", "lowest": "low", "last": "close", "told_by": "provider"}
         | {"fetched_last": "fetched_at"}
     )
+
+
+def _instant(us: int) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 
 from resources.calendars import UTC_MICROS, sessions, timezone
-from resources.errors import BarSchemaError
+from resources.errors import BarSchemaError, ConfigError
 from resources.market_data.timeframes import INTRADAY
 from resources.warehouse.questions import Dialect, Plan
 
@@ -19,6 +19,9 @@ MOST_SESSIONS = 2_000
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+
+_SECOND_DAY = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
+_LAST_BUT_ONE = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +60,10 @@ def parts(
 
 
 def _of_sessions(symbols: list[str], calendar: str, start: datetime, end: datetime) -> Iterator[Part]:
-    held = sessions(calendar, start.date() - timedelta(days=4), end.date() + timedelta(days=1))
+    try:
+        held = sessions(calendar, start.date() - timedelta(days=4), end.date() + timedelta(days=1))
+    except (OverflowError, ValueError) as error:
+        raise ConfigError(f"dates: no sessions of {calendar} from {start} to {end} ({error}); choose others") from error
     held = held.filter((pl.col("close") >= start) & (pl.col("open") < end)).select("open", "close")
     for first in range(0, held.height, MOST_SESSIONS):
         part, after = held.slice(first, MOST_SESSIONS), held.slice(first + MOST_SESSIONS, 1)
@@ -85,7 +91,9 @@ class Fixed:
         offset = str(self.offsets[0][1])
         for since, ahead in self.offsets[1:]:
             offset = f"CASE WHEN us >= {since} THEN {ahead} ELSE {offset} END"
-        return f"SELECT *, us - (us + {offset}) % {self.step} AS slot FROM ({ticks}) AS ticks"
+        # What is left over of a negative number, before 1970, is negative or zero.
+        over = f"((us + {offset}) % {self.step} + {self.step}) % {self.step}"
+        return f"SELECT *, us - {over} AS slot FROM ({ticks}) AS ticks"
 
     def finish(self, frame: pl.DataFrame) -> pl.DataFrame:
         begin = pl.col("slot").cast(UTC_MICROS)
@@ -116,9 +124,11 @@ class Sessions:
 def _offsets(zone: ZoneInfo, start: datetime, end: datetime, step: int) -> tuple[tuple[int, int], ...]:
     """How far the clock is ahead of UTC, as far as it shifts multiples of `step`, and from when on."""
     found = [(0, _ahead(zone, start) % step)]
+    if zone.key == "UTC":
+        return tuple(found)
     at = start
     while at < end:
-        then = min(at + timedelta(days=1), end)
+        then = at + min(timedelta(days=1), end - at)
         if _ahead(zone, at) != _ahead(zone, then):
             changed = _change(zone, at, then)
             if found[-1][1] != _ahead(zone, changed) % step:
@@ -138,4 +148,6 @@ def _change(zone: ZoneInfo, low: datetime, high: datetime) -> datetime:
 
 
 def _ahead(zone: ZoneInfo, at: datetime) -> int:
-    return (at.astimezone(zone).utcoffset() or timedelta(0)) // MICROSECOND
+    # The first and the last day that there are may lie outside of them by another clock.
+    inside = min(max(at, _SECOND_DAY), _LAST_BUT_ONE)
+    return (inside.astimezone(zone).utcoffset() or timedelta(0)) // MICROSECOND

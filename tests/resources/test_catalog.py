@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import fsspec
@@ -13,9 +14,19 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from quant_assets.cleaned.aggregate import bars_of_trades
-from resources.catalog import QUOTES, TRADES, Catalog, CatalogError, UnheldSymbolError, UnknownTableError
+from resources.catalog import (
+    AFTER_LAST,
+    FIRST,
+    QUOTES,
+    TRADES,
+    Catalog,
+    CatalogError,
+    UnheldSymbolError,
+    UnknownColumnError,
+    UnknownTableError,
+)
 from resources.config_warehouse import WarehouseSettings
-from resources.errors import ConfigError
+from resources.errors import ConfigError, LakeError
 from resources.lake import Lake
 from resources.warehouse.choose import open_catalog
 from resources.warehouse.duckdb import DuckDB
@@ -23,6 +34,7 @@ from tests.resources.warehouse import worlds
 from tests.resources.warehouse.worlds import INSTANTS, MICROSECOND, MONDAY
 
 SPAN = INSTANTS[0], INSTANTS[-1] + MICROSECOND
+XNYS = pl.DataFrame({"symbol": ["A"], "calendar": ["XNYS"]})
 
 
 @pytest.fixture
@@ -77,11 +89,33 @@ REFUSED = [
     (lambda catalog: catalog.last_quotes(["A"], datetime(2024, 3, 1)), CatalogError, "at: .* has no time zone"),
     (lambda catalog: catalog.bars(["A"], "7m", *SPAN), ConfigError, "timeframe: no bars of '7m' from ticks"),
     (
+        lambda catalog: catalog.bars(["A"], "1d", FIRST, AFTER_LAST, calendars=XNYS),
+        ConfigError,
+        "dates: no sessions of XNYS from 0001-01-01 .* choose others",
+    ),
+    (
+        lambda catalog: catalog.rows(TRADES, ["A"], datetime.min.replace(tzinfo=timezone(timedelta(hours=1)))),
+        CatalogError,
+        r"start: 0001-01-01 00:00:00\+01:00 is outside of the years 1 to 9999 in UTC",
+    ),
+    (
         lambda catalog: catalog.quoted_trades(["A"], *SPAN, max_age=timedelta(-1)),
         CatalogError,
         "max_age: it is -1 day.*; it must be zero or more",
     ),
-    (lambda catalog: catalog.sql("SELECT * FROM none"), CatalogError, "duckdb: .*none does not exist"),
+    (
+        lambda catalog: catalog.sql("SELECT * FROM none"),
+        UnknownTableError,
+        "duckdb: .*none does not exist; there is market_data_quotes, market_data_trades$",
+    ),
+    (
+        lambda catalog: catalog.sql("SELECT prize FROM market_data_trades"),
+        UnknownColumnError,
+        '"prize" not found.*; market_data_trades has symbol, ts, price',
+    ),
+    (lambda catalog: catalog.sql("SELECT FROM WHERE"), CatalogError, 'duckdb: Parser Error: .* near "WHERE"$'),
+    (lambda catalog: catalog.sql("SELECT CAST(symbol AS INT) FROM market_data_trades"), CatalogError, "Could not conv"),
+    (lambda catalog: catalog.sql("SELECT INTERVAL 1 DAY AS i"), CatalogError, "the answer is no frame, cast its col"),
 ]
 
 
@@ -178,6 +212,81 @@ def test_partitions_dated_by_the_venues_clock_are_found(tmp_path: Path, zone: st
             assert_frame_equal(catalog.rows(TRADES, ["A"], *span), worlds.rows(trades, ["A"], *span), check_exact=True)
         for ts in quotes.filter(pl.col("symbol") == "A")["ts"].unique().sort()[::3]:
             assert_frame_equal(catalog.last_quotes(["A"], ts), worlds.last(quotes, ["A"], ts), check_exact=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "beside"),
+    [("a[b]", "ab"), ("[!x]", "y"), ("a[", "a"), ("a*", "ab"), ("**", "a"), ("a?c", "abc"), ("O'Neil; --", "ON")],
+)
+def test_a_lake_whose_name_is_a_pattern_is_not_the_lakes_that_it_matches(
+    tmp_path: Path, name: str, beside: str
+) -> None:
+    symbols = ["A[B]", "A*", "A?", "O'N", "C%41", "A\\B", "{A,B}"]
+    for folder, price in ((name, 1.0), (beside, 2.0)):
+        trades = worlds.of_trades([(symbol, MONDAY, price, 1.0, None) for symbol in symbols])
+        quotes = worlds.of_quotes([(symbol, MONDAY, price, price) for symbol in symbols])
+        worlds.make(Lake(str(tmp_path / folder)), trades, quotes)
+    with DuckDB(Lake(str(tmp_path / name))) as catalog:
+        assert catalog.symbols(TRADES) == sorted(symbols)
+        assert catalog.rows(TRADES, symbols)["price"].to_list() == [1.0] * 7
+        assert catalog.last_quotes(symbols, MONDAY)["bid"].to_list() == [1.0] * 7
+        assert catalog.bars(symbols, "1m", MONDAY, MONDAY + MICROSECOND)["close"].to_list() == [1.0] * 7
+        assert catalog.quoted_trades(symbols, MONDAY, MONDAY + MICROSECOND)["bid"].to_list() == [1.0] * 7
+        found = catalog.sql("SELECT symbol, price FROM market_data_trades WHERE date = '2024-03' ORDER BY symbol")
+        assert found.rows() == [(symbol, 1.0) for symbol in sorted(symbols)]
+
+
+def test_names_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match=r"DuckDB takes a backslash for the end of a folder's name; rename"):
+        DuckDB(Lake(str(tmp_path / "a\\b")))
+    with pytest.raises(LakeError, match=r"memory://a\[b\]: .* pattern"):
+        Lake("memory://a[b]")
+
+
+def test_a_frame_of_the_program_is_no_table(catalog: Catalog) -> None:
+    parameters = relation = pl.DataFrame({"a": [1]})
+    assert parameters is relation
+    for name in ("parameters", "relation", "text"):
+        with pytest.raises(UnknownTableError, match=f"Table with name {name} does not exist"):
+            catalog.sql(f"SELECT * FROM {name}")
+
+
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "empty": lambda good: b"",
+    "half written": lambda good: good[: len(good) // 2],
+    "not Parquet": lambda good: b"<html>" * 50,
+    "a bad footer": lambda good: good[:-60] + b"?" * 40 + good[-20:],
+    "bad pages": lambda good: good[:8] + b"\xa5" * (len(good) // 3) + good[8 + len(good) // 3 :],
+}
+
+
+@pytest.mark.parametrize("date", ["2024-02", "2024-03"])
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_file_is_named_whatever_is_asked(lake: Lake, damage: Callable[[bytes], bytes], date: str) -> None:
+    path = Path(lake.path(TRADES.split("/"), {"symbol": "A", "date": date}))
+    path.write_bytes(damage(path.read_bytes()))
+    said = rf"symbol=A/date={date}/part\.parquet is not readable Parquet; materialize that partition again"
+    with DuckDB(lake) as catalog:
+        for ask in (
+            lambda: catalog.rows(TRADES, ["A"]),
+            lambda: catalog.bars(["A"], "1h", *SPAN),
+            lambda: catalog.quoted_trades(["A"], *SPAN),
+            lambda: catalog.sql("SELECT max(price), max(trade_id) FROM market_data_trades"),
+        ):
+            with pytest.raises(CatalogError, match=said) as error:
+                ask()
+            assert "\n" not in str(error.value)
+        assert catalog.sql("SELECT count(*) AS n FROM market_data_quotes")["n"].to_list() == [60]
+        assert catalog.rows(TRADES, ["B/C"]).height > 0
+
+
+def test_the_newest_file_may_be_the_damaged_one(tmp_path: Path) -> None:
+    lake = Lake(str(tmp_path))
+    worlds.write(lake, TRADES, worlds.of_trades([("A", MONDAY, 1.0, 1.0, None)]))
+    Path(lake.path(TRADES.split("/"), {"symbol": "A", "date": "2024-03"})).write_bytes(b"PAR1PAR1")
+    for ask in (lambda catalog: catalog.columns(TRADES), lambda catalog: catalog.symbols(TRADES)):
+        with DuckDB(lake) as catalog, pytest.raises(CatalogError, match=r"date=2024-03/part\.parquet is not readable"):
+            ask(catalog)
 
 
 def test_a_lake_elsewhere_is_read_through_fsspec() -> None:

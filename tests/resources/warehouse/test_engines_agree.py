@@ -7,10 +7,11 @@ ClickHouse is asked over HTTP by its own client (conftest).
 from __future__ import annotations
 
 import itertools
+import math
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from random import Random
 
 import polars as pl
@@ -21,11 +22,12 @@ from polars.testing import assert_frame_equal
 
 from quant_assets.cleaned.aggregate import bars_of_quotes, bars_of_trades
 from resources import catalog as catalog_module
-from resources.catalog import QUOTES, TRADES, Catalog
-from resources.errors import BarSchemaError
+from resources.catalog import QUOTES, TRADES, Catalog, CatalogError, UnknownColumnError, UnknownTableError
+from resources.errors import BarSchemaError, QuantError
 from resources.lake import Lake
 from resources.market_data.timeframes import INTRADAY
 from resources.warehouse import slots
+from resources.warehouse.asking import QuestionError
 from resources.warehouse.clickhouse import ClickHouse
 from resources.warehouse.duckdb import DuckDB
 from resources.warehouse.loading import load
@@ -38,6 +40,8 @@ CALENDARS = pl.DataFrame({"symbol": SYMBOLS, "calendar": ["XNYS", "24/7", "XNYS"
 
 World = tuple[tuple[Catalog, Catalog], pl.DataFrame, pl.DataFrame]
 """DuckDB and ClickHouse over the same lake, its trades and its quotes."""
+
+Span = tuple[datetime, datetime]
 
 _count = itertools.count()
 
@@ -201,6 +205,187 @@ def ticks_at(instants: list[datetime], symbols: list[str]) -> pl.DataFrame:
         for at, ts in enumerate(instants)
     ]
     return pl.DataFrame(told, schema=worlds.TRADE_SCHEMA)
+
+
+def answers(catalog: Catalog, symbols: list[str], span: Span, many: int) -> list[pl.DataFrame | str]:
+    """To so many of the questions; an error is its text."""
+
+    def told(ask: Callable[[], pl.DataFrame]) -> pl.DataFrame | str:
+        try:
+            return ask()
+        except QuantError as error:
+            return f"{type(error).__name__}: {error}"
+
+    every = [
+        lambda: catalog.bars(symbols, "1m", *span),
+        lambda: catalog.bars(symbols, "1m", *span, of="quotes"),
+        lambda: catalog.rows(TRADES, symbols),
+        lambda: catalog.rows(QUOTES, symbols, *span),
+        lambda: catalog.last_quotes(symbols, span[1]),
+        lambda: catalog.quoted_trades(symbols, *span),
+    ]
+    return [told(ask) for ask in every[:many]]
+
+
+def alike(catalogs: tuple[Catalog, Catalog], symbols: list[str], span: Span, many: int = 6) -> list[object]:
+    """The answers, which both engines give, or refuse in the same words."""
+    first, second = (answers(catalog, symbols, span, many) for catalog in catalogs)
+    for one, other in zip(first, second, strict=True):
+        if isinstance(one, str) or isinstance(other, str):
+            assert one == other
+        else:
+            same(one, other)
+            # Also by bits: 0.0 and -0.0 are equal, and are not the same.
+            assert one.hash_rows().to_list() == other.hash_rows().to_list()
+    return list(first)
+
+
+NUMBERS = [math.nan, math.inf, -math.inf, -0.0, 0.0, -1.5, 2.0**62, 2.0**63, 1e300, 5e-324]
+
+
+def test_numbers_that_no_market_has_are_answered_or_refused_alike(front: Front) -> None:
+    later = MONDAY + timedelta(seconds=1)
+    cases = {f"{column} {number}": (column, number) for column in ("price", "size", "quote") for number in NUMBERS}
+    trades, quotes = [], []
+    for symbol, (column, number) in cases.items():
+        price, size = (number, 1.0) if column == "price" else (1.0, number if column == "size" else 1.0)
+        trades += [(symbol, MONDAY, 0.0, 1.0, None), (symbol, MONDAY, 2.0, 0.25, None)]
+        trades += [(symbol, later, price, size, None)] * 2
+        quotes += [(symbol, MONDAY, 1.0, 2.0), (symbol, later, number if column == "quote" else 1.0, 3.0)]
+    with both(front, worlds.of_trades(trades), worlds.of_quotes(quotes), "%Y-%m") as catalogs:
+        span = MONDAY, MONDAY + timedelta(minutes=1)
+        alike(catalogs, list(cases), span)
+        for symbol, (column, number) in cases.items():
+            bars, middles = alike(catalogs, [symbol], span, 2)
+            no_number = f"BarSchemaError: market_data/{{}}: {symbol} {later}: its price or size is no number"
+            if column != "quote" and (not math.isfinite(number) or (column == "size" and number >= 2.0**63)):
+                assert str(bars).startswith(no_number.format("trades"))
+            elif column == "size" and number == 2.0**62:
+                assert f"{symbol} {MONDAY}: the sizes in this bar come to 2^63 or more" in str(bars)
+            else:
+                assert isinstance(bars, pl.DataFrame), symbol
+                assert bars["volume"].to_list() == [1.25 + 2 * (number if column == "size" else 1.0)]
+            if column == "quote" and (math.isnan(number) or number == math.inf):
+                assert str(middles).startswith(no_number.format("quotes"))
+            else:
+                assert isinstance(middles, pl.DataFrame), symbol
+
+
+YEARS = [1, 1899, 1969, 2262, 2300, 9999]
+
+
+@pytest.mark.parametrize("grain", ["%Y", "%Y-%m-%d"])
+def test_all_of_time_is_answered_alike(front: Front, grain: str) -> None:
+    ends = {str(year): (datetime(year, 1, 1, tzinfo=UTC), datetime(year, 12, 31, 23, 59, tzinfo=UTC)) for year in YEARS}
+    steps = [timedelta(0), timedelta(seconds=59), timedelta(seconds=59, milliseconds=999)]
+    instants = {symbol: [end + step for end in both_ends for step in steps] for symbol, both_ends in ends.items()}
+    trades = pl.concat([ticks_at(held, [symbol]) for symbol, held in instants.items()])
+    quotes = worlds.of_quotes([(symbol, ts, 1.0, 2.0) for symbol, held in instants.items() for ts in held])
+    with both(front, trades, quotes, grain) as catalogs:
+        for symbol, held in instants.items():
+            bars, _, rows, _, _, quoted = alike(catalogs, [symbol], (held[1], held[-1]))
+            of_symbol = trades.filter(pl.col("symbol") == symbol)
+            asked = of_symbol[1:-1]
+            assert isinstance(rows, pl.DataFrame)
+            assert isinstance(quoted, pl.DataFrame)
+            assert isinstance(bars, pl.DataFrame)
+            same(rows, of_symbol)
+            same(quoted["quoted_at"].rename("ts").to_frame(), asked.select("ts"))
+            same(bars, bars_of_trades(asked.lazy(), "1m").collect())
+
+
+ODD = ["A\nB", "A'B", 'A"B', "A`B", "A\\", "A\tB", "A,B", "A\x00B", "a", "%41", "..", "$a", "e" + chr(0x301)]
+ODD += map(chr, (0xFF21, 0xE9, 0x1F680))
+"""Among them what looks alike: a wide A, and é as one letter and as two."""
+
+
+def test_symbols_of_any_letters_are_held_apart(front: Front) -> None:
+    trades = worlds.of_trades([(symbol, MONDAY, 1.0 + at, 1.0, None) for at, symbol in enumerate(ODD)])
+    quotes = worlds.of_quotes([(symbol, MONDAY, 1.0 + at, 9.0) for at, symbol in enumerate(ODD)])
+    with both(front, trades, quotes, "%Y-%m") as catalogs:
+        for catalog in catalogs:
+            assert catalog.symbols(TRADES) == sorted(ODD)
+        _, _, rows, *_ = alike(catalogs, ODD, (MONDAY, MONDAY + MICROSECOND))
+        assert isinstance(rows, pl.DataFrame)
+        same(rows, trades.sort("symbol"))
+        for symbol in ODD:
+            alike(catalogs, [symbol], (MONDAY, MONDAY + MICROSECOND), 1)
+
+
+def test_tables_without_rows_are_answered_alike(front: Front) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        lake = Lake(folder)
+        for table, schema in ((TRADES, worlds.TRADE_SCHEMA), (QUOTES, worlds.QUOTE_SCHEMA)):
+            with lake.writing(table.split("/")) as staging:
+                staging.write([({"symbol": "A", "date": "2024-03"}, schema.to_frame())])
+        with DuckDB(lake) as duckdb, ClickHouse.connect(front.settings(database="no_rows")) as clickhouse:
+            for table in (TRADES, QUOTES):
+                load(lake, clickhouse, table)
+            for catalog in (duckdb, clickhouse):
+                assert catalog.tables() == [QUOTES, TRADES]
+                assert catalog.symbols(TRADES) == []
+            for told in alike((duckdb, clickhouse), ["A"], (MONDAY, MONDAY + MICROSECOND)):
+                assert str(told).startswith("UnheldSymbolError: market_data/")
+            clickhouse.command("DROP DATABASE no_rows SYNC")
+
+
+NO_QUESTIONS = [
+    ("", "it is empty; give one SELECT"),
+    (" ; -- nothing", "it is empty; give one SELECT"),
+    ("SELECT 1; SELECT 2", "it is 2 statements; ask one at a time"),
+    ("SELECT 1; DROP TABLE market_data_trades", "it is 2 statements; ask one at a time"),
+    ("DROP TABLE market_data_trades", "DROP is no question"),
+    ("truncate table market_data_trades", "TRUNCATE is no question"),
+    ("ALTER TABLE market_data_trades DELETE WHERE 1", "ALTER is no question"),
+    ("/* SELECT */ DELETE FROM market_data_trades WHERE 1", "DELETE is no question"),
+    ("WITH a AS (SELECT * FROM market_data_trades) INSERT INTO market_data_trades SELECT * FROM a", "INSERT writes"),
+    ("SELECT 1 INTO OUTFILE 'one.csv'", "INTO writes"),
+    ("COPY (SELECT 1) TO 'one.csv'", "COPY is no question"),
+    ("EXPLAIN ANALYZE CREATE TABLE a AS SELECT 1", "CREATE writes"),
+    ("SET threads = 1", "SET is no question"),
+    ("?", r"\? is no question"),
+]
+
+
+@pytest.mark.parametrize(("text", "says"), NO_QUESTIONS)
+def test_what_is_no_question_is_refused_alike_and_changes_nothing(dense: World, text: str, says: str) -> None:
+    for catalog in dense[0]:
+        with pytest.raises(QuestionError, match=f"sql: {says}"):
+            catalog.sql(text)
+        assert catalog.sql("SELECT count(*) AS n FROM market_data_trades")["n"].to_list() == [600]
+
+
+QUESTIONS = [
+    "SELECT ';' AS a, 'DROP' AS b; -- INSERT",
+    "/* ; */ WITH c AS (SELECT ';' AS a, 'DROP' AS b) SELECT * FROM c;;",
+    "(SELECT 'it''s; ' AS x, \"delete\" AS a FROM (SELECT 1 AS \"delete\"))",
+    "FROM market_data_trades SELECT count(*) AS n",
+    "SELECT count(*) AS n FROM market_data_trades",
+]
+
+
+@pytest.mark.parametrize("text", QUESTIONS)
+def test_questions_are_answered_whatever_stands_in_quotes_and_comments(dense: World, text: str) -> None:
+    first, second = (catalog.sql(text).rows() for catalog in dense[0])
+    assert first == second
+
+
+def test_each_engine_has_its_own_quotes(dense: World) -> None:
+    """A backslash is a letter in DuckDB, and escapes the quote in ClickHouse."""
+    duckdb, clickhouse = dense[0]
+    assert duckdb.sql("SELECT '\\' AS a, ';' AS b").rows() == [("\\", ";")]
+    assert clickhouse.sql("SELECT '\\';' AS a").rows() == [("';",)]
+
+
+def test_what_a_question_names_wrongly_is_told_with_what_there_is(dense: World) -> None:
+    for catalog in dense[0]:
+        with pytest.raises(UnknownTableError, match=r"none.*; there is market_data_quotes, market_data_trades$"):
+            catalog.sql("SELECT * FROM none")
+        with pytest.raises(UnknownColumnError, match=r"prize.*; market_data_trades has symbol, ts, price, size"):
+            catalog.sql("SELECT prize FROM market_data_trades")
+        with pytest.raises(CatalogError, match=r"(?i)syntax error") as error:
+            catalog.sql("SELECT FROM WHERE")
+        assert "\n" not in str(error.value)
 
 
 def test_rows_of_one_instant_stand_by_sequence_then_by_their_order_in_the_lake(front: Front) -> None:

@@ -1,0 +1,52 @@
+"""What may be asked in SQL: one statement, which reads. The same holds for every engine.
+
+This keeps a slip of the pen from costing a table; it does not keep out who means harm. A user of ClickHouse that may
+only read does.
+"""
+
+from __future__ import annotations
+
+import re
+
+from resources.errors import QuantError
+
+_READS = ("SELECT", "FROM", "WITH", "DESCRIBE", "EXPLAIN")
+_WRITES = ("INSERT", "INTO", "UPDATE", "DELETE", "MERGE", "COPY", "CREATE")
+"""What may follow WITH, EXPLAIN or a SELECT, and writes."""
+
+_COMMENT = r"--[^\n]*|/\*.*?\*/"
+_QUOTED = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`"
+_ESCAPED = r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"|`(?:[^`\\]|\\.|``)*`"
+
+
+class QuestionError(QuantError):
+    """A text that is not one statement which reads."""
+
+
+def question(text: str, *, backslash: bool) -> str:
+    """The text's one statement. backslash: whether it escapes in the engine's texts what follows it.
+
+    Raises QuestionError on no statement, on several, and on one that writes.
+
+    Example: `question("SELECT 1; -- done", backslash=False)` is "SELECT 1"
+    """
+    # Comments and what stands in quotes, as long as they were: what is left has the statement's own words.
+    blank = re.compile(f"{_COMMENT}|{_ESCAPED if backslash else _QUOTED}", re.DOTALL)
+    bare = blank.sub(lambda found: (" " if found[0][0] in "-/" else "_") * len(found[0]), text)
+    statements = [(found.start(), found.end()) for found in re.finditer(r"[^;]+", bare) if found[0].strip()]
+    if not statements:
+        raise QuestionError("sql: it is empty; give one SELECT")
+    if len(statements) > 1:
+        raise QuestionError(f"sql: it is {len(statements)} statements; ask one at a time")
+    start, end = statements[0]
+    words = re.findall(r"\w+", bare[start:end].upper()) or [bare[start:end].strip()]
+    if words[0] not in _READS:
+        raise QuestionError(
+            f"sql: {words[0]} is no question; only {', '.join(_READS)} are answered, nothing is written"
+        )
+    for word in _WRITES:
+        if word in words:
+            raise QuestionError(
+                f"sql: {word} writes, and only questions are answered; a column of that name stands in quotes"
+            )
+    return text[start:end].strip()
