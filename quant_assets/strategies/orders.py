@@ -78,45 +78,39 @@ def sent(frame: pl.DataFrame, tag: str = "", keys: Keys | None = None) -> pl.Dat
     places = np.flatnonzero(asked)
     target = weights[places]
     before = np.where(new[places], 0.0, np.nan_to_num(weights[places - 1]))
-    chosen, exits = _chosen(frame, _index(places), target, before)
-    known = frame["known_at"][_index(places[chosen])]
+    rows = frame[_index(places)]
+    chosen, exits = _chosen(rows, target, before)
     # Stable, so that symbols stay in order within an instant.
-    order = np.argsort(known.to_physical().to_numpy(), kind="stable")
-    chosen = chosen[order]
+    chosen = chosen[np.argsort(rows["known_at"].to_physical().to_numpy()[chosen], kind="stable")]
+    sent = rows[_index(chosen)]
     return pl.DataFrame(
         {
-            "ts": known[_index(order)],
-            "symbol": frame["symbol"][_index(places[chosen])],
-            "target_weight": target[chosen],
+            "ts": sent["known_at"],
+            "symbol": sent["symbol"],
+            "target_weight": sent["target_weight"],
             "type": _same("market", chosen.size),
             "tif": _same("gtc", chosen.size),
             **{name: values[_index(chosen)] for name, values in exits.items()},
             "reduce_only": np.abs(target[chosen]) <= SMALLEST_CHANGE,
             "tag": _same(tag, chosen.size),
-        },
-        schema=ORDER_SCHEMA,
+        }
     )
 
 
-def _chosen(
-    frame: pl.DataFrame, rows: pl.Series, target: Floats, before: Floats
-) -> tuple[npt.NDArray[np.intp], dict[str, pl.Series]]:
-    """Which of these rows of the frame are sent, and the bracket that comes with each of the rows."""
+def _chosen(rows: pl.DataFrame, target: Floats, before: Floats) -> tuple[npt.NDArray[np.intp], dict[str, pl.Series]]:
+    """Which of the rows are sent, and the bracket that comes with each of them."""
     moved, held = np.abs(target - before) > SMALLEST_CHANGE, np.abs(target) > SMALLEST_CHANGE
-    again = frame["rebalance"][rows].fill_null(False).to_numpy()
-    sent, exits = moved | (again & held), {name: frame[name] for name in BRACKET}
-    if all(values.null_count() == frame.height for values in exits.values()):
-        exits = dict.fromkeys(BRACKET, pl.Series([None], dtype=pl.Float64).new_from_index(0, len(rows)))
-    else:
-        exits = {name: values[rows] for name, values in exits.items()}
+    sent = moved | (rows["rebalance"].fill_null(False).to_numpy() & held)
+    exits = {name: rows[name] for name in BRACKET}
+    if any(values.null_count() < rows.height for values in exits.values()):
         bracketed = np.logical_or(*(values.is_not_null().to_numpy() for values in exits.values()))
         turned = _direction(target) != _direction(before)
         sent = np.where(bracketed, moved & turned, sent)
-        opens = pl.Series(np.abs(target) > np.where(turned, SMALLEST_CHANGE, np.abs(before)))
-        exits = {name: values.set(~opens, None) for name, values in exits.items()}
+        opens = np.abs(target) > np.where(turned, SMALLEST_CHANGE, np.abs(before))
+        exits = {name: values.set(pl.Series(~opens), None) for name, values in exits.items()}
     # What is no number is sent as well, for the exchange to refuse: left out, it would be hidden.
     if np.isnan(target).any():
-        sent |= frame["target_weight"][rows].is_nan().fill_null(False).to_numpy()
+        sent |= rows["target_weight"].is_nan().fill_null(False).to_numpy()
     return np.flatnonzero(sent), exits
 
 
