@@ -76,43 +76,42 @@ def sent(frame: pl.DataFrame, tag: str = "", keys: Keys | None = None) -> pl.Dat
     if again.any():
         asked |= again.fill_null(False).to_numpy()
     places = np.flatnonzero(asked)
-    rows = pl.DataFrame([frame[name] for name in _READ[2:]])[_index(places)]
     target = weights[places]
     before = np.where(new[places], 0.0, np.nan_to_num(weights[places - 1]))
-    chosen, opens = _chosen(rows, target, before)
+    rows = frame[_index(places)]
+    chosen, exits = _chosen(rows, target, before)
     # Stable, so that symbols stay in order within an instant.
     chosen = chosen[np.argsort(rows["known_at"].to_physical().to_numpy()[chosen], kind="stable")]
     sent = rows[_index(chosen)]
     return pl.DataFrame(
         {
             "ts": sent["known_at"],
-            "symbol": frame["symbol"][_index(places[chosen])],
+            "symbol": sent["symbol"],
             "target_weight": sent["target_weight"],
             "type": _same("market", chosen.size),
             "tif": _same("gtc", chosen.size),
-            **{name: _where(opens[chosen], sent[name]) for name in BRACKET},
+            **{name: values[_index(chosen)] for name, values in exits.items()},
             "reduce_only": np.abs(target[chosen]) <= SMALLEST_CHANGE,
             "tag": _same(tag, chosen.size),
         }
     )
 
 
-def _chosen(rows: pl.DataFrame, target: Floats, before: Floats) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.bool_]]:
-    """Which of the rows are sent, and of each row whether a bracket comes with it."""
-    turned = _direction(target) != _direction(before)
-    moved = np.abs(target - before) > SMALLEST_CHANGE
-    again = rows["rebalance"].any() and rows["rebalance"].fill_null(False).to_numpy()
-    held = np.abs(target) > SMALLEST_CHANGE
-    if any(rows[name].null_count() < rows.height for name in BRACKET):
-        bracketed = (rows[BRACKET[0]].is_not_null() | rows[BRACKET[1]].is_not_null()).to_numpy()
-        sent = np.where(bracketed, moved & turned, moved | (again & held))
-    else:
-        sent = moved | (again & held)
+def _chosen(rows: pl.DataFrame, target: Floats, before: Floats) -> tuple[npt.NDArray[np.intp], dict[str, pl.Series]]:
+    """Which of the rows are sent, and the bracket that comes with each of them."""
+    moved, held = np.abs(target - before) > SMALLEST_CHANGE, np.abs(target) > SMALLEST_CHANGE
+    sent = moved | (rows["rebalance"].fill_null(False).to_numpy() & held)
+    exits = {name: rows[name] for name in BRACKET}
+    if any(values.null_count() < rows.height for values in exits.values()):
+        bracketed = np.logical_or(*(values.is_not_null().to_numpy() for values in exits.values()))
+        turned = _direction(target) != _direction(before)
+        sent = np.where(bracketed, moved & turned, sent)
+        opens = np.abs(target) > np.where(turned, SMALLEST_CHANGE, np.abs(before))
+        exits = {name: values.set(pl.Series(~opens), None) for name, values in exits.items()}
     # What is no number is sent as well, for the exchange to refuse: left out, it would be hidden.
-    wrong = np.isnan(target)
-    if wrong.any():
+    if np.isnan(target).any():
         sent |= rows["target_weight"].is_nan().fill_null(False).to_numpy()
-    return np.flatnonzero(sent), np.abs(target) > np.where(turned, SMALLEST_CHANGE, np.abs(before))
+    return np.flatnonzero(sent), exits
 
 
 def _floats(values: pl.Series) -> Floats:
@@ -126,11 +125,6 @@ def _index(rows: npt.NDArray[np.integer]) -> pl.Series:
 
 def _same(text: str, count: int) -> pl.Series:
     return pl.Series([text], dtype=pl.String).new_from_index(0, count)
-
-
-def _where(wanted: npt.NDArray[np.bool_], values: pl.Series) -> pl.Series:
-    """The values, null where they are not wanted."""
-    return values if values.null_count() == len(values) else values.set(pl.Series(~wanted), None)
 
 
 def _direction(weight: Floats) -> Floats:

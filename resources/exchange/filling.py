@@ -90,7 +90,7 @@ def exposures(account: Floats, symbols: Records, log: Log | None, row: int) -> N
         value += worth if symbol.paid != 0 else 0.0
         margin += needed(symbol, held, mark) if held != 0.0 else 0.0
         if log is not None:
-            if row < log.step.size:
+            if row < len(log.held):
                 holding = log.held[row, number]
                 holding.position, holding.mark, holding.average = held, mark, symbol.average
             if row < len(log.factor):

@@ -281,7 +281,7 @@ class Desk(NamedTuple):
 class Log(NamedTuple):
     """What is written down after each recorded step: a row of the account, and of what is held by symbol.
 
-    `factor` may be left without rows, where all is in one currency.
+    `held` may be left without rows, where nobody asks, and `factor` where all is in one currency.
     """
 
     step: Integers

@@ -274,11 +274,13 @@ def trade_step(terms: Terms, desk: Desk, market: Market, step: int) -> None:
     while tally[TAKEN] < tally[ORDERS] and desk.book[tally[TAKEN]].submitted <= now:
         order = desk.book[tally[TAKEN]]
         symbol = desk.symbols[order.symbol]
-        take_rates(desk, market.rates, order.submitted)  # money is sized with what was known then
-        if symbol.currency != 0:  # the account's own
-            symbol.known = symbol.multiplier * rate_then(desk, market.rates, symbol, order.submitted)
+        if market.rates.size > 0:  # money is sized with what was known then
+            take_rates(desk, market.rates, order.submitted)
+            if symbol.currency != 0:
+                symbol.known = symbol.multiplier * rate_then(desk, market.rates, symbol, order.submitted)
         accept(desk, tally[TAKEN])
-        symbol.known = symbol.factor
+        if symbol.currency != 0:
+            symbol.known = symbol.factor
         tally[TAKEN] += 1
     take_rates(desk, market.rates, now)
     desk.account[EQUITY_BEFORE] = desk.account[EQUITY]
@@ -294,6 +296,7 @@ def trade_step(terms: Terms, desk: Desk, market: Market, step: int) -> None:
         if tally[LIVE] > 0:
             at_open(terms, desk, market)
             inside(terms, desk, market.rows, following)
+            tidy(desk)
     over = min(end if following < FOREVER else last_end(desk, market.rows, end), following)
     take_rates(desk, market.rates, over)
     settle(terms, desk, market, over, False)

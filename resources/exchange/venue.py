@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 
@@ -79,23 +80,35 @@ class Venue:
         self.numbers: dict[str, int] = {}
         self._parameters: list[Floats] = []  # kept alive here: the kernel knows their addresses only
         self.terms = terms(settings, volatility=False)
+        self.desk = self._desk(book, symbol_rows(0), len(names))
+        self.add_symbols(names, listings)
+
+    def of(self, book: Records) -> Venue:
+        """A venue as this one was made, for a book of its own: what is known of symbols is worked out once for many."""
+        other, listed = copy(self), self.desk.symbols
+        symbols = symbol_rows(listed.size)
+        symbols[:] = listed
+        other.desk = self._desk(book, symbols, listed.size)
+        return other
+
+    def _desk(self, book: Records | None, symbols: Records, names: int) -> Desk:
         orders = 0 if book is None else book.size
         tally = np.zeros(TALLIES, np.int64)
         tally[ORDERS], tally[CLOSED] = orders, NEVER_CLOSED
         tally[CARRIED] = NOWHERE
-        self.desk = Desk(
+        account = np.zeros(ACCOUNT_SLOTS)
+        account[[CASH, EQUITY, EQUITY_BEFORE]] = self.settings.cash
+        return Desk(
             book=np.zeros(16, ORDER) if book is None else book,
             active=np.zeros(max(orders, 16), np.int64),
             live=np.zeros(max(orders, 16), np.int64),
             tally=tally,
-            account=np.zeros(ACCOUNT_SLOTS),
-            symbols=np.zeros(0, SYMBOL),
+            account=account,
+            symbols=symbols,
             facts=np.zeros(FACTS),
             # An order fills once, as a rule, and room that is found missing must be copied.
-            fills=np.zeros(256 + orders + orders // 8 + 4 * len(names), FILL),
+            fills=np.zeros(256 + orders + orders // 8 + 4 * names, FILL),
         )
-        self.desk.account[[CASH, EQUITY, EQUITY_BEFORE]] = settings.cash
-        self.add_symbols(names, listings)
 
     # ---- symbols and currencies
 

@@ -36,11 +36,18 @@ def simulate(settings: BacktestSettings, past: History, pending: Book, reaction:
 
     Raises IdentityError if cash and positions ever fail to add up to equity.
     """
-    venue = Venue(settings, past.symbols, past.listings, pending.records)
+    return trade(Venue(settings, past.symbols, past.listings, pending.records), past, pending, reaction)
+
+
+def trade(
+    venue: Venue, past: History, pending: Book, reaction: Reaction | None = None, holdings: bool = True
+) -> Outcome:
+    """`simulate` at a venue that has the history's symbols and the book. Without `holdings` the log has no `held`."""
+    settings = venue.settings
     start = past.first_traded(settings.start)
     if start:
         _begin_late(venue, past, start)
-    log = _log(past, start)
+    log = _log(past, start, holdings)
     refused: Mapping[str, str] = {}
     if settings.limits is None:
         venue.trade(past.market, log, start, reaction)
@@ -58,11 +65,12 @@ def simulate(settings: BacktestSettings, past: History, pending: Book, reaction:
     return Outcome(held, venue.fills(), records, refused)
 
 
-def _log(past: History, start: int) -> Log:
+def _log(past: History, start: int, holdings: bool) -> Log:
     rows, symbols = int(past.market.recorded[start:].sum()), len(past.symbols)
     # In one currency it is always the multiplier.
     factor = np.zeros((rows if past.market.rates.size else 0, symbols))
-    return Log(np.zeros(rows, np.int64), np.zeros((rows, ACCOUNT_SLOTS)), np.zeros((rows, symbols), HOLDING), factor)
+    held = np.zeros((rows if holdings else 0, symbols), HOLDING)
+    return Log(np.zeros(rows, np.int64), np.zeros((rows, ACCOUNT_SLOTS)), held, factor)
 
 
 def _begin_late(venue: Venue, past: History, start: int) -> None:

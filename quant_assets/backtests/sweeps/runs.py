@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +16,11 @@ from quant_assets.backtests.market.futures import rolled
 from quant_assets.backtests.market.history import History
 from quant_assets.backtests.metrics.sample import Sample
 from quant_assets.backtests.simulation.book import Book, book
-from quant_assets.backtests.simulation.simulate import Outcome, simulate
+from quant_assets.backtests.simulation.simulate import Outcome, trade
 from quant_assets.backtests.sweeps.grid import Candidate, Failure, Maker, SweepError, reason
 from resources.config import BacktestSettings
 from resources.exchange.layout import NOWHERE
+from resources.exchange.venue import Venue
 from resources.exchange.words import EQUITY, GROSS, REJECTED, SUBMIT
 
 if TYPE_CHECKING:
@@ -63,6 +64,10 @@ class Prepared:
     benchmark: pl.DataFrame | None = None
     instruments: pl.DataFrame | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        # Without what was worked out from them: a venue knows addresses in this process's memory.
+        return {each.name: getattr(self, each.name) for each in fields(self)}
+
     @cached_property
     def recorded(self) -> npt.NDArray[np.datetime64]:
         """The session of each row of a run's log."""
@@ -84,6 +89,11 @@ class Prepared:
     def year(self) -> float:
         """Sessions of a year."""
         return self.settings.periods_per_year or sessions_a_year(self.past)
+
+    @cached_property
+    def venue(self) -> Venue:
+        """Where every run trades, with its symbols and no orders yet."""
+        return Venue(self.settings, self.past.symbols, self.past.listings)
 
     @cached_property
     def keys(self) -> Keys | None:
@@ -134,7 +144,7 @@ class Prepared:
         """Trade a parameter set. What goes wrong in it is a Failure, whatever it is, and the others run."""
         try:
             pending = book(self.orders(candidate), self.past, self.settings.latency)
-            outcome = simulate(self.settings, self.past, pending)
+            outcome = trade(self.venue.of(pending.records), self.past, pending, holdings=False)
         except Exception as error:  # the strategy's code is the user's: its error may be any
             return Failure(candidate.number, candidate.parameters, "run", reason(error))
         return self._measured(candidate, outcome, pending)
