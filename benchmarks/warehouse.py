@@ -3,10 +3,12 @@
     python benchmarks/warehouse.py [--ticks 5 20] [--repeat 3] [--threads 2]
 
 A made-up market (seeded): 20 symbols, 25,000 ticks a symbol and day in the lake's files, half of them trades and half
-quotes; more ticks are more days. Each question is asked in a process of its own, `repeat` times, of which the quickest
-counts; memory is that process's highest, Python and polars included (an idle one is in the table). Times are of CPU,
-all threads together, so that they hold on a machine with other work; the wall clock's stand beside them. The answer is
-a polars frame in either case. ClickHouse runs inside the process (chDB): a server's network comes on top.
+quotes; more ticks are more days. Each question is asked of every number of ticks in turn, so that other work on the
+machine tells on all alike, in a process of its own, `repeat` times, of which the quickest counts (the files are in the
+system's cache by then, an engine's own caches full); memory is that process's highest, Python and polars included (an
+idle one is in the table). Times are of CPU, all threads together, so that they hold on a machine with other work; the
+wall clock's stand beside them. The answer is a polars frame in either case. ClickHouse runs inside the process (chDB):
+a server's network comes on top.
 
 ratio: the cost on the most ticks over that on the fewest; linear is the ratio of the ticks, and a question about one
 moment or one hour of one symbol should have less. same: the answers of both engines are equal, row for row (by a hash
@@ -28,7 +30,7 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -59,24 +61,35 @@ def main() -> None:
     if engines != ENGINES:
         print("chDB is not installed (pip install 'quant-assets[clickhouse]'): DuckDB alone")
     found: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    counts = []
-    for millions in options.ticks:
-        days = max(1, round(millions * 1e6 / (len(SYMBOLS) * TICKS_A_DAY)))
-        counts.append(days * len(SYMBOLS) * TICKS_A_DAY)
-        with tempfile.TemporaryDirectory() as folder:
-            began = time.process_time()
-            make(Path(folder) / "lake", days)
-            size = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet"))
-            took = time.process_time() - began
-            print(f"{counts[-1]:,} ticks, {days} days: made in {took:.0f} s of CPU, {size / 2**20:,.0f} MiB of Parquet")
-            for question in ("load", "idle", *QUESTIONS):
-                for engine in engines:
-                    if (engine, question) != ("duckdb", "load"):
-                        figures = asked(options, engine, question, Path(folder), days)
-                        found.setdefault((engine, question), []).append(figures)
-            size = sum(path.stat().st_size for path in (Path(folder) / "engine").rglob("*") if path.is_file())
-            print(f"    in ClickHouse {size / 2**20:,.0f} MiB", flush=True)
-    show(found, counts)
+    with tempfile.TemporaryDirectory() as folder:
+        markets = [made(Path(folder) / f"{millions:g}", millions) for millions in options.ticks]
+        for question in ("load", "idle", *QUESTIONS):
+            for engine in engines:
+                if (engine, question) != ("duckdb", "load"):
+                    runs = [asked(options, engine, question, market.folder, market.days) for market in markets]
+                    found[engine, question] = runs
+        for market in markets:
+            print(f"{market.ticks:,} ticks: {mib(market.folder / 'engine'):,.0f} MiB in ClickHouse")
+    show(found, [market.ticks for market in markets])
+
+
+class Market(NamedTuple):
+    folder: Path
+    days: int
+    ticks: int
+
+
+def made(folder: Path, millions: float) -> Market:
+    days = max(1, round(millions * 1e6 / (len(SYMBOLS) * TICKS_A_DAY)))
+    ticks, began = days * len(SYMBOLS) * TICKS_A_DAY, time.process_time()
+    make(folder / "lake", days)
+    took = time.process_time() - began
+    print(f"{ticks:,} ticks, {days} days: made in {took:.0f} s of CPU, {mib(folder):,.0f} MiB of Parquet", flush=True)
+    return Market(folder, days, ticks)
+
+
+def mib(folder: Path) -> float:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 2**20
 
 
 def asked(options: Any, engine: str, question: str, folder: Path, days: int) -> dict[str, Any]:
