@@ -27,6 +27,7 @@ from tests.resources.streams.gateways import ManualClock, Reader
 LINE = Line("A", "trade")
 START = 10**15
 LAG = SECOND  # REST knows what happened so long ago
+QUEUE = 8
 OVERTAKEN = 3  # an event comes behind at most so many later ones
 ENDED = "the gateway has ended"
 
@@ -121,7 +122,7 @@ class Play:
 
     async def begin(self, since: int | None) -> None:
         patience = Patience(silence=1e9, connect=1e9, close=1e9, reconnect=0.0, repair_pauses=(2, 10))
-        self.gateway = Gateway(self.venue, provider=self.venue, clock=self.clock, patience=patience)  # type: ignore[arg-type]
+        self.gateway = Gateway(self.venue, provider=self.venue, clock=self.clock, patience=patience, queue=QUEUE)  # type: ignore[arg-type]
         self.reader = Reader()
         await self.gateway.__aenter__()
         self.reading = asyncio.create_task(self.reader.read(self.gateway.events()))
@@ -158,6 +159,8 @@ class Play:
             self.clock.advance(15)
         elif step == "flush":
             venue.flush()
+        elif step == "burst":  # more than the queue holds
+            venue.wire.put_nowait([venue.happen() for _ in range(QUEUE + 3)])
         else:
             trade = venue.happen(WILD.get(step, 0))
             if step in ("told", "twice", *WILD):
@@ -183,7 +186,21 @@ class Play:
 
 WILD = {"wild by minutes": 5 * 60, "wild by a year": 365 * 86400}
 JUMPED = {"jumped by an hour": 3600, "jumped by a year": 365 * 86400}  # of the stream alone
-STEPS = ["told", "told", "told", "late", "twice", "flush", "break", "wait", "refuse", "restart", *WILD, *JUMPED]
+STEPS = [
+    "told",
+    "told",
+    "told",
+    "late",
+    "twice",
+    "flush",
+    "burst",
+    "break",
+    "wait",
+    "refuse",
+    "restart",
+    *WILD,
+    *JUMPED,
+]
 
 
 def check(play: Play, first: int) -> None:
