@@ -15,17 +15,18 @@ import asyncio
 import contextlib
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Self
 
-from resources.errors import ProviderError, ProviderTimeoutError
+from resources.errors import ConfigError, ProviderError, ProviderTimeoutError
 from resources.market_data.base import Provider
-from resources.streams.base import Batch, Carrier, Event, Kind, Line, Source, Start, Status, StreamEndedError
+from resources.streams.base import KIND_OF, Batch, Carrier, Event, Kind, Line, Source, Start, Status, StreamEndedError
 from resources.streams.carriers.memory import Memory
 from resources.streams.clock import SECOND, Clock, SystemClock
 from resources.streams.patience import Patience
 from resources.streams.repair import HOPELESS, Mend, Repairer
+from resources.streams.track import FARTHEST
 from resources.streams.watch import Watch
 
 SLICE = 32
@@ -38,6 +39,9 @@ class Gateway:
     carrier: in process by default. queue: events that may wait for the carrier. chance: jitter of reconnects.
     `counts`: see Watch. An error that no retry mends (keys refused, a symbol unknown) ends the gateway: it is raised
     by `subscribe`, by `events` and where the context ends.
+
+    Raises ConfigError where there is no source, or no room in the queue; `subscribe`, `unsubscribe` and `events` where
+    what they are given is not what they take.
     """
 
     def __init__(
@@ -51,6 +55,10 @@ class Gateway:
         clock: Clock | None = None,
         chance: Callable[[], float] = random.random,
     ) -> None:
+        if not hasattr(source, "sequences"):
+            raise ConfigError(f"streams: {source!r} is not a source; give one of resources.streams.sources")
+        if queue < 1:
+            raise ConfigError(f"streams: a queue of {queue} holds no event; give it at least 1")
         self.patience = patience or Patience()
         self.carrier = Memory() if carrier is None else carrier
         self._source, self._queue, self._chance = source, queue, chance
@@ -97,11 +105,21 @@ class Gateway:
         since: what happened from then on (UTC microseconds) is missed as well, and repaired; for a job that goes on
         after another. An event of just that instant may have been told before.
 
-        Raises what the source raises to a refusal; then these lines are not subscribed to.
+        Raises what the source raises to a refusal; then these lines are not subscribed to. Raises ConfigError on what
+        is not a line, and on a `since` that is no such number, of the future, or of lines that are subscribed to.
         """
+        wanted = _lines(lines)
+        if since is not None:
+            _check_since(since, self._clock.now())
         async with self._changing:
             self._raise_failure()
-            added = set(lines) - self._lines
+            added = wanted - self._lines
+            if since is not None and added != wanted:
+                known = ", ".join(sorted(f"{line.symbol} {line.kind}" for line in wanted & self._lines)[:12])
+                raise ConfigError(
+                    f"streams: {known}: already subscribed to, so that what was missed since an instant is not looked "
+                    "for; unsubscribe first, or leave `since` out"
+                )
             if not added:
                 return
             self._watch.add(added, self._clock.now())
@@ -122,10 +140,11 @@ class Gateway:
             self._wanted.set()
 
     async def unsubscribe(self, lines: Collection[Line]) -> None:
-        """From now on no longer these; what is missing of them is given up."""
+        """From now on no longer these; what is missing of them is given up. Others are let be."""
+        unwanted = _lines(lines)
         async with self._changing:
             self._raise_failure()
-            gone = set(lines) & self._lines
+            gone = unwanted & self._lines
             self._lines -= gone
             await self._repairer.give_up("it is not subscribed to any more", gone)
             self._watch.remove(gone)
@@ -141,6 +160,10 @@ class Gateway:
 
         Raises the error that ended the gateway, if one did.
         """
+        if isinstance(symbols, str):
+            raise ConfigError(f"streams: symbols is a collection, such as [{symbols!r}], not a text")
+        if not (isinstance(since, Mapping) or since in ("latest", "earliest")):
+            raise ConfigError(f'streams: since is "latest", "earliest" or the offset of a batch, not {since!r}')
         return self._events(self.carrier.subscribe(symbols, since))
 
     async def _events(self, told: AsyncGenerator[Batch, None]) -> AsyncGenerator[Batch, None]:
@@ -334,6 +357,27 @@ class Gateway:
     def _raise_failure(self) -> None:
         if self._failure is not None:
             raise self._failure
+
+
+def _lines(given: Iterable[Line]) -> set[Line]:
+    """These as a set. Raises ConfigError."""
+    example = 'Line("AAPL", "trade")'
+    if isinstance(given, str | Line) or not isinstance(given, Iterable):
+        raise ConfigError(f"streams: lines is a collection, such as [{example}], not {given!r}")
+    lines = list(given)
+    for line in lines:
+        if not isinstance(line, Line) or not isinstance(line.symbol, str) or not line.symbol:
+            raise ConfigError(f"streams: {line!r} is not a line; write {example}")
+        if line.kind not in KIND_OF.values():
+            raise ConfigError(f"streams: {line.symbol}: no lines of {line.kind!r}; use {', '.join(KIND_OF.values())}")
+    return set(lines)
+
+
+def _check_since(since: int, now: int) -> None:
+    if not isinstance(since, int) or isinstance(since, bool):
+        raise ConfigError(f"streams: since is a whole number of microseconds since 1970 (UTC), not {since!r}")
+    if since > now + FARTHEST:
+        raise ConfigError(f"streams: since is {(since - now) / SECOND:.0f} s in the future; is it in microseconds?")
 
 
 async def first_of(*works: Awaitable[Any]) -> int:

@@ -131,6 +131,7 @@ class Repairer:
     async def _end(self, mend: Mend, clock: Clock, error: str, *, asked: int, again: bool) -> None:
         """The gap is over, unless another try may bring more. asked: up to which time its rows were asked for."""
         gap, left = mend.gap, mend.gap.left()
+        all_of_it = gap.delivered + (left or 0)
         if again and gap.closed() > asked:  # it has grown meanwhile
             gap.due = gap.closed() + self._delay
             return
@@ -139,10 +140,10 @@ class Repairer:
                 pause = self._pauses[gap.attempts]
                 gap.due = clock.now() + int(pause * SECOND)
                 gap.attempts += 1
-                why = f"tried again in {pause:g} s: {error or f'{left} of {gap.events} are missing'}"
+                why = f"tried again in {pause:g} s: {error or f'{left} of {all_of_it} are missing'}"
                 await mend.tell([Status(gap.line.symbol, clock.now(), "repairing", why, gap.line.kind)])
                 return
-            error = error or f"{left} of {gap.events} are not to be had over REST"
+            error = error or f"{left} of {all_of_it} are not to be had over REST"
         await self._over(mend, error)
 
     async def _over(self, mend: Mend, error: str) -> None:

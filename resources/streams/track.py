@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from enum import Enum, auto
+from operator import itemgetter
 
 from resources.streams.base import Line, MarketEvent, Sequencing
 
 DISCONNECTED, SEQUENCE, OVERFLOW = "disconnected", "sequence", "overflow"
 
 REMEMBERED = 1024
-"""Of a line without numbers at least so many events are known again when they come twice; about 60 bytes each."""
+"""Of a line without numbers at least so many events are known again when they come twice; about 100 bytes each."""
 
+LATEST = 32
+"""Of the events of a line the latest so many are known whatever came since: one stamp of the future among them does not
+decide what is too old to be told from a duplicate."""
+
+FARTHEST = 900_000_000
+"""A venue's clock is not taken to be further ahead of ours than this, in microseconds: what is stamped later cannot be
+placed in its line."""
+
+DOUBTFUL = 60_000_000
+"""Where a stamp is later than its coming, events of so long before that, in microseconds, may be missing as well."""
 
 RENUMBERED = 60_000_000
 """An old number on an event so much later than the newest, in microseconds, is no duplicate: the venue counts anew."""
@@ -36,9 +48,11 @@ def identity(event: MarketEvent) -> int:
 class Gap:
     """An interval of a line that was not delivered, `since` to `until` included, until it is repaired.
 
-    events: how many, where that is known. until: None while it is still open. first, last: the missing numbers of a
-    numbered line (last None: up to what is to come). due: when REST may be asked. got: what REST gave, by number or
-    identity. known: identities of what was delivered since the gap began, in sets that the track fills.
+    events: how many, where that is known. until: None while it is still open. due: when REST may be asked. got: what
+    was delivered of it, by number or identity. known: identities of what was delivered since the gap began, filled by
+    the track. floor: what has its place there or before was delivered or given up when the gap began.
+
+    Of a numbered line, the missing numbers: first (0: not known, from `since` on) to last (None: to what is to come).
     """
 
     line: Line
@@ -46,13 +60,15 @@ class Gap:
     reason: str
     until: int | None = None
     events: int | None = None
+    numbered: bool = False
     first: int = 0
     last: int | None = None
     due: int = 0
     attempts: int = 0
     delivered: int = 0
     got: set[int] = field(default_factory=set)
-    known: list[set[int]] = field(default_factory=list)
+    known: list[Collection[int]] = field(default_factory=list)
+    floor: int = 0
 
     def closed(self) -> int:
         """`until`, of a gap that is not open any more."""
@@ -60,8 +76,19 @@ class Gap:
         return self.until
 
     def left(self) -> int | None:
-        """How many are still missing, None where nobody counts."""
-        return None if self.events is None else max(0, self.events - self.delivered)
+        """How many are still missing, None where nobody counts. Numbers that came tell of those between them."""
+        if not self.numbered:
+            return None if self.events is None else max(0, self.events - self.delivered)
+        first = self.first or min(self.got, default=0)
+        last = max(self.got, default=0) if self.last is None else self.last
+        return max(0, last - first + 1 - self.delivered) if first and last else None
+
+    def misses(self, event: MarketEvent) -> bool:
+        """Whether this event's number is one of those that are missing."""
+        number = _number(event)
+        if number in self.got or (self.last is not None and number > self.last):
+            return False
+        return number >= self.first if self.first else event[1] >= self.since
 
 
 class Track:
@@ -69,68 +96,94 @@ class Track:
 
     Events of one instant stand in the order in which they came. `ts`: of the newest event that was delivered in its
     place, or counted as lost.
+
+    What was delivered is known again while it is among the last thousand, or so late that nothing later was forgotten:
+    the memory has two generations, `young` and `old`, each event with its time. Nothing with a place in the line (that
+    time) later than `old_from` was forgotten.
     """
 
     __slots__ = (
-        "ahead", "ahead_until", "dropped", "fresh", "gaps", "heard", "line", "old", "old_from", "quiet", "since", "ts",
-        "young", "young_from",
+        "disorder", "dropped", "fresh", "gaps", "heard", "line", "mended", "mended_until", "old", "old_from", "quiet",
+        "since", "ts", "young", "young_from",
     )  # fmt: skip
+
+    PLACE = itemgetter(1)
+    """By what the events of this line are ordered, of what is the same of an event and its time."""
 
     def __init__(self, line: Line, since: int) -> None:
         """`since`: when it was subscribed to, by our clock."""
         self.line = line
         self.since = self.heard = since
         self.ts = 0
-        self.quiet = False
+        self.quiet = self.disorder = False
         self.gaps: list[Gap] = []
         self.fresh: tuple[Gap, int] | None = None  # the gap before a connection on which nothing came yet, and its base
-        self.young: set[int] = set()
-        self.old: set[int] = set()
+        self.young: dict[int, int] = {}
+        self.old: dict[int, int] = {}
         self.young_from = self.old_from = 0
-        self.ahead: set[int] = set()  # what REST told already, and the stream may tell yet
-        self.ahead_until = 0
+        self.mended: dict[int, int] = {}  # what REST told, and the stream may tell yet
+        self.mended_until = 0
         self.dropped: set[int] = set()
 
     def judge(self, event: MarketEvent) -> Verdict:
         """What this event of the stream is. Nothing is changed."""
         ts = event[1]
-        if ts > self.ts and ts > self.ahead_until:
+        if ts > self.ts and ts > self.mended_until:
             return Verdict.NEW
-        seen = self._same(event)
-        if seen in self.young or seen in self.old or seen in self.ahead or seen in self.dropped:
+        if self._knows(hash(event[1:7])):
             return Verdict.DUPLICATE
         if ts >= self.ts:
             return Verdict.NEW
-        return Verdict.LATE if ts >= self.old_from else Verdict.FORGOTTEN
+        return Verdict.LATE if ts > self.old_from else Verdict.FORGOTTEN
 
     def delivered(self, event: MarketEvent) -> None:
         """The event was handed on in its place."""
-        if len(self.young) >= REMEMBERED:
+        if len(self.young) >= REMEMBERED + LATEST:
             self._turn()
-        self.young.add(self._same(event))
-        self.ts = event[1]
-        if self.ahead and self.ts > self.ahead_until:
-            self.ahead = set()
+        self.young[hash(event[1:7])] = self.ts = event[1]
 
     def came_late(self, event: MarketEvent) -> None:
         """The event was handed on out of its place."""
-        self._remember(self._same(event))
+        if len(self.young) >= REMEMBERED + LATEST:
+            self._turn()
+        self.disorder = True
+        seen = self._same(event)
+        self.young[seen] = event[1]
+        for gap in self.gaps:
+            gap.got.add(seen)
+
+    def refuse(self, event: MarketEvent) -> bool:
+        """The event is not handed on, since its stamp cannot be true; False where it came before."""
+        seen = self._same(event)
+        if self._knows(seen):
+            return False
+        self._drop(seen)
+        return True
 
     def lose(self, reason: str, since: int, event: MarketEvent | None = None) -> Gap:
         """Open a gap; `event` is one that is not delivered."""
-        gap = Gap(self.line, since, reason, known=[self.young, self.old, self.ahead])
+        gap = Gap(self.line, since, reason, known=[self.young, self.old, self.mended], floor=self.old_from)
         self.gaps.append(gap)
         if event is not None:
             self.lose_more(gap, event)
         return gap
 
+    def lose_before(self, reason: str, since: int) -> Gap:
+        """Open a gap of what happened from `since` on, before the line's first event."""
+        return self.lose(reason, since)
+
     def lose_more(self, gap: Gap, event: MarketEvent) -> None:
         """The next event is not delivered either."""
-        gap.until, gap.events = event[1], (gap.events or 0) + 1
+        gap.until, gap.events = max(gap.until or gap.since, event[1]), (gap.events or 0) + 1
         self.ts = max(self.ts, event[1])
-        if len(self.dropped) >= REMEMBERED:
-            self.dropped = set()
-        self.dropped.add(self._same(event))
+        self._drop(self._same(event))
+
+    def last(self) -> int:
+        """Up to when the line was told for sure: the newest may be stamped wrong where it is later than its coming, and
+        on a line that was seen in disorder the latest may have overtaken others."""
+        if self.ts <= self.heard and not self.disorder:
+            return self.ts
+        return min((ts for _, ts in self._latest()), default=self.ts)
 
     def open_gap(self) -> Gap | None:
         """A gap that a further loss is part of."""
@@ -138,80 +191,98 @@ class Track:
 
     def came_back(self, gap: Gap, event: MarketEvent) -> bool:
         """Whether this row of REST is missing and to be delivered; it counts as delivered from here on."""
-        ts = event[1]
-        if not gap.since <= ts <= gap.closed():
+        seen, ts = self._same(event), event[1]
+        place = self.PLACE((seen, ts))
+        if not gap.since <= ts <= gap.closed() or place <= gap.floor:
             return False
-        seen = self._same(event)
         if seen in gap.got or any(seen in known for known in gap.known):
             return False
         for other in self.gaps:
             other.got.add(seen)
-        if ts > self.ts:
-            self.ahead.add(seen)
-            self.ahead_until = max(self.ahead_until, ts)
-        else:
-            self._remember(seen)
+        self.mended[seen] = ts
+        self.mended_until = max(self.mended_until, place)
         gap.delivered += 1
         return True
 
     def _same(self, event: MarketEvent) -> int:
         return hash(event[1:7])
 
-    def _remember(self, seen: int) -> None:
-        if len(self.young) >= REMEMBERED:
-            self._turn()
-        self.young.add(seen)
+    def _knows(self, seen: int) -> bool:
+        return seen in self.young or seen in self.old or seen in self.mended or seen in self.dropped
+
+    def _drop(self, seen: int) -> None:
+        if len(self.dropped) >= REMEMBERED:
+            self.dropped = set()
+        self.dropped.add(seen)
+
+    def _latest(self) -> list[tuple[int, int]]:
+        return sorted(self.young.items(), key=self.PLACE)[-LATEST:]
 
     def _turn(self) -> None:
+        """Forget the older generation, but not the latest events; all that is forgotten has its place before those."""
+        latest = self._latest()
         self.old, self.old_from = self.young, self.young_from
-        self.young, self.young_from = set(), self.ts
+        self.young, self.young_from = dict(latest), self.PLACE(latest[0])
+        self.mended = dict(one for one in self.mended.items() if self.PLACE(one) > self.old_from)
+        since = min(ts for _, ts in latest)
         for gap in self.gaps:
-            if gap.until is None or self.ts <= gap.until:
+            if gap.until is None or since <= gap.until:
                 gap.known.append(self.young)
 
 
 class NumberedTrack(Track):
     """A line whose events count up by one: order, duplicates and what is missing are told by the numbers alone.
 
-    At most one gap is open at its end (`last` None): that of a connection after which no event has come yet.
+    `stamp`: of the event with the highest number. `ts` the same, unless that is later than its coming and may be wrong;
+    then of the last one before it, or a minute before its coming. At most one gap is open at its end (`last` None):
+    that of a connection after which no event has come yet.
     """
 
-    __slots__ = ("sequence",)
+    __slots__ = ("begun", "newest", "sequence", "stamp")
 
     def __init__(self, line: Line, since: int) -> None:
         super().__init__(line, since)
-        self.sequence = 0
+        self.sequence = self.stamp = self.newest = 0
+        self.begun = 0  # the first number that was heard of
 
     def judge(self, event: MarketEvent) -> Verdict:
         number = _number(event)
-        if number == self.sequence + 1 or not self.sequence:
+        if number == self.sequence + 1:
             return Verdict.NEW
         if number > self.sequence:
-            return Verdict.HOLE
-        if any(_misses(gap, number) for gap in self.gaps):
+            return Verdict.HOLE if self.sequence else Verdict.NEW
+        if any(gap.misses(event) for gap in self.gaps):
             return Verdict.LATE
-        return Verdict.NEW if event[1] > self.ts + RENUMBERED else Verdict.DUPLICATE
+        return Verdict.NEW if event[1] > self.newest + RENUMBERED else Verdict.DUPLICATE
 
     def delivered(self, event: MarketEvent) -> None:
         if self.gaps:
             self._end_open(event)
-        self.sequence, self.ts = _number(event), max(self.ts, event[1])
+        self._stand(event)
 
     def came_late(self, event: MarketEvent) -> None:
         for gap in self.gaps:
-            if _misses(gap, _number(event)):
+            if gap.misses(event):
                 self._count(gap, event)
                 return
+
+    def refuse(self, event: MarketEvent) -> bool:
+        missing = _number(event) > self.sequence or any(gap.misses(event) for gap in self.gaps)
+        return missing and super().refuse(event)
 
     def hole(self, event: MarketEvent) -> Gap:
         """The gap before this event: one that was open at its end, which this event tells, or a new one."""
         gap = self.open_gap()
         if gap is None:
-            gap = self.lose(SEQUENCE, self.ts)
+            since = self.stamp if self.stamp <= min(event[1], self.heard + DOUBTFUL) else self.ts
+            gap = self.lose(SEQUENCE, max(since, self.newest - FARTHEST))  # a stamp of the past says nothing
             gap.until = gap.since
         self._end_open(event)
         gap.until = max(gap.closed(), event[1])  # what is missing before a number is missing before its time
         return gap
+
+    def last(self) -> int:
+        return self.ts
 
     def open_gap(self) -> Gap | None:
         return next((gap for gap in self.gaps if gap.last is None), None)
@@ -221,25 +292,39 @@ class NumberedTrack(Track):
             self._end_open(event)
         # Of a line of which nothing came yet, no number is known from which on something is missing.
         first = self.sequence + 1 if self.sequence else 0
-        gap = Gap(self.line, since, reason, first=first if event is None else _number(event))
+        gap = Gap(self.line, since, reason, numbered=True, first=first if event is None else _number(event))
         self.gaps.append(gap)
         if event is not None:
             self.lose_more(gap, event)
         return gap
 
+    def lose_before(self, reason: str, since: int) -> Gap:
+        gap = self.lose(reason, since) if self.begun else self.open_gap() or self.lose(reason, since)
+        if self.begun:
+            gap.first, gap.last = 0, self.begun - 1
+        gap.since = min(gap.since, since)
+        return gap
+
     def lose_more(self, gap: Gap, event: MarketEvent) -> None:
-        gap.until, gap.last = max(gap.since, event[1]), _number(event)
+        gap.until, gap.last = max(gap.until or gap.since, event[1]), _number(event)
         gap.events = gap.last - gap.first + 1
-        self.sequence, self.ts = gap.last, max(self.ts, event[1])
+        self._stand(event)
 
     def came_back(self, gap: Gap, event: MarketEvent) -> bool:
-        if not _misses(gap, _number(event)):
+        if not gap.misses(event):
             return False
         self._count(gap, event)
-        if gap.last is None:
-            self.sequence, self.ts = _number(event), max(self.ts, event[1])
-            gap.first = gap.first or self.sequence  # numbers are known from here on
+        if gap.last is None and _number(event) > self.sequence:
+            self._stand(event)
         return True
+
+    def _stand(self, event: MarketEvent) -> None:
+        ts, heard = event[1], self.heard
+        self.sequence, self.stamp = _number(event), ts
+        self.ts = ts if ts <= heard else max(self.ts, heard - DOUBTFUL)
+        self.newest = max(self.newest, ts)
+        if not self.begun:
+            self.begun = self.sequence
 
     def _count(self, gap: Gap, event: MarketEvent) -> None:
         gap.got.add(_number(event))
@@ -256,23 +341,29 @@ class NumberedTrack(Track):
 class RisingTrack(Track):
     """A line whose numbers rise, but not by one: they tell order and duplicates. Its time may be that of its coming."""
 
-    __slots__ = ("oldest", "sequence")
+    __slots__ = ("sequence",)
+
+    PLACE = itemgetter(0)
 
     def __init__(self, line: Line, since: int) -> None:
         super().__init__(line, since)
-        self.sequence = self.oldest = 0
+        self.sequence = 0
 
     def judge(self, event: MarketEvent) -> Verdict:
         number = _number(event)
+        if number > self.sequence and number > self.mended_until:
+            return Verdict.NEW
+        if self._knows(number):
+            return Verdict.DUPLICATE
         if number > self.sequence:
             return Verdict.NEW
-        if number in self.young or number in self.old or number in self.dropped:
-            return Verdict.DUPLICATE
-        return Verdict.LATE if number > self.oldest else Verdict.FORGOTTEN
+        return Verdict.LATE if number > self.old_from else Verdict.FORGOTTEN
 
     def delivered(self, event: MarketEvent) -> None:
-        super().delivered(event)
-        self.sequence = _number(event)
+        if len(self.young) >= REMEMBERED + LATEST:
+            self._turn()
+        self.sequence = number = _number(event)
+        self.young[number] = self.ts = event[1]
 
     def lose_more(self, gap: Gap, event: MarketEvent) -> None:
         super().lose_more(gap, event)
@@ -281,17 +372,9 @@ class RisingTrack(Track):
     def _same(self, event: MarketEvent) -> int:
         return _number(event)
 
-    def _turn(self) -> None:
-        self.oldest = min(self.young)
-        super()._turn()
-
 
 TRACKS: dict[Sequencing | None, type[Track]] = {None: Track, "consecutive": NumberedTrack, "rising": RisingTrack}
 
 
 def _number(event: MarketEvent) -> int:
     return event[6]  # type: ignore[return-value]  # of trades and quotes; bars are never numbered
-
-
-def _misses(gap: Gap, number: int) -> bool:
-    return gap.first <= number and (gap.last is None or number <= gap.last) and number not in gap.got

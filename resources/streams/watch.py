@@ -18,13 +18,24 @@ from resources.streams.base import (
     Status,
 )
 from resources.streams.clock import SECOND
-from resources.streams.track import DISCONNECTED, OVERFLOW, SEQUENCE, TRACKS, Gap, NumberedTrack, Track, Verdict
+from resources.streams.track import (
+    DISCONNECTED,
+    FARTHEST,
+    OVERFLOW,
+    SEQUENCE,
+    TRACKS,
+    Gap,
+    NumberedTrack,
+    Track,
+    Verdict,
+)
 
 _IN_ORDER = itemgetter(1, 6)
 """By time and then number. (A bar has its volume there; no two bars of a symbol and instant are in one message.)"""
 
-_FARTHEST = 3600 * SECOND
-"""A venue's clock is not taken to be further ahead of ours than this."""
+_MISDATED = "stamped later than it can have happened"
+_AROUND = 10 * SECOND
+"""What came with a stamp of the future is looked for so long after its coming, and six times as long before."""
 
 _BAR_LAG = 120 * SECOND
 """A bar of a minute is stamped with its start, and comes so much later at most."""
@@ -33,7 +44,7 @@ _BAR_LAG = 120 * SECOND
 class Watch:
     """The lines of one source. `found`: gaps found since somebody last took them away, all closed.
 
-    counts: events by what became of them: delivered, duplicates, late, lost, repaired, forgotten, unasked.
+    counts: events by what became of them: delivered, duplicates, late, lost, repaired, forgotten, misdated, unasked.
     """
 
     def __init__(self, sequences: Mapping[Kind, Sequencing] | None = None) -> None:
@@ -75,14 +86,16 @@ class Watch:
         self.messages += 1
         if len(events) > 1:
             events = sorted(events, key=_IN_ORDER)
-        newest = events[-1][1]
+        told: list[Event] = []
+        if events[-1][1] > now + FARTHEST:
+            events = self._without_misdated(events, now, told)
+        newest = events[-1][1] if events else now + self._ahead
         # Not later than it came: one stamp of the future would hide what all lines miss from here to there.
         self.newest = max(self.newest, min(newest, now))
         # It fades, so that one wrong stamp does not last.
         faded = self._ahead - (now - self.heard) // 10 if self.heard else newest - now
-        self._ahead = min(max(newest - now, faded), _FARTHEST)
+        self._ahead = min(max(newest - now, faded), FARTHEST)
         self.heard = now
-        told: list[Event] = []
         counts, tracks, new, before = self.counts, self._tracks, Verdict.NEW, room
         for came in events:
             track = tracks[came.__class__].get(came[0])
@@ -130,7 +143,7 @@ class Watch:
         """
         told: list[Event] = []
         for track in self._every():
-            since = track.ts or track.since + min(0, self._ahead) - slack
+            since = self._last(track) - (0 if track.ts else slack)
             until = now + max(0, self._ahead) + slack
             late = margin + (_BAR_LAG if track.line.kind == "bar" else 0)
             gap = track.open_gap()
@@ -147,11 +160,12 @@ class Watch:
         told: list[Event] = []
         for track in self._every():
             if track.line in lines:
-                gap = track.open_gap()
-                if gap is None:
-                    gap = track.lose(DISCONNECTED, since)
+                known = track.open_gap()
+                gap = track.lose_before(DISCONNECTED, since)
+                if gap is not known:
                     self.found.append(gap)
-                gap.since, gap.until = min(since, gap.since), max(now + max(0, self._ahead) + slack, since)
+                gap.until = max(now + max(0, self._ahead) + slack, since)
+                track.fresh = gap, now + slack
                 told.append(_lost(gap))
         return told
 
@@ -185,13 +199,13 @@ class Watch:
         more was missed before it."""
         assert track.fresh is not None
         (gap, base), track.fresh = track.fresh, None
-        until = base + min(max(0, event[1] - now), _FARTHEST)
+        until = base + min(max(0, event[1] - now), FARTHEST)
         if until <= gap.closed():
             return
         if gap in track.gaps:
             gap.until = until
             told.append(_lost(gap))
-        elif not isinstance(track, NumberedTrack):  # it is repaired already; numbers tell by themselves
+        elif not (isinstance(track, NumberedTrack) and track.sequence):  # it is repaired already, and no number tells
             more = track.lose(DISCONNECTED, gap.closed())
             more.until = until
             told.append(self._report(more))
@@ -199,6 +213,34 @@ class Watch:
     def _every(self) -> Iterator[Track]:
         for kind in self._tracks.values():
             yield from kind.values()
+
+    def _last(self, track: Track) -> int:
+        """When the line told its newest event, as far as its stamp can be trusted; else when it was subscribed to."""
+        return min(track.last(), self.newest) if track.ts else track.since + min(0, self._ahead)
+
+    def _without_misdated(self, events: Sequence[MarketEvent], now: int, told: list[Event]) -> Sequence[MarketEvent]:
+        """The events whose stamps can be true. The others have no place in their lines, which go on as if they had not
+        come: each is told as lost by its stamp; and as it may have another over REST, what its line missed around its
+        coming is repaired (a numbered line misses its number)."""
+        right: list[MarketEvent] = []
+        for event in events:
+            track = self._tracks[event.__class__].get(event[0])
+            if track is None or event[1] <= now + FARTHEST:
+                right.append(event)
+                continue
+            track.heard = now
+            if not track.refuse(event):
+                self.counts["duplicates"] += 1
+                continue
+            self.counts["misdated"] += 1
+            told += _given_up(track, event, f"{_MISDATED}: {(event[1] - now) / SECOND:.0f} s after it came")
+            until = now + max(0, self._ahead)
+            covered = any(gap.reason == _MISDATED and gap.closed() >= until for gap in track.gaps)
+            if not covered and not isinstance(track, NumberedTrack):
+                gap = track.lose(_MISDATED, max(self._last(track), now - 6 * _AROUND))
+                gap.until = max(until + _AROUND, gap.since)
+                told.append(self._report(gap))
+        return right
 
     def _odd(self, verdict: Verdict, track: Track, event: MarketEvent, told: list[Event]) -> MarketEvent | None:
         """The event as it is to be handed on, None where it is not."""
@@ -213,9 +255,7 @@ class Watch:
             return event._replace(repaired=True)
         if verdict is Verdict.FORGOTTEN:
             self.counts["forgotten"] += 1
-            reason = "came so late that it may be a duplicate"
-            told.append(Lost(event.symbol, event.ts, track.line.kind, event.ts, 1, reason))
-            told.append(Repaired(event.symbol, event.ts, track.line.kind, event.ts, 0, 1, reason))
+            told += _given_up(track, event, "came so late that it may be a duplicate")
             return None
         self.counts["duplicates"] += 1
         return None
@@ -246,6 +286,12 @@ class Watch:
 
 def _lost(gap: Gap) -> Lost:
     return Lost(gap.line.symbol, gap.since, gap.line.kind, gap.closed(), gap.events, gap.reason)
+
+
+def _given_up(track: Track, event: MarketEvent, reason: str) -> tuple[Lost, Repaired]:
+    """The event is neither delivered nor repaired."""
+    line, ts = track.line, event[1]
+    return Lost(line.symbol, ts, line.kind, ts, 1, reason), Repaired(line.symbol, ts, line.kind, ts, 0, 1, reason)
 
 
 def _type(kind: Kind) -> type[MarketEvent]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
-from resources.errors import ProviderTimeoutError
+from resources.errors import ConfigError, ProviderTimeoutError
 from resources.streams.base import Event, Kind, Line, MarketEvent, Sequencing, Status, StreamEndedError, Trade
 from resources.streams.carriers.memory import Memory
 from resources.streams.gateway import Gateway
@@ -175,3 +177,82 @@ async def test_a_carrier_that_does_not_take_is_no_secret(carrier: Callable[[], M
 
     with pytest.raises(error):
         await used()
+
+
+NOT_LINES: list[tuple[Any, str]] = [
+    ("AAPL", "lines is a collection"),
+    (LINE, "lines is a collection"),
+    (None, "lines is a collection"),
+    (["AAPL"], "'AAPL' is not a line"),
+    ([("AAPL", "trade")], "is not a line"),
+    ([None], "None is not a line"),
+    ([["AAPL", "trade"]], "is not a line"),
+    ([Line("", "trade")], "is not a line"),
+    ([Line(7, "trade")], "is not a line"),  # type: ignore[arg-type]
+    ([LINE, Line("AAPL", "trades")], "AAPL: no lines of 'trades'; use trade, quote, bar"),  # type: ignore[arg-type]
+]
+
+
+@pytest.mark.parametrize(("given", "says"), NOT_LINES, ids=[repr(case[0]) for case in NOT_LINES])
+@played
+async def test_what_is_not_a_line_is_refused_with_a_word(given: Any, says: str) -> None:
+    gateway, _, _ = watching(Scripted(), silence=1e6)
+    async with gateway:
+        for work in (gateway.subscribe, gateway.unsubscribe):
+            with pytest.raises(ConfigError, match=says):
+                await work(given)
+        assert gateway.lines == frozenset()
+        await gateway.subscribe([])  # of nothing, there is nothing to do
+        await gateway.unsubscribe([LINE])
+
+
+NOT_SINCE: list[tuple[Any, str]] = [
+    (10**15 + 3600 * 10**6, "3600 s in the future"),
+    (datetime(2001, 9, 9), "whole number of microseconds"),
+    (datetime(2001, 9, 9, tzinfo=UTC), "whole number of microseconds"),
+    ("2001-09-09", "whole number of microseconds"),
+    (1e15, "whole number of microseconds"),
+    (True, "whole number of microseconds"),
+]
+
+
+@pytest.mark.parametrize(("since", "says"), NOT_SINCE, ids=[repr(case[0]) for case in NOT_SINCE])
+@played
+async def test_an_instant_that_cannot_be_gone_on_from_is_refused_with_a_word(since: Any, says: str) -> None:
+    gateway, _, _ = watching(Scripted(), silence=1e6)
+    async with gateway:
+        with pytest.raises(ConfigError, match=says):
+            await gateway.subscribe([LINE], since=since)
+        assert gateway.lines == frozenset()
+        await gateway.subscribe([LINE], since=10**15 + 45 * 10**6)  # by the clock of a venue that is ahead
+
+
+@played
+async def test_a_line_that_is_subscribed_to_is_not_gone_on_with_from_before() -> None:
+    gateway, _, _ = watching(Scripted(), silence=1e6)
+    other = Line("B", "trade")
+    async with gateway:
+        await gateway.subscribe([LINE])
+        with pytest.raises(ConfigError, match="A trade: already subscribed to"):
+            await gateway.subscribe([LINE, other], since=10**15 - 1)
+        assert gateway.lines == {LINE}
+        await gateway.subscribe([LINE, other])
+
+
+@played
+async def test_what_events_cannot_begin_with_is_refused_with_a_word() -> None:
+    gateway, _, _ = watching(Scripted(), silence=1e6)
+    async with gateway:
+        with pytest.raises(ConfigError, match="symbols is a collection, such as"):
+            gateway.events("AAPL")
+        with pytest.raises(ConfigError, match="or the offset of a batch, not 'newest'"):
+            gateway.events(since="newest")  # type: ignore[arg-type]
+        with pytest.raises(ConfigError, match="or the offset of a batch, not 7"):
+            gateway.events(since=7)  # type: ignore[arg-type]
+
+
+def test_a_gateway_of_nothing_is_refused_with_a_word() -> None:
+    with pytest.raises(ConfigError, match="'iex' is not a source"):
+        Gateway("iex")  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="a queue of 0 holds no event"):
+        Gateway(Scripted(), queue=0)

@@ -298,3 +298,151 @@ def test_two_gaps_that_overlap_tell_each_event_once(went_on: bool) -> None:
     watch.done(first)
     assert told == rows[:-1]
     assert [row for row in rows if watch.lacks(second, row)] == rows[-1:]
+
+
+def test_what_rest_told_is_known_again_after_the_stream_has_gone_on() -> None:
+    watch = watching()
+    watch.admit([trade(NOW)], NOW, 9)
+    watch.connected(NOW + 10 * SECOND, slack=0, margin=0)
+    (gap,) = watch.found
+    missed = [trade(NOW + at * SECOND, at) for at in (8, 9)]
+    assert all(watch.lacks(gap, row) for row in missed)
+    watch.done(gap)
+    assert shown(watch.admit([trade(NOW + 11 * SECOND, 11)], NOW + 11 * SECOND, 9)) == [11]
+    assert watch.admit(missed, NOW + 12 * SECOND, 9) == []
+    for at in range(REMEMBERED):
+        watch.admit([trade(NOW + 12 * SECOND + at)], NOW + 13 * SECOND, 9)
+    assert watch.admit(missed, NOW + 13 * SECOND, 9) == []
+
+
+def test_what_came_late_is_not_told_again_by_rest() -> None:
+    watch = watching()
+    watch.admit([trade(NOW)], NOW, 9)
+    watch.connected(NOW + 10 * SECOND, slack=0, margin=0)
+    (gap,) = watch.found
+    for at in range(REMEMBERED + 100):
+        watch.admit([trade(NOW + 11 * SECOND + at)], NOW + 12 * SECOND, 9)
+    late = trade(NOW + 5 * SECOND, 5)
+    assert shown(watch.admit([late], NOW + 12 * SECOND, 9)) == [-5]
+    assert not watch.lacks(gap, late)
+
+
+WILD = [
+    ("a year", 365 * 86_400, ["misdated"]),
+    ("five minutes", 300, ["delivered"]),
+]
+
+
+@pytest.mark.parametrize("sequencing", [None, "consecutive", "rising"])
+@pytest.mark.parametrize(("ahead", "what"), [case[1:] for case in WILD], ids=[case[0] for case in WILD])
+def test_one_stamp_of_the_future_does_not_end_its_line(
+    sequencing: Sequencing | None, ahead: int, what: list[str]
+) -> None:
+    watch = watching(sequencing)
+    events = 5 * REMEMBERED
+    got: list[Event] = []
+    for number in range(1, events + 1):
+        now = NOW + number * 1000
+        ts = now + ahead * SECOND if number == 100 else now
+        got += watch.admit([trade(ts, number)], now, 9)
+    rows = [event.sequence for event in got if isinstance(event, Trade)]
+    assert sorted(rows) == [number for number in range(1, events + 1) if number != 100 or what == ["delivered"]]
+    assert watch.counts["forgotten"] == 0
+    assert watch.counts[what[0]]
+    if what == ["misdated"]:
+        assert watch.counts["late"] == 0
+        first = next(event for event in got if isinstance(event, Lost))
+        assert (first.ts, first.until, first.events) == (NOW + 100_000 + ahead * SECOND,) * 2 + (1,)
+        (gap,) = watch.found  # under its right stamp it may be had over REST
+        assert watch.lacks(gap, trade(NOW + 100_000, 100))
+        assert not watch.lacks(gap, trade(NOW + 101_000, 101))
+
+
+@pytest.mark.parametrize("sequencing", [None, "consecutive", "rising"])
+def test_a_stamp_of_the_future_before_a_break_hides_nothing(sequencing: Sequencing | None) -> None:
+    watch = watching(sequencing)
+    for number in (1, 2):
+        watch.admit([trade(NOW + number * SECOND, number)], NOW + number * SECOND, 9)
+    watch.admit([trade(NOW + 300 * SECOND, 3)], NOW + 3 * SECOND, 9)
+    (lost,) = watch.connected(NOW + 9 * SECOND, slack=SECOND, margin=60 * SECOND)
+    (gap,) = watch.found
+    assert isinstance(lost, Lost)
+    assert lost.ts <= NOW + 3 * SECOND < NOW + 9 * SECOND < lost.until
+    rows = [trade(NOW + number * SECOND, number) for number in (1, 2, 4, 5, 6)]
+    assert [row.sequence for row in rows if watch.lacks(gap, row)] == [4, 5, 6]
+
+
+def test_a_message_of_such_stamps_alone_is_heard_and_told_once() -> None:
+    watch = watching()
+    wild = trade(NOW + 86_400 * SECOND, 1)
+    assert shown(watch.admit([wild], NOW, 9)[:1]) == [(wild.ts, wild.ts, 1)]
+    assert watch.admit([wild], NOW, 9) == []
+    assert (watch.heard, watch.counts["duplicates"]) == (NOW, 1)
+    assert shown(watch.admit([trade(NOW, 2)], NOW, 9)) == [2]
+
+
+SINCE = [  # what REST gives, whether the stream tells its first before that, and how many are left
+    ("all, before the stream", [5, 6, 7, 8], False, 0),
+    ("all, after it", [5, 6, 7, 8], True, 0),
+    ("one in the middle is missing", [5, 6, 8], False, 1),
+    ("one in the middle is missing, after it", [5, 6, 8], True, 1),
+    ("the last are missing, after it", [5, 6], True, 2),
+    ("in disorder", [8, 5, 7], False, 1),
+]
+
+
+@pytest.mark.parametrize(("given_", "first", "left"), [case[1:] for case in SINCE], ids=[case[0] for case in SINCE])
+def test_a_numbered_line_that_goes_on_after_another_counts_what_rest_gives(
+    given_: list[int], first: bool, left: int
+) -> None:
+    watch = watching("consecutive")
+    (lost,) = watch.owe([LINE], NOW, NOW + 8 * SECOND, SECOND)
+    assert shown([lost]) == [(NOW, NOW + 9 * SECOND, None)]
+    (gap,) = watch.found
+    if first:
+        watch.admit([trade(NOW + 9 * SECOND, 9)], NOW + 9 * SECOND, 9)
+    assert [row for row in given_ if watch.lacks(gap, trade(NOW + row * SECOND, row))] == given_
+    assert gap.left() == left
+    if not first:
+        assert shown(watch.admit([trade(NOW + 9 * SECOND, 9)], NOW + 9 * SECOND, 9)) == [9]
+        assert gap.left() == left
+    assert watch.admit([trade(NOW - SECOND, 3)], NOW + 9 * SECOND, 9) == []  # of before `since`
+    missing = sorted({5, 6, 7, 8} - set(given_))
+    late = [watch.admit([trade(NOW + row * SECOND, row)], NOW + 9 * SECOND, 9) for row in missing]
+    assert [shown(told) for told in late] == [[-row] for row in missing]
+    assert gap.left() == 0
+
+
+def test_what_a_numbered_line_told_before_it_was_asked_since_when_hides_nothing() -> None:
+    watch = watching("consecutive")
+    watch.admit([trade(NOW + 8 * SECOND, 8), trade(NOW + 9 * SECOND, 9)], NOW + 9 * SECOND, 9)
+    watch.owe([LINE], NOW, NOW + 9 * SECOND, SECOND)
+    (gap,) = watch.found
+    assert [row for row in range(1, 12) if watch.lacks(gap, trade(NOW + row * SECOND, row))] == [*range(1, 8)]
+
+
+@pytest.mark.parametrize("sequencing", [None, "consecutive", "rising"])
+def test_of_a_venue_whose_clock_is_ahead_the_first_event_tells_what_is_owed(sequencing: Sequencing | None) -> None:
+    watch = watching(sequencing)
+    watch.owe([LINE], NOW, NOW + 5 * SECOND, SECOND)
+    told = watch.admit([trade(NOW + 50 * SECOND, 50)], NOW + 6 * SECOND, 9)
+    assert [(event.ts, event.until) for event in told if isinstance(event, Lost)] == [(NOW, NOW + 50 * SECOND)]
+
+
+def test_a_rising_number_that_rest_told_first_is_not_told_again() -> None:
+    watch = watching("rising")
+    watch.admit([trade(NOW, 5)], NOW, 9)
+    watch.connected(NOW + 10 * SECOND, slack=0, margin=0)
+    (gap,) = watch.found
+    assert watch.lacks(gap, trade(NOW + 9 * SECOND, 9))
+    assert shown(watch.admit([trade(NOW + 9 * SECOND, 9), trade(NOW + 9 * SECOND, 12)], NOW + 10 * SECOND, 9)) == [12]
+
+
+def test_a_rising_number_that_came_late_makes_no_duplicate_new() -> None:
+    watch = watching("rising")
+    for number in [10, *range(12, 2 * REMEMBERED + 200)]:
+        watch.admit([trade(NOW + number, number)], NOW, 9)
+        if number == REMEMBERED + 500:
+            watch.admit([trade(NOW + number, 11)], NOW, 9)
+    told = watch.admit([trade(NOW, 12)], NOW, 9)
+    assert not [event for event in told if isinstance(event, Trade)]
