@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from resources.streams.base import KIND_OF, Event, Kind, Line, Lost, MarketEvent, Repaired
+from resources.streams.rows import ENDED
 from resources.streams.track import identity
 
 
@@ -84,6 +85,9 @@ class Progress:
         elif isinstance(event, Repaired):
             point = self.begin(Line(event.symbol, event.kind), event.ts)
             point.lost = [one for one in point.lost if one[0] < event.ts or one[1] > event.until]
+            if event.error == ENDED:  # given up by a gateway that had no time for it: the next one's to repair
+                point.lost.append((event.ts, event.until))
+                point.remember()
 
 
 def line_of(event: Event) -> Line | None:

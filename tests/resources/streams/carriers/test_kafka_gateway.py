@@ -314,6 +314,33 @@ async def test_what_was_being_repaired_is_repaired_by_the_next(cluster: KafkaClu
 
 
 @played
+async def test_what_a_gateway_that_ended_had_not_repaired_is_asked_for_by_the_next(cluster: KafkaCluster) -> None:
+    """It ended in good order: it says of its open gap that it gives it up, since it ends."""
+    source, clock = Scripted(), ManualClock(NOW)
+    now = clock.now() // 10**6
+    gone: list[Event] = [Lost("B", 1, "trade", 5, None, "x"), Repaired("B", 1, "trade", 5, 0, None, "REST refuses")]
+    async with Gateway(source, provider=Rest(), carrier=(made := carrier(cluster)), clock=clock) as gateway:  # type: ignore[arg-type]
+        batches, told = gateway.events(), []
+        await gateway.subscribe([A], since=(now - 10) * 10**6)
+        source.told.put_nowait(market_events(trades(now + 1)))
+        while not market_events(told):
+            told += (await anext(batches)).events
+        await made.publish(gone)
+        await batches.aclose()
+    (given_up,) = [event for event in await stored(cluster) if isinstance(event, Repaired) and event.symbol == "A"]
+    assert given_up.error == "the gateway has ended"
+    second = carrier(cluster)
+    assert await second.resume() == {A: (now - 10) * 10**6, Line("B", "trade"): 1}
+    await second.publish([*(row._replace(repaired=True) for row in market_events(trades(now, now + 1)))])
+    await second.publish([Repaired("A", (now - 10) * 10**6, "trade", (now + 1) * 10**6, 2, None)])
+    await second.close()
+    assert [row.ts // 10**6 for row in market_events(await stored(cluster))] == [now + 1, now]
+    third = carrier(cluster)
+    assert await third.resume() == {A: (now + 1) * 10**6, Line("B", "trade"): 1}
+    await third.close()
+
+
+@played
 async def test_readers_drop_what_a_publisher_sends_after_another_took_over(cluster: KafkaCluster) -> None:
     old, new = carrier(cluster), carrier(cluster)
     reader = new.subscribe()
