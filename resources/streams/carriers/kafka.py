@@ -13,7 +13,7 @@ import asyncio
 import time
 import weakref
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -27,6 +27,9 @@ from resources.streams.clock import SECOND, Clock, SystemClock
 from resources.streams.repair import Mend, Repairer
 
 T = TypeVar("T")
+
+LOOK = 1_000
+"""A publisher who does not resume looks at so many messages of each partition for the session of the one before it."""
 
 
 class Kafka:
@@ -53,7 +56,7 @@ class Kafka:
         self._writer = Writer(self.topic, self.counts)
         self._thread = _Thread("kafka-publisher")
         self._readers: list[_Subscription] = []
-        self._closed = False
+        self._begun = self._closed = False
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Returns when the brokers have stored these; waits while they are away, `Topic.outage` seconds at most.
@@ -68,20 +71,26 @@ class Kafka:
         if not events:
             return
         try:
-            await self._thread.run(self._writer.store, events)
+            await self._thread.run(self._store, events)
         except asyncio.CancelledError:
             self._writer.given_up = True
             raise
 
-    async def resume(self, back: int = 20_000) -> dict[Line, int]:
+    async def resume(
+        self, since: Mapping[Line, int] | None = None, *, owed: int = 0, back: int = 20_000
+    ) -> dict[Line, int]:
         """Go on after another publisher, whatever ended it: since when each line is to be told, UTC microseconds.
 
-        Looks at the last `back` messages of each partition. Subscribe the gateway to each line with this as `since`:
-        what is stored already of what it repairs is not stored again, so that the topic holds every event once. Of a
-        publisher that still lives, readers drop what it sends from now on. A line that these messages do not tell of
-        is not named, and an interval that was lost before them is not repaired. Call it before any `publish`.
+        That is its newest event, or the beginning of what it still lacked, if that was told as lost and neither
+        repaired nor given up before the other ended. since: lines that somebody asks for from these instants on, such
+        as a recorder; the earlier counts. owed: nothing before it is asked for.
+
+        Looks at the last `back` messages of each partition, and further where what is asked for began before them.
+        Subscribe the gateway to each line with this as `since`: what is stored already of what it repairs is not
+        stored again, so that the topic holds every event once. Of a publisher that still lives, readers drop what it
+        sends from now on. A line that these messages do not tell of is not named. Call it before any `publish`.
         """
-        return await self._thread.run(self._resume, back)
+        return await self._thread.run(self._resume, dict(since or {}), owed, back)
 
     def subscribe(self, symbols: Collection[str] | None = None, since: Start = "latest") -> AsyncGenerator[Batch, None]:
         """See Carrier; what it raises is raised by the first read, and CarrierError where no broker answers.
@@ -114,25 +123,45 @@ class Kafka:
             self._readers.remove(reader)
             reader.end()
 
-    def _resume(self, back: int) -> dict[Line, int]:
-        """In the publisher's thread."""
-        reader = Reader(self.topic, None, self._clock, Counter())
+    # in the publisher's thread
+
+    def _store(self, events: Sequence[Event]) -> None:
+        if not self._begun:
+            self._begin(Reader(self.topic, None, self._clock, Counter()), LOOK)
+        self._writer.store(events)
+
+    def _resume(self, since: Mapping[Line, int], owed: int, back: int) -> dict[Line, int]:
+        while True:
+            reader = Reader(self.topic, None, self._clock, Counter())
+            reader.progress.owed = owed
+            reader.progress.ask(since)
+            self._begin(reader, back)
+            if reader.knows_all():
+                return self._writer.skip(reader.progress)
+            back *= 4
+
+    def _begin(self, reader: Reader, back: int) -> None:
+        """A session later than any of the last messages of each partition, which the reader reads up to its first."""
+        self._begun = False
         try:
-            self._writer.begin()
             reader.place("latest", back)
-            while reader.session < self._writer.session:
-                reader.stop()
-                began = time.monotonic()
-                while not reader.ended():
-                    if reader.take():
-                        began = time.monotonic()
-                    if time.monotonic() - began > self.topic.connect:
-                        raise unreachable(self.topic, Trouble(), self.topic.connect)
-                if reader.session > self._writer.session:  # of a publisher whose clock is ahead of ours
-                    self._writer.begin(after=reader.session)
+            self._read_all(reader)
+            while not self._begun:
+                self._writer.begin(after=reader.session)
+                self._read_all(reader)
+                self._begun = self._writer.session == reader.session  # or another began meanwhile
         finally:
             reader.close()
-        return self._writer.skip(reader.progress)
+
+    def _read_all(self, reader: Reader) -> None:
+        """All that is kept now."""
+        reader.stop()
+        began = time.monotonic()
+        while not reader.ended():
+            if reader.take():
+                began = time.monotonic()
+            if time.monotonic() - began > self.topic.connect:
+                raise unreachable(self.topic, Trouble(), self.topic.connect)
 
 
 class _Thread:

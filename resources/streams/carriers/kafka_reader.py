@@ -51,15 +51,24 @@ class Tear(NamedTuple):
 
 
 class Place:
-    """Where a reader stands in a partition: the next offset, and the last message that it took."""
+    """Where a reader stands in a partition: the next offset, the first and the last message that it took.
 
-    __slots__ = ("at", "last", "tear", "torn")
+    whole: it began with the oldest that is kept.
+    """
 
-    def __init__(self, at: int) -> None:
+    __slots__ = ("at", "first", "last", "tear", "torn", "whole")
+
+    def __init__(self, at: int, *, whole: bool = False) -> None:
         self.at = at
+        self.whole = whole
+        self.first: Message | None = None
         self.last: Message | None = None
         self.torn = ""  # why what comes next does not follow what was read
         self.tear: Tear | None = None  # the latest part that is missing
+
+    def reaches(self, ts: int) -> bool:
+        """Whether all that happened from `ts` on lies behind where it began."""
+        return self.whole or (self.first is not None and 0 < self.first.newest < ts)
 
 
 class Reader:
@@ -108,7 +117,8 @@ class Reader:
             wanted = sorted({partition_of(symbol, count) for symbol in self._symbols})  # type: ignore[assignment]
         for partition in wanted:
             low, high = self._kept(partition)
-            self._places[partition] = Place(_start(partition, since, low, high, back))
+            at = _start(partition, since, low, high, back)
+            self._places[partition] = Place(at, whole=at == low)
         self._consumer.assign([TopicPartition(self._topic.name, at, place.at) for at, place in self._places.items()])
         self._trouble.down = ""
 
@@ -157,6 +167,14 @@ class Reader:
             assert point is not None
             point.pins -= 1
 
+    def knows_all(self) -> bool:
+        """Whether it has read all that was told since the beginnings of what the lines lack."""
+        lacking: dict[int, int] = {}
+        for line, ts in self.progress.lacking().items():
+            partition = partition_of(line.symbol, self._partitions)
+            lacking[partition] = min(ts, lacking.get(partition, ts))
+        return all(self._places[partition].reaches(ts) for partition, ts in lacking.items())
+
     def stop(self) -> None:
         """Let `ended` be true once all is taken that is kept now. Raises CarrierError where no broker answers."""
         self._ends = {partition: self._kept(partition)[1] for partition in self._places}
@@ -190,6 +208,7 @@ class Reader:
             if place.torn or message.number > expected:
                 events += self._tear(partition, place, message, last)
         place.torn, place.last = "", message._replace(events=())
+        place.first = place.first or place.last
         self.session = max(self.session, message.session)
         symbols = self._symbols
         if message.events and (symbols is None or message.events[0][0] in symbols):

@@ -50,7 +50,7 @@ class Writer:
         self._stored: dict[Line, tuple[int, Collection[int]]] = {}
 
     def begin(self, after: int = 0) -> None:
-        """A new session, later than session `after`. Raises CarrierError."""
+        """A new session, later than `after` and any before it of this writer. Raises CarrierError."""
         if self._producer is None:
             self._connect()
         self.session = max(time.time_ns() // 1000, after + 1, self.session + 1)
@@ -61,17 +61,15 @@ class Writer:
 
     def skip(self, progress: Progress) -> dict[Line, int]:
         """What is told already is not stored again; since when each line is to be told."""
-        for line, point in progress.points():
-            self._stored[line] = point.since(), point.remember()
-        return {line: since for line, (since, _) in self._stored.items()}
+        since = progress.since()
+        self._stored = {line: (since[line], point.remember()) for line, point in progress.points()}
+        return since
 
     def store(self, events: Sequence[Event]) -> None:
         """Returns when the brokers have these on all replicas that are in sync. Raises CarrierError.
 
         After an error nobody knows which of them are stored; then this session takes no more.
         """
-        if self._producer is None:
-            self.begin()
         self._look()
         if self._stored:
             events = [event for event in events if not self._has(event)]

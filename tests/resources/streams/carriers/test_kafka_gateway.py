@@ -369,6 +369,53 @@ async def test_a_publisher_whose_clock_is_behind_takes_over_too(cluster: KafkaCl
     assert market_events(await stored(cluster)) == trades(1, 2)
 
 
+@pytest.mark.parametrize("symbol", ["A", "B"])
+@played
+async def test_a_publisher_whose_clock_is_behind_is_heard_without_resuming_too(
+    cluster: KafkaCluster, symbol: str
+) -> None:
+    """The former one was ahead, and what stands last in the topic is of one that was before it."""
+    from confluent_kafka import Producer
+
+    producer = Producer({"bootstrap.servers": cluster.servers})
+    for session, number in ((10**18, 0), (10**18, 1), (5, 9)):
+        said = Message(session, number, 0, 10**18, 3, trades(number, symbol=symbol))
+        producer.produce("t", encode(said), partition=partition_of(symbol, 3))
+    assert producer.flush(5) == 0
+    new, other = carrier(cluster), carrier(cluster)
+    reader = other.subscribe(since="earliest")  # one that has heard the former
+    told = (await anext(reader)).events
+    await new.publish(trades(2))
+    await new.publish(trades(3, symbol="B"))
+    await new.close()
+    await other.close()
+    told = [*told, *[event async for batch in reader for event in batch.events]]
+    assert sorted(market_events(told), key=lambda trade: trade.ts) == [
+        *trades(0, 1, symbol=symbol), *trades(2), *trades(3, symbol="B"),
+    ]  # fmt: skip
+    assert other.counts == {"of a session that is over": 1}
+
+
+@played
+async def test_what_a_recorder_lacks_is_asked_for_and_stands_in_the_topic_once(cluster: KafkaCluster) -> None:
+    """The recorder had come less far than the topic; only what the topic lacks is published again."""
+    first = carrier(cluster)
+    for number in range(1, 9):
+        await first.publish(trades(number))
+    await first.close()
+    second, b = carrier(cluster), Line("B", "trade")
+    asked = {A: 3 * 10**6, b: 2 * 10**6}
+    assert await second.resume(asked, owed=10**6, back=1) == asked  # which lies before the last message
+    await second.publish([row._replace(repaired=True) for row in market_events(trades(3, 4, 5, 6, 7, 8, 9))])
+    await second.publish([Repaired("A", 3 * 10**6, "trade", 9 * 10**6, 1, None)])
+    await second.close()
+    assert [row.ts // 10**6 for row in market_events(await stored(cluster))] == [*range(1, 10)]
+    third = carrier(cluster)
+    assert await third.resume(asked, owed=5 * 10**6) == {A: 5 * 10**6, b: 5 * 10**6}
+    assert await third.resume({A: 20 * 10**6}) == {A: 9 * 10**6}
+    await third.close()
+
+
 @played
 async def test_only_so_many_messages_are_looked_at(cluster: KafkaCluster) -> None:
     first = carrier(cluster)
