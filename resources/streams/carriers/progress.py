@@ -111,7 +111,7 @@ class Progress:
     def _tell(self, event: Event) -> None:
         if isinstance(event, Lost):
             point = self.begin(Line(event.symbol, event.kind), event.ts)
-            point.lost.append((event.ts, event.until))
+            point.lost = [*(one for one in point.lost if one[0] != event.ts), (event.ts, event.until)]  # told again
             point.remember()
         elif isinstance(event, Repaired):
             point = self.begin(Line(event.symbol, event.kind), event.ts)

@@ -417,6 +417,29 @@ async def test_what_a_recorder_lacks_is_asked_for_and_stands_in_the_topic_once(c
 
 
 @played
+async def test_a_gap_that_is_open_for_long_is_told_again_so_that_it_is_not_overlooked(cluster: KafkaCluster) -> None:
+    first = carrier(cluster)
+    gaps: list[Event] = [
+        Lost("A", 1, "trade", 3, None, "x"),
+        Lost("A", 1, "trade", 5, None, "x"),
+        Lost("A", 20, "trade", 30, 2, "y"),
+    ]
+    over = Repaired("A", 20, "trade", 30, 2, 0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("resources.streams.carriers.kafka_writer.REPEAT", 4)
+        await first.publish(gaps)
+        for number in range(1, 10):
+            await first.publish([over] if number == 5 else trades(number))
+    await first.close()
+    assert [event for event in await stored(cluster) if isinstance(event, Lost)] == [*gaps, *gaps[1:], gaps[1]]
+    second = carrier(cluster)
+    assert await second.resume(back=4) == {A: 1}
+    await second.publish([row._replace(repaired=True) for row in market_events(trades(1, 2, 3))])
+    assert second.counts == {"already stored": 3, "stored": 0}  # which lie before the gap was told again
+    await second.close()
+
+
+@played
 async def test_only_so_many_messages_are_looked_at(cluster: KafkaCluster) -> None:
     first = carrier(cluster)
     for number in range(5):
