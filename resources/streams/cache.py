@@ -56,6 +56,10 @@ class CacheError(QuantError):
     """Redis cannot be reached, refuses, or holds what is not ours; the message says which."""
 
 
+class FollowedError(CacheError):
+    """A later follower writes to the same cache."""
+
+
 @dataclass(frozen=True, slots=True)
 class CacheSettings:
     """Which Redis, and how long one waits for it.
@@ -137,10 +141,11 @@ class Cache:
 
         after: the session that this goes on with, where `batches` begin at its offset.
 
-        Raises CacheError, where Redis is away for longer than `outage`, refuses, or another follows; and whatever
-        ends `batches`.
+        Raises CacheError, where Redis is away for longer than `outage`, or refuses; FollowedError where another
+        follows; and whatever ends `batches`.
         """
-        told = Told(self._clock.now(), after, int(self.settings.alive * SECOND))
+        by = max(self._clock.now(), await self._former() + 1)
+        told = Told(by, after, int(self.settings.alive * SECOND))
         more, ended = asyncio.Event(), asyncio.Event()
         reading = asyncio.create_task(self._read(batches, told, more))
         writing = asyncio.create_task(self._write_for_ever(told, more, ended))
@@ -162,6 +167,13 @@ class Cache:
         if self._client is not None:
             await self._client.aclose()
             self._client = None
+
+    async def _former(self) -> int:
+        """Which follower wrote last; -1 where none did, or nobody can say."""
+        with contextlib.suppress(_AwayError):
+            async with self._errors():
+                return int(await self._redis().hget(self._session, "by") or -1)
+        return -1
 
     async def _read(self, batches: AsyncGenerator[Batch, None], told: Told, more: asyncio.Event) -> None:
         async with contextlib.aclosing(batches):
@@ -212,7 +224,7 @@ class Cache:
             told.again(rows)
             raise
         if other > 0:
-            raise CacheError(
+            raise FollowedError(
                 f"another follower, begun at {other}, writes to {self.settings.name!r} in Redis at "
                 f"{self.settings.address}; end one of them, or give it another name"
             )
