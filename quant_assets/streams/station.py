@@ -157,11 +157,11 @@ class Station:
         self._ready.set()
         task = self._task
         recorder = self._recorder = Recorder(self._lake, task.provider)
-        since = await asyncio.to_thread(recorder.resume, task.lines, task.owed)
+        stored = await asyncio.to_thread(recorder.resume, task.lines, task.owed)
         feed = task.open(recorder.newest)
         async with contextlib.AsyncExitStack() as held:
             cache = await self._cache(feed.clock, held)
-            carrier, since = await self._carrier(recorder, feed.clock, since, held)
+            carrier, since = await self._carrier(recorder, feed.clock, stored, held)
             await self._follow(recorder, feed, carrier, since, cache)
 
     async def _cache(self, clock: Clock, held: contextlib.AsyncExitStack) -> Cache | None:

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from resources.errors import ConfigError, QuantError
 from resources.streams.base import Batch, MarketEvent, Quote, Trade
@@ -52,6 +52,16 @@ this follower wrote last (it is the first write, or Redis lost some or all), or 
 Microseconds are exact in Lua's numbers until the year 2255."""
 
 
+def check_url(url: str) -> None:
+    """Raise ValueError where this is no address of a Redis, or holds a secret; the message does not repeat one."""
+    parts = urlsplit(url)
+    asked = parse_qs(parts.query)
+    if "@" in parts.netloc or "username" in asked or "password" in asked:
+        raise ValueError(f"holds a name or password; put them into {USER} and {PASSWORD} of the environment")
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+        raise ValueError(f"is {url!r}; it must be like redis://localhost:6379/0")
+
+
 class CacheError(QuantError):
     """Redis cannot be reached, refuses, or holds what is not ours; the message says which."""
 
@@ -78,11 +88,10 @@ class CacheSettings:
     outage: float = 600.0
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-            raise ConfigError(f"CacheSettings.url is {self.url!r}; it must be like redis://localhost:6379/0")
-        if parts.username or parts.password:
-            raise ConfigError(f"CacheSettings.url holds a name or password; put them into {USER} and {PASSWORD}")
+        try:
+            check_url(self.url)
+        except ValueError as error:
+            raise ConfigError(f"CacheSettings.url {error}") from None
         if not self.name:
             raise ConfigError("CacheSettings.name is empty; give it a value, such as 'market'")
         for field in ("alive", "connect", "outage"):

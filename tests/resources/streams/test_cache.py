@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import signal
-import socket
-import subprocess
 from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -20,49 +17,16 @@ from resources.streams.cache import Cache, CacheError, CacheSettings
 from resources.streams.carriers.memory import Memory
 from resources.streams.standing import Session
 from tests.resources.streams.gateways import played
+from tests.venues.redis import RedisServer, is_installed
 
 pytest.importorskip("redis", reason="the redis extra is not installed")
-if shutil.which("redis-server") is None:
+if not is_installed():
     pytest.skip("there is no redis-server on this machine", allow_module_level=True)
 
 
-class Server:
-    """A redis-server on a free port of loopback, with a folder of its own, which can be ended and begun again."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self._folder, self._options = folder, options
-        self._process: subprocess.Popen[str] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def begin(self) -> None:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-        command += ["--save", "", "--appendonly", "no", *self._options]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if "Ready to accept connections" in line:
-                return
-        raise RuntimeError("redis-server did not begin")
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path)
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    made = RedisServer(tmp_path)
     made.begin()
     yield made
     made.end()
@@ -81,7 +45,7 @@ class Clock:
         raise NotImplementedError
 
 
-def cache(server: Server, *, now: int = 1000, **more: Any) -> Cache:
+def cache(server: RedisServer, *, now: int = 1000, **more: Any) -> Cache:
     return Cache(CacheSettings(url=server.url, connect=5.0, **more), clock=Clock(now))
 
 
@@ -108,7 +72,7 @@ async def until(ready: Callable[[], object]) -> None:
 
 
 @played
-async def test_the_newest_of_each_symbol_is_there_for_another_process(server: Server) -> None:
+async def test_the_newest_of_each_symbol_is_there_for_another_process(server: RedisServer) -> None:
     one, other = cache(server), cache(server)
     await one.follow(
         told(
@@ -126,7 +90,7 @@ async def test_the_newest_of_each_symbol_is_there_for_another_process(server: Se
 
 
 @played
-async def test_what_comes_late_takes_no_newer_ones_place(server: Server) -> None:
+async def test_what_comes_late_takes_no_newer_ones_place(server: RedisServer) -> None:
     for at, events in enumerate(([quote("A", 5)], [quote("A", 4, repaired=True)], [quote("B", 1), quote("B", 0)])):
         each = cache(server, now=at)
         await each.follow(told(events))
@@ -137,7 +101,7 @@ async def test_what_comes_late_takes_no_newer_ones_place(server: Server) -> None
 
 
 @played
-async def test_instants_are_told_apart_to_the_microsecond(server: Server) -> None:
+async def test_instants_are_told_apart_to_the_microsecond(server: RedisServer) -> None:
     now = 1_765_206_000_000_001
     one = cache(server)
     await one.follow(told([quote("A", now)]))
@@ -198,7 +162,7 @@ STANDS = [  # what was told, and how the session stands; then the quote's and th
 @pytest.mark.parametrize(("batches", "stands", "lost", "current"), STANDS)
 @played
 async def test_how_the_session_stands(
-    server: Server,
+    server: RedisServer,
     batches: list[list[Event]],
     stands: tuple[bool, bool, str],
     lost: list[Lost],
@@ -247,7 +211,7 @@ CURRENT = [  # what was told since the quote of 5 came, and whether that quote i
 @pytest.mark.parametrize(("then", "current"), CURRENT)
 @played
 async def test_a_quote_is_current_only_where_nothing_newer_can_have_been_missed(
-    server: Server, then: list[Event], current: bool
+    server: RedisServer, then: list[Event], current: bool
 ) -> None:
     one, newer = cache(server), quote("A", 30)
     await one.follow(told([quote("A", 5)], list(then)))
@@ -272,7 +236,7 @@ async def test_a_quote_is_current_only_where_nothing_newer_can_have_been_missed(
 
 
 @played
-async def test_what_was_kept_before_anybody_followed_is_not_current(server: Server) -> None:
+async def test_what_was_kept_before_anybody_followed_is_not_current(server: RedisServer) -> None:
     one = cache(server)
     await one.follow(told([quote("A", 5), quote("B", 5)]))
     other = cache(server, now=2000)  # and begins anew: nobody knows what was missed meanwhile
@@ -286,7 +250,7 @@ async def test_what_was_kept_before_anybody_followed_is_not_current(server: Serv
 
 
 @played
-async def test_what_is_told_too_late_is_not_current(server: Server) -> None:
+async def test_what_is_told_too_late_is_not_current(server: RedisServer) -> None:
     """A follower that goes on from an old offset is told of old events at first."""
     now = 10**9
     one = cache(server, now=now, alive=5.0)
@@ -309,7 +273,7 @@ async def test_what_is_told_too_late_is_not_current(server: Server) -> None:
 
 
 @played
-async def test_where_nothing_was_followed_there_is_nothing(server: Server) -> None:
+async def test_where_nothing_was_followed_there_is_nothing(server: RedisServer) -> None:
     one = cache(server)
     assert await one.session() is None
     assert await one.quotes() == {}
@@ -318,7 +282,7 @@ async def test_where_nothing_was_followed_there_is_nothing(server: Server) -> No
 
 
 @played
-async def test_another_goes_on_where_one_stopped(server: Server) -> None:
+async def test_another_goes_on_where_one_stopped(server: RedisServer) -> None:
     carrier, one, other = Memory(), cache(server), cache(server, now=500)  # its clock is behind
     lost = Lost("A", 1, "quote", 2, None, "x")
     await carrier.publish([quote("A", 1), lost])
@@ -344,7 +308,7 @@ async def test_another_goes_on_where_one_stopped(server: Server) -> None:
 
 
 @played
-async def test_a_follower_who_was_followed_by_another_is_refused(server: Server) -> None:
+async def test_a_follower_who_was_followed_by_another_is_refused(server: RedisServer) -> None:
     old, new = cache(server), cache(server, now=2000)
     carrier = Memory()
     following = asyncio.create_task(old.follow(carrier.subscribe()))
@@ -360,7 +324,7 @@ async def test_a_follower_who_was_followed_by_another_is_refused(server: Server)
 
 
 @played
-async def test_a_session_of_which_nothing_is_heard_is_dead(server: Server) -> None:
+async def test_a_session_of_which_nothing_is_heard_is_dead(server: RedisServer) -> None:
     one = cache(server, alive=0.3)
     carrier = Memory()
     following = asyncio.create_task(one.follow(carrier.subscribe()))
@@ -391,7 +355,7 @@ async def test_a_session_of_which_nothing_is_heard_is_dead(server: Server) -> No
 
 
 @played
-async def test_while_redis_is_away_the_newest_waits_and_all_is_written_then(server: Server) -> None:
+async def test_while_redis_is_away_the_newest_waits_and_all_is_written_then(server: RedisServer) -> None:
     one, carrier = cache(server), Memory()
     following = asyncio.create_task(one.follow(carrier.subscribe()))
     await carrier.publish([quote("A", 1), quote("B", 1)])
@@ -413,7 +377,7 @@ async def test_while_redis_is_away_the_newest_waits_and_all_is_written_then(serv
 
 
 @played
-async def test_redis_that_comes_back_with_an_older_state_is_found_out(server: Server) -> None:
+async def test_redis_that_comes_back_with_an_older_state_is_found_out(server: RedisServer) -> None:
     """From a snapshot, or a replica that was behind: what it held of our rows is older than what we wrote."""
     from redis.asyncio import Redis
 
@@ -445,7 +409,7 @@ async def test_redis_that_comes_back_with_an_older_state_is_found_out(server: Se
 
 
 @played
-async def test_what_redis_did_not_answer_for_is_written_again(server: Server) -> None:
+async def test_what_redis_did_not_answer_for_is_written_again(server: RedisServer) -> None:
     one, carrier = Cache(CacheSettings(url=server.url, connect=0.1), clock=Clock(1000)), Memory()
     following = asyncio.create_task(one.follow(carrier.subscribe()))
     await carrier.publish([quote("A", 1)])
@@ -465,7 +429,7 @@ async def test_what_redis_did_not_answer_for_is_written_again(server: Server) ->
 
 
 @played
-async def test_redis_that_stays_away_is_no_secret(server: Server) -> None:
+async def test_redis_that_stays_away_is_no_secret(server: RedisServer) -> None:
     one, carrier = cache(server, outage=0.2), Memory()
     following = asyncio.create_task(one.follow(carrier.subscribe()))
     await carrier.publish([quote("A", 1)])
@@ -478,7 +442,7 @@ async def test_redis_that_stays_away_is_no_secret(server: Server) -> None:
 
 
 @played
-async def test_what_could_not_be_written_at_the_end_is_no_secret(server: Server) -> None:
+async def test_what_could_not_be_written_at_the_end_is_no_secret(server: RedisServer) -> None:
     one = cache(server)
     server.end()
     with pytest.raises(CacheError, match="does not answer"):
@@ -491,7 +455,7 @@ class GoneError(Exception):
 
 
 @played
-async def test_what_ends_the_stream_is_raised_and_what_came_before_is_kept(server: Server) -> None:
+async def test_what_ends_the_stream_is_raised_and_what_came_before_is_kept(server: RedisServer) -> None:
     async def broken() -> AsyncGenerator[Batch, None]:
         yield Batch([quote("A", 1)], {0: 1})
         raise GoneError
@@ -526,7 +490,7 @@ async def test_a_follower_that_is_cancelled_ends_whatever_its_client_does() -> N
 
 @played
 async def test_the_password_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server(tmp_path, "--requirepass", "secret")
+    server = RedisServer(tmp_path, "--requirepass", "secret")
     server.begin()
     try:
         one = cache(server)
@@ -551,7 +515,7 @@ async def test_without_the_package_it_is_told_how_to_get_it() -> None:
 
 
 @played
-async def test_another_type_of_key_is_no_secret(server: Server) -> None:
+async def test_another_type_of_key_is_no_secret(server: RedisServer) -> None:
     from redis.asyncio import Redis
 
     client = Redis.from_url(server.url)
@@ -568,6 +532,8 @@ async def test_another_type_of_key_is_no_secret(server: Server) -> None:
     [
         ({"url": "localhost:6379"}, "must be like redis://localhost:6379/0"),
         ({"url": "redis://me:secret@host/0"}, "put them into REDIS_USERNAME and REDIS_PASSWORD"),
+        ({"url": "http://me:secret@host/0"}, "put them into REDIS_USERNAME and REDIS_PASSWORD"),
+        ({"url": "redis://host/0?password=secret"}, "put them into REDIS_USERNAME and REDIS_PASSWORD"),
         ({"name": ""}, "CacheSettings.name is empty"),
         ({"alive": 0.0}, "CacheSettings.alive is 0.0; it must be above 0"),
         ({"outage": 1e9}, "CacheSettings.outage is 1000000000.0; it must be above 0, at most 86400"),
