@@ -10,6 +10,7 @@ one at a time. An offset counts messages, of which each holds events of one symb
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import weakref
 from collections import Counter
@@ -27,6 +28,9 @@ from resources.streams.clock import SECOND, Clock, SystemClock
 from resources.streams.repair import Mend, Repairer
 
 T = TypeVar("T")
+
+BEAT = 5.0
+"""A publisher gives a sign of life so often, in seconds."""
 
 LOOK = 1_000
 """A publisher who does not resume looks at so many messages of each partition for the session of the one before it."""
@@ -57,6 +61,7 @@ class Kafka:
         self._thread = _Thread("kafka-publisher")
         self._readers: list[_Subscription] = []
         self._begun = self._closed = False
+        self._beating: asyncio.Task[None] | None = None
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Returns when the brokers have stored these; waits while they are away, `Topic.outage` seconds at most.
@@ -75,6 +80,8 @@ class Kafka:
         except asyncio.CancelledError:
             self._writer.given_up = True
             raise
+        if self._beating is None:
+            self._beating = asyncio.create_task(self._beat_for_ever())
 
     async def resume(
         self, since: Mapping[Line, int] | None = None, *, owed: int = 0, back: int = 20_000
@@ -95,7 +102,8 @@ class Kafka:
     def subscribe(self, symbols: Collection[str] | None = None, since: Start = "latest") -> AsyncGenerator[Batch, None]:
         """See Carrier; what it raises is raised by the first read, and CarrierError where no broker answers.
 
-        While the brokers are away a reader is told Status of symbol "": stale, then flowing.
+        While the brokers are away, or nothing comes of the publisher, not even a sign of life, a reader is told Status
+        of symbol "": stale, then flowing.
         """
         reader = _Subscription(Reader(self.topic, symbols, self._clock, self.counts), self._repairer(), self._clock)
         reader.place(since)
@@ -107,9 +115,17 @@ class Kafka:
     async def close(self) -> None:
         """Readers end when they have read what is on the brokers now."""
         self._closed = True
+        if self._beating is not None:
+            self._beating.cancel()
         self._thread.end(self._writer.close)
         for reader in self._readers:
             reader.closing = True
+
+    async def _beat_for_ever(self) -> None:
+        with contextlib.suppress(CarrierError):  # the next to publish is told
+            while True:
+                await asyncio.sleep(BEAT)
+                await self._thread.run(self._writer.beat)
 
     async def _read(self, reader: _Subscription) -> AsyncGenerator[Batch, None]:
         try:

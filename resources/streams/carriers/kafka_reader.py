@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -34,6 +35,9 @@ MISSING = "missing in Kafka"
 
 LATE = 60 * SECOND
 """An event is published at most so much later than it happened, unless it was told as lost before."""
+
+SILENT = 15.0
+"""A publisher of which nothing came for so many seconds is taken to be gone."""
 
 WAIT = 0.1
 """Seconds that a look for messages takes at most."""
@@ -87,6 +91,7 @@ class Reader:
         self._places: dict[int, Place] = {}
         self._ends: dict[int, int] | None = None
         self._down = False
+        self._heard = time.monotonic()
         self.progress = Progress()
         self.session = 0
         self.found: list[Gap] = []
@@ -144,7 +149,7 @@ class Reader:
                 message = decode(raw.value(), f"topic {raw.topic()!r}, partition {partition}, offset {at}")
                 self._places[partition].at = at + 1
                 self._add(partition, message, events)
-        self._trouble.down = ""
+        self._trouble.down, self._heard = "", time.monotonic()
         if self._down:
             self._down = False
             events.insert(0, Status("", self._clock.now(), "flowing", f"Kafka at {self._topic.servers}"))
@@ -265,10 +270,13 @@ class Reader:
         self._consumer.incremental_assign(again)
 
     def _say_down(self) -> list[Event]:
-        if not self._trouble.down or self._down:
+        why = self._trouble.down
+        if not why and time.monotonic() - self._heard > SILENT:
+            why = f"nothing came of the publisher of {self._topic.name!r} for {SILENT:g} s"
+        if not why or self._down:
             return []
         self._down = True
-        return [Status("", self._clock.now(), "stale", f"Kafka at {self._topic.servers}: {self._trouble.down}")]
+        return [Status("", self._clock.now(), "stale", f"Kafka at {self._topic.servers}: {why}")]
 
     def _kept(self, partition: int) -> tuple[int, int]:
         """The oldest offset, and the next."""

@@ -296,6 +296,36 @@ async def test_after_a_publisher_was_killed_every_event_is_in_the_topic_once(clu
 
 
 @played
+async def test_a_publisher_of_which_nothing_is_heard_any_more_is_no_secret(cluster: KafkaCluster) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("resources.streams.carriers.kafka.BEAT", 0.05)
+        patch.setattr("resources.streams.carriers.kafka_reader.SILENT", 1.0)
+        made, other = carrier(cluster), carrier(cluster)
+        reader = other.subscribe(["A"])
+        await made.publish(trades(1))
+        assert (await anext(reader)).events == trades(1)
+        next_one, began = asyncio.create_task(anext(reader)), asyncio.get_running_loop().time()
+        await until(lambda: next_one.done() or asyncio.get_running_loop().time() - began > 2)
+        assert not next_one.done()  # it says nothing, and lives
+        assert made._beating is not None
+        made._beating.cancel()  # as a process dies
+        (stale,) = (await next_one).events
+        assert isinstance(stale, Status)
+        assert (stale.symbol, stale.state) == ("", "stale")
+        assert "nothing came of the publisher of 't' for 1 s" in stale.detail
+        again = carrier(cluster)
+        await again.publish(trades(2))
+        told = list((await anext(reader)).events)
+        while not market_events(told):
+            told += (await anext(reader)).events
+        assert [event.state for event in told if isinstance(event, Status)] == ["flowing"]
+        assert market_events(told) == trades(2)
+        for each in (made, again, other):
+            await each.close()
+        await reader.aclose()
+
+
+@played
 async def test_what_was_being_repaired_is_repaired_by_the_next(cluster: KafkaCluster) -> None:
     first = carrier(cluster)
     late = [event._replace(repaired=True) for event in market_events(trades(4))]
