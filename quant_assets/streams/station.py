@@ -170,7 +170,7 @@ class Station:
             return None
         cache = self._task.cache(clock)
         held.push_async_callback(cache.close)
-        await cache.session()
+        await cache.reach()
         return cache
 
     async def _carrier(

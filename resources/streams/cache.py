@@ -145,6 +145,11 @@ class Cache:
                 "begin its follower again with this one"
             ) from error
 
+    async def reach(self) -> None:
+        """Raises CacheError where Redis does not answer, or refuses."""
+        async with self._errors():
+            await self._redis().ping()
+
     async def follow(self, batches: AsyncGenerator[Batch, None], after: Session | None = None) -> None:
         """Keep what these tell, until they end. One follower at a time: an older one that still writes is refused.
 

@@ -326,6 +326,25 @@ async def test_another_type_of_key_is_no_secret(server: RedisServer) -> None:
     await one.close()
 
 
+@played
+async def test_what_another_version_wrote_is_told_and_a_follower_writes_it_anew(server: RedisServer) -> None:
+    import msgpack
+    from redis.asyncio import Redis
+
+    one, client = cache(server), Redis.from_url(server.url)
+    await client.hset("market:session", mapping={"by": 5000, "state": msgpack.packb([1, True, True, "", [], {}])})
+    await one.reach()
+    with pytest.raises(CacheError, match=r"'market:session' in Redis at .* was written by another version; begin"):
+        await one.session()
+    await one.follow(told([quote("A", 1)]))  # though its clock is behind
+    session = await one.session()
+    assert session is not None
+    assert session.by == 5001
+    assert session.current(quote("A", 1))
+    await client.aclose()
+    await one.close()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
