@@ -48,7 +48,8 @@ def check_symbols(symbols: Sequence[object]) -> list[str]:
 
 
 class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    # Pydantic's own words repeat what it was given, and a password that was put there by mistake.
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True)
 
 
 class UniverseSettings(_Settings):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -29,6 +30,79 @@ class ReplaySettings(_Settings):
     @classmethod
     def _in_utc(cls, start: datetime) -> datetime:
         return start.astimezone(UTC)
+
+
+class KafkaSettings(_Settings):
+    """A topic of Kafka on which the gateway's events go to other processes (docs/streams.md, Carriers).
+
+    Name and password are never part of it: KAFKA_USERNAME and KAFKA_PASSWORD of the environment, with sasl_*.
+    """
+
+    servers: str = Field(
+        default="localhost:9092", min_length=1, description="brokers as host:port, by commas",
+        examples=["broker-1:9092,broker-2:9092"],
+    )  # fmt: skip
+    name: str = Field(
+        default="market", pattern=r"^[A-Za-z0-9._-]{1,249}$",
+        description="of the topic, which is for this gateway alone", examples=["us-trades"],
+    )  # fmt: skip
+    security: Literal["plaintext", "ssl", "sasl_plaintext", "sasl_ssl"] = Field(
+        default="plaintext", examples=["sasl_ssl"]
+    )
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = Field(
+        default="SCRAM-SHA-512", description="with sasl_*", examples=["SCRAM-SHA-512"]
+    )
+    ca_file: Path | None = Field(
+        default=None, description="of the certificate that signed the brokers'", examples=["configs/ca.pem"]
+    )
+    compression: Literal["none", "lz4", "zstd"] = Field(default="lz4", examples=["zstd"])
+    connect_seconds: float = Field(
+        default=10.0, gt=0, le=86_400, description="a broker must answer within these at first", examples=[10]
+    )
+    outage_seconds: float = Field(
+        default=600.0, gt=0, le=86_400, description="brokers that are away for longer end the run", examples=[600]
+    )
+
+    @field_validator("servers")
+    @classmethod
+    def _without_secrets(cls, servers: str) -> str:
+        if "@" in servers:
+            raise ValueError(
+                "holds a name or password; put them into KAFKA_USERNAME and KAFKA_PASSWORD of the environment"
+            )
+        return servers
+
+
+class RedisSettings(_Settings):
+    """A Redis in which the newest of each symbol is kept for other processes (docs/streams.md, Cache).
+
+    Name and password are never part of it: REDIS_USERNAME and REDIS_PASSWORD of the environment.
+    """
+
+    url: str = Field(
+        default="redis://localhost:6379/0", description="rediss:// with TLS", examples=["redis://cache-1:6379/0"]
+    )
+    name: str = Field(default="market", min_length=1, description="begins all keys", examples=["us"])
+    alive_seconds: float = Field(
+        default=15.0,
+        gt=0,
+        le=86_400,
+        description="without a word for so long the session counts as dead",
+        examples=[15],
+    )
+    connect_seconds: float = Field(default=5.0, gt=0, le=86_400, description="for an answer", examples=[5])
+    outage_seconds: float = Field(
+        default=600.0, gt=0, le=86_400, description="the newest waits so long for Redis; then it begins anew",
+        examples=[600],
+    )  # fmt: skip
+
+    @field_validator("url")
+    @classmethod
+    def _without_secrets(cls, url: str) -> str:
+        from resources.streams.cache import check_url
+
+        check_url(url)
+        return url
 
 
 class StreamSettings(_Settings):
@@ -77,6 +151,15 @@ class StreamSettings(_Settings):
     replay: ReplaySettings | None = Field(
         default=None, description="with a provider that does not stream", examples=[{"start": "2020-03-09T13:30:00Z"}]
     )
+
+    kafka: KafkaSettings | None = Field(
+        default=None, description="a topic that gets all that the gateway tells; else it stays in the process",
+        examples=[{"servers": "broker-1:9092", "name": "us-trades"}],
+    )  # fmt: skip
+    cache: RedisSettings | None = Field(
+        default=None, description="a Redis that holds the newest quote and trade of each symbol",
+        examples=[{"url": "redis://localhost:6379/0", "name": "us"}],
+    )  # fmt: skip
 
     @model_validator(mode="after")
     def _bars_once(self) -> StreamSettings:

@@ -20,10 +20,15 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from dataclasses import dataclass
 from itertools import groupby
 
+from quant_assets.streams.caching import keep
 from resources.lake import Lake
 from resources.market_data.base import Provider
 from resources.streams.aggregation import BarMaker
 from resources.streams.base import Batch, Event, Line, Source
+from resources.streams.cache import Cache
+from resources.streams.carriers.kafka import Kafka
+from resources.streams.carriers.memory import Memory
+from resources.streams.carriers.relay import Relay
 from resources.streams.clock import SECOND, Clock
 from resources.streams.gateway import Gateway, first_of
 from resources.streams.patience import Patience
@@ -62,7 +67,8 @@ class Task:
     """What to follow, and how it is kept. owed: since when nothing may be missing (UTC microseconds).
 
     open: the feed; it is told the time of the newest row that is stored, None where there is none. timeframe: of the
-    bars that are made of trades. rotate_seconds: by the feed's clock; flush_seconds: by the machine's.
+    bars that are made of trades. rotate_seconds: by the feed's clock; flush_seconds: by the machine's. topic: where all
+    goes that is told; cache: what holds the newest of it; both by the feed's clock.
     """
 
     provider: str
@@ -75,6 +81,8 @@ class Task:
     flush_events: int = 100_000
     rotate_seconds: float = 3600.0
     rotate_rows: int = 5_000_000
+    topic: Callable[[Clock], Kafka] | None = None
+    cache: Callable[[Clock], Cache] | None = None
 
 
 class Station:
@@ -149,14 +157,55 @@ class Station:
         self._ready.set()
         task = self._task
         recorder = self._recorder = Recorder(self._lake, task.provider)
-        since = await asyncio.to_thread(recorder.resume, task.lines, task.owed)
+        stored = await asyncio.to_thread(recorder.resume, task.lines, task.owed)
+        feed = task.open(recorder.newest)
+        async with contextlib.AsyncExitStack() as held:
+            cache = await self._cache(feed.clock, held)
+            carrier, since = await self._carrier(recorder, feed.clock, stored, held)
+            await self._follow(recorder, feed, carrier, since, cache)
+
+    async def _cache(self, clock: Clock, held: contextlib.AsyncExitStack) -> Cache | None:
+        """Raises CacheError where Redis does not answer: what is wrong with its settings is told at once."""
+        if self._task.cache is None:
+            return None
+        cache = self._task.cache(clock)
+        held.push_async_callback(cache.close)
+        await cache.reach()
+        return cache
+
+    async def _carrier(
+        self, recorder: Recorder, clock: Clock, since: Mapping[Line, int], held: contextlib.AsyncExitStack
+    ) -> tuple[Memory, Mapping[Line, int]]:
+        """The gateway's carrier, and since when each line is asked for: as the recorder or the topic lacks it.
+
+        Lines are asked for together, some of them from earlier than they need be: then what is held since is known.
+        """
+        lines, owed, carrier, asked = self._task.lines, self._task.owed, Memory(), dict(since)
+        if self._task.topic is not None:
+            topic = self._task.topic(clock)
+            held.push_async_callback(topic.close)
+            told = await topic.resume(since, owed=owed)
+            asked = _from_together({line: ts for line, ts in told.items() if line in lines})
+            await topic.resume(asked, owed=owed)
+            carrier = Relay(topic)
+        asked = _from_together(asked)
+        if asked != since:
+            asked = await asyncio.to_thread(recorder.resume, lines, owed, asked)
+        return carrier, asked
+
+    async def _follow(
+        self, recorder: Recorder, feed: Feed, carrier: Memory, since: Mapping[Line, int], cache: Cache | None
+    ) -> None:
+        task = self._task
         if self._maker is not None:
             self._pending += self._maker.add(await asyncio.to_thread(recorder.told_before))
-        feed = task.open(recorder.newest)
         recorder.now, self._rotated_at = feed.clock.now, feed.clock.now()
-        gateway = self._gateway = Gateway(feed.source, provider=feed.provider, patience=task.patience, clock=feed.clock)
+        gateway = self._gateway = Gateway(
+            feed.source, provider=feed.provider, carrier=carrier, patience=task.patience, clock=feed.clock
+        )
         storing = asyncio.create_task(self._keep_storing(feed.clock))
         reading = asyncio.create_task(self._read(gateway.events()))
+        beside = [asyncio.create_task(keep(cache, gateway.events))] if cache is not None else []
         try:
             async with gateway:
                 await self._subscribe(gateway, since)
@@ -166,12 +215,13 @@ class Station:
         finally:  # whatever ended it, what came is stored
             self._ending = True
             self._stored.set()
-            await asyncio.gather(reading, return_exceptions=True)
+            await asyncio.gather(reading, *beside, return_exceptions=True)
             self._full.set()
             await storing
             await self._store(feed.clock)
             await self._rotate()
-        reading.result()
+        for one in (reading, *beside):
+            one.result()
 
     async def _subscribe(self, gateway: Gateway, since: Mapping[Line, int]) -> None:
         await gateway.subscribe([line for line in self._task.lines if line not in since])
@@ -221,6 +271,11 @@ class Station:
     async def _repaired(gateway: Gateway) -> None:
         while gateway.missing():
             await asyncio.sleep(0.05)
+
+
+def _from_together(since: Mapping[Line, int]) -> dict[Line, int]:
+    """Each line from the instant of its group."""
+    return {line: at for at, lines in together(since) for line in lines}
 
 
 def together(since: Mapping[Line, int]) -> list[tuple[int, Collection[Line]]]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import date, datetime, timedelta
+from functools import partial
 
 import polars as pl
 
 from quant_assets.streams.station import Feed, Task
 from quant_assets.streams.windows import Window, followed, window
 from quant_assets.streams.world import StreamWorld
-from resources.config import Settings
+from resources.config import PROJECT, Settings
 from resources.config_providers import AlpacaSettings, InteractiveBrokersSettings
-from resources.config_streams import ReplaySettings
+from resources.config_streams import KafkaSettings, RedisSettings, ReplaySettings
 from resources.errors import ConfigError, NoDataError
 from resources.instance import at_work
 from resources.lake import Lake
@@ -20,7 +21,10 @@ from resources.market_data import create
 from resources.market_data.base import Partial, Provider, no_rows
 from resources.market_data.ticks import QUOTE_SCHEMA, TRADE_SCHEMA
 from resources.streams.base import Line, Source
-from resources.streams.clock import SECOND, FastClock, SystemClock
+from resources.streams.cache import Cache, CacheSettings
+from resources.streams.carriers.kafka import Kafka
+from resources.streams.carriers.kafka_client import Topic
+from resources.streams.clock import SECOND, Clock, FastClock, SystemClock
 from resources.streams.patience import Patience
 from resources.streams.repair import EPOCH, instant
 from resources.streams.sources.recorded import Recorded
@@ -44,7 +48,38 @@ def task(settings: Settings, window: Window, symbols: Sequence[str]) -> Task:
         flush_events=streams.flush_events,
         rotate_seconds=streams.rotate_minutes * 60,
         rotate_rows=streams.rotate_rows,
+        topic=partial(topic, streams.kafka) if streams.kafka is not None else None,
+        cache=partial(cache, streams.cache) if streams.cache is not None else None,
     )
+
+
+def topic(kafka: KafkaSettings, clock: Clock) -> Kafka:
+    """The carrier of these settings."""
+    return Kafka(
+        Topic(
+            servers=kafka.servers,
+            name=kafka.name,
+            security=kafka.security,
+            mechanism=kafka.mechanism,
+            ca_file="" if kafka.ca_file is None else str(PROJECT / kafka.ca_file),
+            compression=kafka.compression,
+            connect=kafka.connect_seconds,
+            outage=kafka.outage_seconds,
+        ),
+        clock=clock,
+    )
+
+
+def cache(redis: RedisSettings, clock: Clock) -> Cache:
+    """The cache of these settings."""
+    kept = CacheSettings(
+        url=redis.url,
+        name=redis.name,
+        alive=redis.alive_seconds,
+        connect=redis.connect_seconds,
+        outage=redis.outage_seconds,
+    )
+    return Cache(kept, clock=clock)
 
 
 def micros(when: datetime) -> int:

@@ -15,18 +15,17 @@ import importlib.util
 import os
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
-from urllib.parse import urlsplit
+from typing import Any, TypeVar
+from urllib.parse import parse_qs, urlsplit
 
 from resources.errors import ConfigError, QuantError
-from resources.streams.base import Batch, Event, Lost, MarketEvent, Quote, Repaired, Status, Trade
-from resources.streams.carriers.progress import line_of
-from resources.streams.clock import Clock, SystemClock
+from resources.streams.base import Batch, MarketEvent, Quote, Trade
+from resources.streams.clock import SECOND, Clock, SystemClock
+from resources.streams.standing import Session, Told
 
 T = TypeVar("T", Quote, Trade)
-Rows = dict[tuple[type[MarketEvent], str], Quote | Trade]
 
 USER, PASSWORD = "REDIS_USERNAME", "REDIS_PASSWORD"
 
@@ -34,25 +33,41 @@ DIGITS = 20
 """An event is kept behind its `ts`, written with so many digits, so that Redis itself can tell which is newer."""
 
 WRITE = f"""
-local by = tonumber(redis.call('HGET', KEYS[1], 'by') or '-1')
+local by, writes = tonumber(redis.call('HGET', KEYS[1], 'by') or '-1'), redis.call('HGET', KEYS[1], 'writes')
 if by > tonumber(ARGV[1]) then return by end
-redis.call('HSET', KEYS[1], 'by', ARGV[1], 'state', ARGV[2])
+redis.call('HSET', KEYS[1], 'by', ARGV[1], 'state', ARGV[2], 'writes', ARGV[4] + 1)
 redis.call('SET', KEYS[2], ARGV[1], 'PX', ARGV[3])
-for at = 4, #ARGV, 3 do
+for at = 5, #ARGV, 3 do
   local key, symbol, row = KEYS[tonumber(ARGV[at])], ARGV[at + 1], ARGV[at + 2]
   local held = redis.call('HGET', key, symbol)
   if not held or tonumber(string.sub(held, 1, {DIGITS})) <= tonumber(string.sub(row, 1, {DIGITS})) then
     redis.call('HSET', key, symbol, row)
   end
 end
-return math.min(by, 0)
+if by == tonumber(ARGV[1]) and writes == ARGV[4] then return 0 end
+return -1
 """
-"""Events, and how their session stands, come to be at once or not at all. Returns 0, -1 where there was no session, or
-which later follower writes too. Microseconds are exact in Lua's numbers until the year 2255."""
+"""Events, and how their session stands, come to be at once or not at all. Returns 0, -1 where Redis does not hold what
+this follower wrote last (it is the first write, or Redis lost some or all), or which later follower writes too.
+Microseconds are exact in Lua's numbers until the year 2255."""
+
+
+def check_url(url: str) -> None:
+    """Raise ValueError where this is no address of a Redis, or holds a secret; the message does not repeat one."""
+    parts = urlsplit(url)
+    asked = parse_qs(parts.query)
+    if "@" in parts.netloc or "username" in asked or "password" in asked:
+        raise ValueError(f"holds a name or password; put them into {USER} and {PASSWORD} of the environment")
+    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
+        raise ValueError(f"is {url!r}; it must be like redis://localhost:6379/0")
 
 
 class CacheError(QuantError):
     """Redis cannot be reached, refuses, or holds what is not ours; the message says which."""
+
+
+class FollowedError(CacheError):
+    """A later follower writes to the same cache."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +88,10 @@ class CacheSettings:
     outage: float = 600.0
 
     def __post_init__(self) -> None:
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-            raise ConfigError(f"CacheSettings.url is {self.url!r}; it must be like redis://localhost:6379/0")
-        if parts.username or parts.password:
-            raise ConfigError(f"CacheSettings.url holds a name or password; put them into {USER} and {PASSWORD}")
+        try:
+            check_url(self.url)
+        except ValueError as error:
+            raise ConfigError(f"CacheSettings.url {error}") from None
         if not self.name:
             raise ConfigError("CacheSettings.name is empty; give it a value, such as 'market'")
         for field in ("alive", "connect", "outage"):
@@ -89,31 +103,6 @@ class CacheSettings:
         """Where Redis is."""
         parts = urlsplit(self.url)
         return f"{parts.hostname}:{parts.port or 6379}"
-
-
-class Session(NamedTuple):
-    """How a session stands that was followed. Times in UTC microseconds.
-
-    by: which follower wrote it: when it began. updated: when it last heard anything. alive: it still follows.
-    connected: the gateway to its venue. flowing: the carrier. detail: why not. lost: intervals that are told as lost
-    and not repaired yet. offset: where a follower goes on.
-    """
-
-    by: int
-    updated: int
-    alive: bool
-    connected: bool
-    flowing: bool
-    detail: str
-    lost: tuple[Lost, ...]
-    offset: Mapping[int, int]
-
-    def current(self, event: Quote | Trade) -> bool:
-        """Whether nothing newer of its line can have been missed, as far as anybody knows."""
-        if not (self.alive and self.connected and self.flowing):
-            return False
-        line = line_of(event)
-        return not any(line_of(lost) == line and lost.until >= event.ts for lost in self.lost)
 
 
 class Cache:
@@ -148,19 +137,29 @@ class Cache:
             return None
         import msgpack
 
-        updated, connected, flowing, detail, lost, offset = msgpack.unpackb(state, strict_map_key=False)
-        rows = tuple(Lost(*row) for row in lost)
-        return Session(int(by), updated, alive == by, connected, flowing, detail, rows, offset)
+        try:
+            return Session.of(int(by), alive == by, msgpack.unpackb(state, strict_map_key=False))
+        except ValueError as error:
+            raise CacheError(
+                f"{self._session!r} in Redis at {self.settings.address} was written by another version; "
+                "begin its follower again with this one"
+            ) from error
+
+    async def reach(self) -> None:
+        """Raises CacheError where Redis does not answer, or refuses."""
+        async with self._errors():
+            await self._redis().ping()
 
     async def follow(self, batches: AsyncGenerator[Batch, None], after: Session | None = None) -> None:
         """Keep what these tell, until they end. One follower at a time: an older one that still writes is refused.
 
         after: the session that this goes on with, where `batches` begin at its offset.
 
-        Raises CacheError, where Redis is away for longer than `outage`, refuses, or another follows; and whatever
-        ends `batches`.
+        Raises CacheError, where Redis is away for longer than `outage`, or refuses; FollowedError where another
+        follows; and whatever ends `batches`.
         """
-        told = _Told(self._clock.now(), after)
+        by = max(self._clock.now(), await self._former() + 1)
+        told = Told(by, after, int(self.settings.alive * SECOND))
         more, ended = asyncio.Event(), asyncio.Event()
         reading = asyncio.create_task(self._read(batches, told, more))
         writing = asyncio.create_task(self._write_for_ever(told, more, ended))
@@ -183,14 +182,21 @@ class Cache:
             await self._client.aclose()
             self._client = None
 
-    async def _read(self, batches: AsyncGenerator[Batch, None], told: _Told, more: asyncio.Event) -> None:
+    async def _former(self) -> int:
+        """Which follower wrote last; -1 where none did, or nobody can say."""
+        with contextlib.suppress(_AwayError):
+            async with self._errors():
+                return int(await self._redis().hget(self._session, "by") or -1)
+        return -1
+
+    async def _read(self, batches: AsyncGenerator[Batch, None], told: Told, more: asyncio.Event) -> None:
         async with contextlib.aclosing(batches):
             async for batch in batches:
                 self.counts["events"] += len(batch.events)
                 told.add(batch, self._clock.now())
                 more.set()
 
-    async def _write_for_ever(self, told: _Told, more: asyncio.Event, ended: asyncio.Event) -> None:
+    async def _write_for_ever(self, told: Told, more: asyncio.Event, ended: asyncio.Event) -> None:
         """Write what is new, and at least a sign of life; without Redis, try again."""
         since, pause = 0.0, 0.05
         while not told.given_up:
@@ -215,7 +221,7 @@ class Cache:
                 async with asyncio.timeout(self.settings.alive / 3):
                     await more.wait()
 
-    async def _write(self, told: _Told) -> None:
+    async def _write(self, told: Told) -> None:
         """Raises _AwayError; then all that was to be written still is."""
         import msgpack
 
@@ -224,7 +230,7 @@ class Cache:
         sent: list[Any] = []
         for (kind, symbol), event in rows.items():
             sent += [keys.index(self._keys[kind]) + 1, symbol, b"%0*d" % (DIGITS, event[1]) + msgpack.packb(event)]
-        state = told.by, msgpack.packb(told.state()), int(self.settings.alive * 1000)
+        state = told.by, msgpack.packb(told.state()), int(self.settings.alive * 1000), told.writes
         try:
             async with self._errors():
                 other = await self._redis().eval(WRITE, len(keys), *keys, *state, *sent)
@@ -232,12 +238,13 @@ class Cache:
             told.again(rows)
             raise
         if other > 0:
-            raise CacheError(
+            raise FollowedError(
                 f"another follower, begun at {other}, writes to {self.settings.name!r} in Redis at "
                 f"{self.settings.address}; end one of them, or give it another name"
             )
-        if other < 0 and self.counts["written"]:  # Redis has lost all, and began anew
-            told.again(told.newest)
+        if other < 0 and told.writes:  # Redis has lost something, maybe all
+            told.lost_by_redis()
+        told.writes += 1
         self.counts["written"] += len(rows)
 
     async def _last(self, kind: type[T], symbols: Collection[str] | None) -> dict[str, T]:
@@ -291,55 +298,3 @@ class Cache:
 
 class _AwayError(CacheError):
     """Redis does not answer; another try may help."""
-
-
-class _Told:
-    """What was told: how the session stands, and of each symbol the newest; `rows`: those still to be written."""
-
-    def __init__(self, by: int, after: Session | None) -> None:
-        self.by = by if after is None else max(by, after.by + 1)
-        self.given_up = False
-        self.newest: Rows = {}
-        self.rows: Rows = {}
-        self._updated = by if after is None else after.updated
-        self._connected = after is not None and after.connected
-        self._flowing, self._detail = True, "" if after is None else after.detail
-        self._lost: list[Lost] = [] if after is None else list(after.lost)
-        self._offset: Mapping[int, int] = {} if after is None else after.offset
-
-    def add(self, batch: Batch, now: int) -> None:
-        self._updated, self._offset = now, batch.offset
-        for event in batch.events:
-            if isinstance(event, Quote | Trade):
-                if not event.repaired:
-                    self._connected = True
-                key = type(event), event.symbol
-                held = self.newest.get(key)
-                if held is None or event.ts >= held.ts:
-                    self.newest[key] = self.rows[key] = event
-            elif isinstance(event, Lost | Repaired | Status):
-                self._stand(event)
-
-    def again(self, rows: Rows) -> None:
-        """These are still to be written."""
-        self.rows = {key: self.newest[key] for key in (*rows, *self.rows)}
-
-    def state(self) -> Sequence[Any]:
-        return self._updated, self._connected, self._flowing, self._detail, self._lost, dict(self._offset)
-
-    def _stand(self, event: Event) -> None:
-        """What this changes of how the session stands."""
-        if isinstance(event, Lost):
-            same = line_of(event), event.ts
-            self._lost = [*(one for one in self._lost if (line_of(one), one.ts) != same), event]  # it may have grown
-        elif isinstance(event, Repaired):
-            line = line_of(event)
-            self._lost = [
-                one for one in self._lost if line_of(one) != line or one.ts < event.ts or one.until > event.until
-            ]
-        elif isinstance(event, Status) and not event.symbol:
-            if event.state in ("connected", "disconnected"):
-                self._connected = event.state == "connected"
-            elif event.state in ("stale", "flowing"):
-                self._flowing = event.state == "flowing"
-            self._detail = "" if self._connected and self._flowing else event.detail

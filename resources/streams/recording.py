@@ -136,24 +136,27 @@ class Recorder:
                     merged.setdefault(partition["date"], []).append(whole.height)
         return [Rotated(name, date, len(counts), sum(counts)) for date, counts in sorted(merged.items())]
 
-    def resume(self, lines: Collection[Line], begins: int) -> dict[Line, int]:
+    def resume(self, lines: Collection[Line], begins: int, asked: Mapping[Line, int] | None = None) -> dict[Line, int]:
         """From when on (UTC microseconds) each line is to be asked for, so that nothing since `begins` is missing.
 
         That is its last row that is stored, a minute before the newest row of all where it had been quiet for longer,
         or the beginning of a gap that nobody closed. {} where no row is stored since `begins`: this is a first start.
-        What is stored since then is known again by `new`.
+        What is stored since then is known again by `new`. asked: instants from which lines are asked for in any case;
+        the earlier counts.
         """
+        asked = asked or {}
         dates, first = _days(begins, self.now()), begins - SLACK
         last: dict[Line, int] = {}
         for kind, rows in self._by_kind(lines, dates):
             newest = rows.filter(_since(first)).group_by("symbol").agg(pl.col("ts").max().to_physical())
             last |= {Line(symbol, kind): ts for symbol, ts in newest.collect().iter_rows()}
         if not last:
-            return {}
+            self._since = {line: max(begins, asked[line]) for line in lines if line in asked}
+            return dict(self._since)
         self.newest = max(last.values())
         quiet, owed = self.newest - MARGIN, self._owed(dates)
         for line in lines:
-            at = max(last.get(line, begins), quiet) - SLACK
+            at = min(max(last.get(line, begins), quiet) - SLACK, asked.get(line, self.newest))
             self._since[line] = max(begins, min([at, *(ts for ts in owed.get(line, ()) if ts >= first)]))
         for kind, rows in self._by_kind([line for line in lines if line.kind != "bar"], dates):
             since = {line.symbol: at - SLACK for line, at in self._since.items() if line.kind == kind}

@@ -10,10 +10,11 @@ one at a time. An offset counts messages, of which each holds events of one symb
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 import weakref
 from collections import Counter
-from collections.abc import AsyncGenerator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
@@ -27,6 +28,12 @@ from resources.streams.clock import SECOND, Clock, SystemClock
 from resources.streams.repair import Mend, Repairer
 
 T = TypeVar("T")
+
+BEAT = 5.0
+"""A publisher gives a sign of life so often, in seconds."""
+
+LOOK = 1_000
+"""A publisher who does not resume looks at so many messages of each partition for the session of the one before it."""
 
 
 class Kafka:
@@ -53,7 +60,8 @@ class Kafka:
         self._writer = Writer(self.topic, self.counts)
         self._thread = _Thread("kafka-publisher")
         self._readers: list[_Subscription] = []
-        self._closed = False
+        self._begun = self._closed = False
+        self._beating: asyncio.Task[None] | None = None
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Returns when the brokers have stored these; waits while they are away, `Topic.outage` seconds at most.
@@ -68,25 +76,34 @@ class Kafka:
         if not events:
             return
         try:
-            await self._thread.run(self._writer.store, events)
+            await self._thread.run(self._store, events)
         except asyncio.CancelledError:
             self._writer.given_up = True
             raise
+        if self._beating is None:
+            self._beating = asyncio.create_task(self._beat_for_ever())
 
-    async def resume(self, back: int = 20_000) -> dict[Line, int]:
+    async def resume(
+        self, since: Mapping[Line, int] | None = None, *, owed: int = 0, back: int = 20_000
+    ) -> dict[Line, int]:
         """Go on after another publisher, whatever ended it: since when each line is to be told, UTC microseconds.
 
-        Looks at the last `back` messages of each partition. Subscribe the gateway to each line with this as `since`:
-        what is stored already of what it repairs is not stored again, so that the topic holds every event once. Of a
-        publisher that still lives, readers drop what it sends from now on. A line that these messages do not tell of
-        is not named, and an interval that was lost before them is not repaired. Call it before any `publish`.
+        That is its newest event, or the beginning of what it still lacked, if that was told as lost and neither
+        repaired nor given up before the other ended. since: lines that somebody asks for from these instants on, such
+        as a recorder; the earlier counts. owed: nothing before it is asked for.
+
+        Looks at the last `back` messages of each partition, and further where what is asked for began before them.
+        Subscribe the gateway to each line with this as `since`: what is stored already of what it repairs is not
+        stored again, so that the topic holds every event once. Of a publisher that still lives, readers drop what it
+        sends from now on. A line that these messages do not tell of is not named. Call it before any `publish`.
         """
-        return await self._thread.run(self._resume, back)
+        return await self._thread.run(self._resume, dict(since or {}), owed, back)
 
     def subscribe(self, symbols: Collection[str] | None = None, since: Start = "latest") -> AsyncGenerator[Batch, None]:
         """See Carrier; what it raises is raised by the first read, and CarrierError where no broker answers.
 
-        While the brokers are away a reader is told Status of symbol "": stale, then flowing.
+        While the brokers are away, or nothing comes of the publisher, not even a sign of life, a reader is told Status
+        of symbol "": stale, then flowing.
         """
         reader = _Subscription(Reader(self.topic, symbols, self._clock, self.counts), self._repairer(), self._clock)
         reader.place(since)
@@ -98,9 +115,17 @@ class Kafka:
     async def close(self) -> None:
         """Readers end when they have read what is on the brokers now."""
         self._closed = True
+        if self._beating is not None:
+            self._beating.cancel()
         self._thread.end(self._writer.close)
         for reader in self._readers:
             reader.closing = True
+
+    async def _beat_for_ever(self) -> None:
+        with contextlib.suppress(CarrierError):  # the next to publish is told
+            while True:
+                await asyncio.sleep(BEAT)
+                await self._thread.run(self._writer.beat)
 
     async def _read(self, reader: _Subscription) -> AsyncGenerator[Batch, None]:
         try:
@@ -114,25 +139,45 @@ class Kafka:
             self._readers.remove(reader)
             reader.end()
 
-    def _resume(self, back: int) -> dict[Line, int]:
-        """In the publisher's thread."""
-        reader = Reader(self.topic, None, self._clock, Counter())
+    # in the publisher's thread
+
+    def _store(self, events: Sequence[Event]) -> None:
+        if not self._begun:
+            self._begin(Reader(self.topic, None, self._clock, Counter()), LOOK)
+        self._writer.store(events)
+
+    def _resume(self, since: Mapping[Line, int], owed: int, back: int) -> dict[Line, int]:
+        while True:
+            reader = Reader(self.topic, None, self._clock, Counter())
+            reader.progress.owed = owed
+            reader.progress.ask(since)
+            self._begin(reader, back)
+            if reader.knows_all():
+                return self._writer.skip(reader.progress)
+            back *= 4
+
+    def _begin(self, reader: Reader, back: int) -> None:
+        """A session later than any of the last messages of each partition, which the reader reads up to its first."""
+        self._begun = False
         try:
-            self._writer.begin()
             reader.place("latest", back)
-            while reader.session < self._writer.session:
-                reader.stop()
-                began = time.monotonic()
-                while not reader.ended():
-                    if reader.take():
-                        began = time.monotonic()
-                    if time.monotonic() - began > self.topic.connect:
-                        raise unreachable(self.topic, Trouble(), self.topic.connect)
-                if reader.session > self._writer.session:  # of a publisher whose clock is ahead of ours
-                    self._writer.begin(after=reader.session)
+            self._read_all(reader)
+            while not self._begun:
+                self._writer.begin(after=reader.session)
+                self._read_all(reader)
+                self._begun = self._writer.session == reader.session  # or another began meanwhile
         finally:
             reader.close()
-        return self._writer.skip(reader.progress)
+
+    def _read_all(self, reader: Reader) -> None:
+        """All that is kept now."""
+        reader.stop()
+        began = time.monotonic()
+        while not reader.ended():
+            if reader.take():
+                began = time.monotonic()
+            if time.monotonic() - began > self.topic.connect:
+                raise unreachable(self.topic, Trouble(), self.topic.connect)
 
 
 class _Thread:

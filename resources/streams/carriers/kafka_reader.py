@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -35,6 +36,9 @@ MISSING = "missing in Kafka"
 LATE = 60 * SECOND
 """An event is published at most so much later than it happened, unless it was told as lost before."""
 
+SILENT = 15.0
+"""A publisher of which nothing came for so many seconds is taken to be gone."""
+
 WAIT = 0.1
 """Seconds that a look for messages takes at most."""
 
@@ -51,15 +55,24 @@ class Tear(NamedTuple):
 
 
 class Place:
-    """Where a reader stands in a partition: the next offset, and the last message that it took."""
+    """Where a reader stands in a partition: the next offset, the first and the last message that it took.
 
-    __slots__ = ("at", "last", "tear", "torn")
+    whole: it began with the oldest that is kept.
+    """
 
-    def __init__(self, at: int) -> None:
+    __slots__ = ("at", "first", "last", "tear", "torn", "whole")
+
+    def __init__(self, at: int, *, whole: bool = False) -> None:
         self.at = at
+        self.whole = whole
+        self.first: Message | None = None
         self.last: Message | None = None
         self.torn = ""  # why what comes next does not follow what was read
         self.tear: Tear | None = None  # the latest part that is missing
+
+    def reaches(self, ts: int) -> bool:
+        """Whether all that happened from `ts` on lies behind where it began."""
+        return self.whole or (self.first is not None and 0 < self.first.newest < ts)
 
 
 class Reader:
@@ -78,6 +91,7 @@ class Reader:
         self._places: dict[int, Place] = {}
         self._ends: dict[int, int] | None = None
         self._down = False
+        self._heard = time.monotonic()
         self.progress = Progress()
         self.session = 0
         self.found: list[Gap] = []
@@ -108,7 +122,8 @@ class Reader:
             wanted = sorted({partition_of(symbol, count) for symbol in self._symbols})  # type: ignore[assignment]
         for partition in wanted:
             low, high = self._kept(partition)
-            self._places[partition] = Place(_start(partition, since, low, high, back))
+            at = _start(partition, since, low, high, back)
+            self._places[partition] = Place(at, whole=at == low)
         self._consumer.assign([TopicPartition(self._topic.name, at, place.at) for at, place in self._places.items()])
         self._trouble.down = ""
 
@@ -134,7 +149,7 @@ class Reader:
                 message = decode(raw.value(), f"topic {raw.topic()!r}, partition {partition}, offset {at}")
                 self._places[partition].at = at + 1
                 self._add(partition, message, events)
-        self._trouble.down = ""
+        self._trouble.down, self._heard = "", time.monotonic()
         if self._down:
             self._down = False
             events.insert(0, Status("", self._clock.now(), "flowing", f"Kafka at {self._topic.servers}"))
@@ -156,6 +171,14 @@ class Reader:
             point = self.progress.point(gap.line)
             assert point is not None
             point.pins -= 1
+
+    def knows_all(self) -> bool:
+        """Whether it has read all that was told since the beginnings of what the lines lack."""
+        lacking: dict[int, int] = {}
+        for line, ts in self.progress.lacking().items():
+            partition = partition_of(line.symbol, self._partitions)
+            lacking[partition] = min(ts, lacking.get(partition, ts))
+        return all(self._places[partition].reaches(ts) for partition, ts in lacking.items())
 
     def stop(self) -> None:
         """Let `ended` be true once all is taken that is kept now. Raises CarrierError where no broker answers."""
@@ -190,6 +213,7 @@ class Reader:
             if place.torn or message.number > expected:
                 events += self._tear(partition, place, message, last)
         place.torn, place.last = "", message._replace(events=())
+        place.first = place.first or place.last
         self.session = max(self.session, message.session)
         symbols = self._symbols
         if message.events and (symbols is None or message.events[0][0] in symbols):
@@ -246,10 +270,13 @@ class Reader:
         self._consumer.incremental_assign(again)
 
     def _say_down(self) -> list[Event]:
-        if not self._trouble.down or self._down:
+        why = self._trouble.down
+        if not why and time.monotonic() - self._heard > SILENT:
+            why = f"nothing came of the publisher of {self._topic.name!r} for {SILENT:g} s"
+        if not why or self._down:
             return []
         self._down = True
-        return [Status("", self._clock.now(), "stale", f"Kafka at {self._topic.servers}: {self._trouble.down}")]
+        return [Status("", self._clock.now(), "stale", f"Kafka at {self._topic.servers}: {why}")]
 
     def _kept(self, partition: int) -> tuple[int, int]:
         """The oldest offset, and the next."""

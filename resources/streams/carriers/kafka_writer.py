@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from resources.streams.base import KIND_OF, Bar, Event, Line, Quote, Repaired, Trade
+from resources.streams.base import KIND_OF, Bar, Event, Line, Lost, Quote, Repaired, Trade
 from resources.streams.carriers.kafka_client import (
     LOG,
     STEP,
@@ -24,6 +24,9 @@ from resources.streams.track import identity
 
 MOST = 1000
 """At most so many events in a message: about 65 KiB of the megabyte that a broker takes by default."""
+
+REPEAT = 5_000
+"""After so many messages in a partition what is lost of its lines is told again."""
 
 NONE: tuple[int, frozenset[int]] = (0, frozenset())
 
@@ -47,31 +50,32 @@ class Writer:
         self._failure: CarrierError | None = None
         self._next: list[int] = []
         self._newest: list[int] = []
+        self._repeated: list[int] = []
+        self._lost: dict[Line, list[Lost]] = {}
         self._stored: dict[Line, tuple[int, Collection[int]]] = {}
 
     def begin(self, after: int = 0) -> None:
-        """A new session, later than session `after`. Raises CarrierError."""
+        """A new session, later than `after` and any before it of this writer. Raises CarrierError."""
         if self._producer is None:
             self._connect()
         self.session = max(time.time_ns() // 1000, after + 1, self.session + 1)
         self._next = [0] * len(self._next)
+        self._repeated = [0] * len(self._next)
         for partition in range(len(self._next)):
             self._send(partition, "", ())
         self._flush()
 
     def skip(self, progress: Progress) -> dict[Line, int]:
         """What is told already is not stored again; since when each line is to be told."""
-        for line, point in progress.points():
-            self._stored[line] = point.since(), point.remember()
-        return {line: since for line, (since, _) in self._stored.items()}
+        since = progress.since()
+        self._stored = {line: (since[line], point.remember()) for line, point in progress.points()}
+        return since
 
     def store(self, events: Sequence[Event]) -> None:
         """Returns when the brokers have these on all replicas that are in sync. Raises CarrierError.
 
         After an error nobody knows which of them are stored; then this session takes no more.
         """
-        if self._producer is None:
-            self.begin()
         self._look()
         if self._stored:
             events = [event for event in events if not self._has(event)]
@@ -84,8 +88,18 @@ class Writer:
         for symbol, rows in groups.items():
             for at in range(0, len(rows), MOST):
                 self._send(partition_of(symbol, len(self._next)), symbol, rows[at : at + MOST])
+            for row in rows:
+                if type(row) is Lost or type(row) is Repaired:
+                    self._lacks(row)
+        self._repeat()
         self._flush()
         self._counts["stored"] += len(events)
+
+    def beat(self) -> None:
+        """A sign of life: a message without events in partition 0, which all read. Raises CarrierError."""
+        self._look()
+        self._send(0, "", ())
+        self._flush()
 
     def close(self) -> None:
         if self._producer is not None:
@@ -128,6 +142,27 @@ class Writer:
                 self._look()
         self._next[partition] += 1
         self._newest[partition] = max([newest, *(row[1] for row in rows if type(row) in KIND_OF)])
+
+    def _lacks(self, event: Lost | Repaired) -> None:
+        """What is lost of a line, and not repaired yet."""
+        line = Line(event.symbol, event.kind)
+        before = self._lost.pop(line, ())
+        if isinstance(event, Lost):  # told again, it may have grown
+            left = [*(one for one in before if one.ts != event.ts), event]
+        else:
+            left = [one for one in before if one.ts < event.ts or one.until > event.until]
+        if left:
+            self._lost[line] = left
+
+    def _repeat(self) -> None:
+        """Tell again what is lost where so many messages came since, so that `resume` need not look further back."""
+        due = [at for at, number in enumerate(self._next) if number - self._repeated[at] >= REPEAT]
+        for line, lost in self._lost.items() if due else ():
+            partition = partition_of(line.symbol, len(self._next))
+            if partition in due:
+                self._send(partition, line.symbol, lost)
+        for partition in due:
+            self._repeated[partition] = self._next[partition]
 
     def _flush(self) -> None:
         began, told = time.monotonic(), False

@@ -4,110 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
 import signal
-import socket
-import subprocess
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from resources.errors import ConfigError
-from resources.streams.base import Bar, Batch, Event, Lost, Quote, Repaired, Status, Trade
-from resources.streams.cache import Cache, CacheError, CacheSettings, Session
+from resources.streams.base import Bar, Batch, Lost, Repaired
+from resources.streams.cache import Cache, CacheError, CacheSettings
 from resources.streams.carriers.memory import Memory
+from tests.resources.streams.caches import Clock, cache, quote, told, trade, until
 from tests.resources.streams.gateways import played
+from tests.venues.redis import RedisServer, is_installed
 
 pytest.importorskip("redis", reason="the redis extra is not installed")
-if shutil.which("redis-server") is None:
+if not is_installed():
     pytest.skip("there is no redis-server on this machine", allow_module_level=True)
-
-
-class Server:
-    """A redis-server on a free port of loopback, with a folder of its own, which can be ended and begun again."""
-
-    def __init__(self, folder: Path, *options: str) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            self.port = free.getsockname()[1]
-        self._folder, self._options = folder, options
-        self._process: subprocess.Popen[str] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"redis://127.0.0.1:{self.port}/0"
-
-    def begin(self) -> None:
-        command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1", "--dir", str(self._folder)]
-        command += ["--save", "", "--appendonly", "no", *self._options]
-        self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            if "Ready to accept connections" in line:
-                return
-        raise RuntimeError("redis-server did not begin")
-
-    def signal(self, number: int) -> None:
-        assert self._process is not None
-        self._process.send_signal(number)
-
-    def end(self) -> None:
-        if self._process is not None:
-            self._process.kill()
-            self._process.communicate()
-            self._process = None
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    made = Server(tmp_path)
-    made.begin()
-    yield made
-    made.end()
-
-
-class Clock:
-    """A time that is set."""
-
-    def __init__(self, now: int) -> None:
-        self.time = now
-
-    def now(self) -> int:
-        return self.time
-
-    async def wait(self, seconds: float) -> None:
-        raise NotImplementedError
-
-
-def cache(server: Server, *, now: int = 1000, **more: Any) -> Cache:
-    return Cache(CacheSettings(url=server.url, connect=5.0, **more), clock=Clock(now))
-
-
-def quote(symbol: str, ts: int, bid: float = 1.0, *, repaired: bool = False) -> Quote:
-    return Quote(symbol, ts, bid, 1.0, None, None, received=ts, repaired=repaired)
-
-
-def trade(symbol: str, ts: int, *, repaired: bool = False) -> Trade:
-    return Trade(symbol, ts, 1.0, 1.0, "buy", str(ts), ts, repaired=repaired)
-
-
-async def told(*batches: list[Event]) -> AsyncGenerator[Batch, None]:
-    for at, events in enumerate(batches):
-        yield Batch(events, {0: at + 1, 3: 7})
-
-
-async def until(ready: Callable[[], object]) -> None:
-    async with asyncio.timeout(10):
-        while not ready():
-            await asyncio.sleep(0.001)
 
 
 # what is kept
 
 
 @played
-async def test_the_newest_of_each_symbol_is_there_for_another_process(server: Server) -> None:
+async def test_the_newest_of_each_symbol_is_there_for_another_process(server: RedisServer) -> None:
     one, other = cache(server), cache(server)
     await one.follow(
         told(
@@ -125,7 +46,7 @@ async def test_the_newest_of_each_symbol_is_there_for_another_process(server: Se
 
 
 @played
-async def test_what_comes_late_takes_no_newer_ones_place(server: Server) -> None:
+async def test_what_comes_late_takes_no_newer_ones_place(server: RedisServer) -> None:
     for at, events in enumerate(([quote("A", 5)], [quote("A", 4, repaired=True)], [quote("B", 1), quote("B", 0)])):
         each = cache(server, now=at)
         await each.follow(told(events))
@@ -136,7 +57,7 @@ async def test_what_comes_late_takes_no_newer_ones_place(server: Server) -> None
 
 
 @played
-async def test_instants_are_told_apart_to_the_microsecond(server: Server) -> None:
+async def test_instants_are_told_apart_to_the_microsecond(server: RedisServer) -> None:
     now = 1_765_206_000_000_001
     one = cache(server)
     await one.follow(told([quote("A", now)]))
@@ -149,71 +70,8 @@ async def test_instants_are_told_apart_to_the_microsecond(server: Server) -> Non
     await again.close()
 
 
-STANDS = [  # what was told, and how the session stands; then the quote's and the trade's being current
-    pytest.param([[quote("A", 5)]], (True, True, ""), [], (True, True), id="an event says that all is well"),
-    pytest.param([[quote("A", 5, repaired=True)]], (False, True, ""), [], (False, False), id="a repaired one does not"),
-    pytest.param(
-        [[quote("A", 5), Status("", 6, "disconnected", "it broke")]],
-        (False, True, "it broke"), [], (False, False), id="disconnected",
-    ),
-    pytest.param(
-        [[Status("", 6, "disconnected", "it broke")], [Status("", 6, "connected")]],
-        (True, True, ""), [], (True, True), id="connected again",
-    ),
-    pytest.param(
-        [[quote("A", 5), Status("", 6, "stale", "brokers are down")]],
-        (True, False, "brokers are down"), [], (False, False), id="the carrier brings nothing",
-    ),
-    pytest.param(
-        [[Status("", 5, "disconnected", "x"), Status("", 6, "stale", "y"), Status("", 7, "flowing", "z")]],
-        (False, True, "z"), [], (False, False), id="the carrier is back, the venue is not",
-    ),
-    pytest.param(
-        [[quote("A", 5), Status("A", 6, "stale", "", "quote")]],
-        (True, True, ""), [], (True, True), id="a line that is quiet",
-    ),
-    pytest.param(
-        [[trade("A", 5), Lost("A", 4, "quote", 9, None, "x")]],
-        (True, True, ""), [Lost("A", 4, "quote", 9, None, "x")], (False, True), id="quotes are missing",
-    ),
-    pytest.param(
-        [[trade("A", 5), Lost("A", 1, "quote", 4, None, "x")]],
-        (True, True, ""), [Lost("A", 1, "quote", 4, None, "x")], (True, True), id="missing before the last one",
-    ),
-    pytest.param(
-        [[trade("A", 5), Lost("A", 4, "trade", 7, None, "x"), Lost("A", 4, "trade", 9, None, "x")]],
-        (True, True, ""), [Lost("A", 4, "trade", 9, None, "x")], (True, False), id="a gap that grows",
-    ),
-    pytest.param(
-        [
-            [trade("A", 5), Lost("A", 4, "trade", 9, None, "x"), Lost("B", 4, "trade", 9, None, "x")],
-            [Repaired("A", 4, "trade", 9, 3, 0)],
-        ],
-        (True, True, ""), [Lost("B", 4, "trade", 9, None, "x")], (True, True), id="repaired",
-    ),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("batches", "stands", "lost", "current"), STANDS)
 @played
-async def test_how_the_session_stands(
-    server: Server,
-    batches: list[list[Event]],
-    stands: tuple[bool, bool, str],
-    lost: list[Lost],
-    current: tuple[bool, bool],
-) -> None:
-    one = cache(server)
-    await one.follow(told(*batches))
-    session = await one.session()
-    assert session is not None
-    assert session == (1000, 1000, True, *stands, tuple(lost), {0: len(batches), 3: 7})
-    assert (session.current(quote("A", 5)), session.current(trade("A", 5))) == current
-    await one.close()
-
-
-@played
-async def test_where_nothing_was_followed_there_is_nothing(server: Server) -> None:
+async def test_where_nothing_was_followed_there_is_nothing(server: RedisServer) -> None:
     one = cache(server)
     assert await one.session() is None
     assert await one.quotes() == {}
@@ -222,7 +80,7 @@ async def test_where_nothing_was_followed_there_is_nothing(server: Server) -> No
 
 
 @played
-async def test_another_goes_on_where_one_stopped(server: Server) -> None:
+async def test_another_goes_on_where_one_stopped(server: RedisServer) -> None:
     carrier, one, other = Memory(), cache(server), cache(server, now=500)  # its clock is behind
     lost = Lost("A", 1, "quote", 2, None, "x")
     await carrier.publish([quote("A", 1), lost])
@@ -248,7 +106,7 @@ async def test_another_goes_on_where_one_stopped(server: Server) -> None:
 
 
 @played
-async def test_a_follower_who_was_followed_by_another_is_refused(server: Server) -> None:
+async def test_a_follower_who_was_followed_by_another_is_refused(server: RedisServer) -> None:
     old, new = cache(server), cache(server, now=2000)
     carrier = Memory()
     following = asyncio.create_task(old.follow(carrier.subscribe()))
@@ -264,7 +122,7 @@ async def test_a_follower_who_was_followed_by_another_is_refused(server: Server)
 
 
 @played
-async def test_a_session_of_which_nothing_is_heard_is_dead(server: Server) -> None:
+async def test_a_session_of_which_nothing_is_heard_is_dead(server: RedisServer) -> None:
     one = cache(server, alive=0.3)
     carrier = Memory()
     following = asyncio.create_task(one.follow(carrier.subscribe()))
@@ -295,7 +153,7 @@ async def test_a_session_of_which_nothing_is_heard_is_dead(server: Server) -> No
 
 
 @played
-async def test_while_redis_is_away_the_newest_waits_and_all_is_written_then(server: Server) -> None:
+async def test_while_redis_is_away_the_newest_waits_and_all_is_written_then(server: RedisServer) -> None:
     one, carrier = cache(server), Memory()
     following = asyncio.create_task(one.follow(carrier.subscribe()))
     await carrier.publish([quote("A", 1), quote("B", 1)])
@@ -317,7 +175,40 @@ async def test_while_redis_is_away_the_newest_waits_and_all_is_written_then(serv
 
 
 @played
-async def test_what_redis_did_not_answer_for_is_written_again(server: Server) -> None:
+async def test_redis_that_comes_back_with_an_older_state_is_found_out(server: RedisServer) -> None:
+    """From a snapshot, or a replica that was behind: what it held of our rows is older than what we wrote."""
+    from redis.asyncio import Redis
+
+    one, carrier, client = cache(server), Memory(), Redis.from_url(server.url)
+    following = asyncio.create_task(one.follow(carrier.subscribe()))
+    lost = Lost("A", 4, "quote", 9, None, "disconnected")
+    await carrier.publish([quote("A", 1), lost, Repaired("A", 4, "quote", 9, 0, None, "REST refuses")])
+    await until(lambda: one.counts["written"] == 1)
+    before = {key: await client.dump(key) for key in ("market:session", "market:quotes")}
+    await carrier.publish([quote("A", 2)])
+    await until(lambda: one.counts["written"] == 2)
+    for key, held in before.items():
+        await client.restore(key, 0, held, replace=True)
+    assert await one.quotes() == {"A": quote("A", 1)}
+    await carrier.publish([quote("B", 1)])
+    await until(lambda: one.counts["written"] >= 5)
+    assert await one.quotes() == {"A": quote("A", 2), "B": quote("B", 1)}
+    await client.flushall()
+    await carrier.publish([quote("B", 2)])
+    await until(lambda: one.counts["written"] >= 8)
+    assert await one.quotes() == {"A": quote("A", 2), "B": quote("B", 2)}
+    session = await one.session()
+    assert session is not None
+    assert not session.current(quote("A", 2))
+    assert session.current(quote("B", 2))
+    await carrier.close()
+    await following
+    await client.aclose()
+    await one.close()
+
+
+@played
+async def test_what_redis_did_not_answer_for_is_written_again(server: RedisServer) -> None:
     one, carrier = Cache(CacheSettings(url=server.url, connect=0.1), clock=Clock(1000)), Memory()
     following = asyncio.create_task(one.follow(carrier.subscribe()))
     await carrier.publish([quote("A", 1)])
@@ -337,7 +228,7 @@ async def test_what_redis_did_not_answer_for_is_written_again(server: Server) ->
 
 
 @played
-async def test_redis_that_stays_away_is_no_secret(server: Server) -> None:
+async def test_redis_that_stays_away_is_no_secret(server: RedisServer) -> None:
     one, carrier = cache(server, outage=0.2), Memory()
     following = asyncio.create_task(one.follow(carrier.subscribe()))
     await carrier.publish([quote("A", 1)])
@@ -350,7 +241,7 @@ async def test_redis_that_stays_away_is_no_secret(server: Server) -> None:
 
 
 @played
-async def test_what_could_not_be_written_at_the_end_is_no_secret(server: Server) -> None:
+async def test_what_could_not_be_written_at_the_end_is_no_secret(server: RedisServer) -> None:
     one = cache(server)
     server.end()
     with pytest.raises(CacheError, match="does not answer"):
@@ -363,7 +254,7 @@ class GoneError(Exception):
 
 
 @played
-async def test_what_ends_the_stream_is_raised_and_what_came_before_is_kept(server: Server) -> None:
+async def test_what_ends_the_stream_is_raised_and_what_came_before_is_kept(server: RedisServer) -> None:
     async def broken() -> AsyncGenerator[Batch, None]:
         yield Batch([quote("A", 1)], {0: 1})
         raise GoneError
@@ -398,7 +289,7 @@ async def test_a_follower_that_is_cancelled_ends_whatever_its_client_does() -> N
 
 @played
 async def test_the_password_comes_from_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server(tmp_path, "--requirepass", "secret")
+    server = RedisServer(tmp_path, "--requirepass", "secret")
     server.begin()
     try:
         one = cache(server)
@@ -423,7 +314,7 @@ async def test_without_the_package_it_is_told_how_to_get_it() -> None:
 
 
 @played
-async def test_another_type_of_key_is_no_secret(server: Server) -> None:
+async def test_another_type_of_key_is_no_secret(server: RedisServer) -> None:
     from redis.asyncio import Redis
 
     client = Redis.from_url(server.url)
@@ -435,11 +326,32 @@ async def test_another_type_of_key_is_no_secret(server: Server) -> None:
     await one.close()
 
 
+@played
+async def test_what_another_version_wrote_is_told_and_a_follower_writes_it_anew(server: RedisServer) -> None:
+    import msgpack
+    from redis.asyncio import Redis
+
+    one, client = cache(server), Redis.from_url(server.url)
+    await client.hset("market:session", mapping={"by": 5000, "state": msgpack.packb([1, True, True, "", [], {}])})
+    await one.reach()
+    with pytest.raises(CacheError, match=r"'market:session' in Redis at .* was written by another version; begin"):
+        await one.session()
+    await one.follow(told([quote("A", 1)]))  # though its clock is behind
+    session = await one.session()
+    assert session is not None
+    assert session.by == 5001
+    assert session.current(quote("A", 1))
+    await client.aclose()
+    await one.close()
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"url": "localhost:6379"}, "must be like redis://localhost:6379/0"),
         ({"url": "redis://me:secret@host/0"}, "put them into REDIS_USERNAME and REDIS_PASSWORD"),
+        ({"url": "http://me:secret@host/0"}, "put them into REDIS_USERNAME and REDIS_PASSWORD"),
+        ({"url": "redis://host/0?password=secret"}, "put them into REDIS_USERNAME and REDIS_PASSWORD"),
         ({"name": ""}, "CacheSettings.name is empty"),
         ({"alive": 0.0}, "CacheSettings.alive is 0.0; it must be above 0"),
         ({"outage": 1e9}, "CacheSettings.outage is 1000000000.0; it must be above 0, at most 86400"),
@@ -449,10 +361,3 @@ def test_settings_out_of_bounds_are_refused(given: dict[str, Any], said: str) ->
     with pytest.raises(ConfigError, match=said) as caught:
         CacheSettings(**given)
     assert "secret" not in str(caught.value)
-
-
-def test_nothing_is_current_in_a_session_that_is_over() -> None:
-    session = Session(1, 1, True, True, True, "", (), {})
-    assert session.current(quote("A", 1))
-    for gone in ("alive", "connected", "flowing"):
-        assert not session._replace(**{gone: False}).current(quote("A", 1))

@@ -1,30 +1,24 @@
-"""A gateway that publishes to Kafka: brokers that come and go, publishers that are killed and follow another."""
+"""A gateway that publishes to Kafka, whose brokers come and go."""
 
 from __future__ import annotations
 
 import asyncio
-import subprocess
-import sys
-import textwrap
-from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
-import polars as pl
 import pytest
 
 from resources.errors import ProviderTimeoutError
 from resources.market_data.alpaca import Alpaca
-from resources.market_data.ticks import TRADE_SCHEMA
-from resources.streams.base import Event, Kind, Line, Lost, MarketEvent, Repaired, Sequencing, Status, Trade
+from resources.streams.base import Event, Line, Lost, Trade
 from resources.streams.carriers.kafka import Kafka
 from resources.streams.carriers.kafka_client import CarrierError, Topic
-from resources.streams.carriers.wire import Message, encode, partition_of
 from resources.streams.gateway import Gateway
 from resources.streams.patience import Patience
-from resources.streams.repair import instant
 from resources.streams.sources.alpaca import AlpacaStream
+from tests.resources.streams.carriers.publishing import Scripted, carrier, market_events, stored, trades, until
 from tests.resources.streams.gateways import Desk, ManualClock, check_delivery, micros, played, running
 from tests.venues import market as venue
 from tests.venues.alpaca import KEY, SECRET, AlpacaVenue
@@ -34,45 +28,6 @@ from tests.venues.kafka import KafkaCluster
 pytest.importorskip("confluent_kafka", reason="the kafka extra is not installed")
 
 A = Line("A", "trade")
-
-
-@pytest.fixture
-def cluster() -> Iterator[KafkaCluster]:
-    with KafkaCluster() as made:
-        made.create("t", 3)
-        yield made
-
-
-def carrier(cluster: KafkaCluster) -> Kafka:
-    return Kafka(Topic(cluster.servers, "t", connect=5.0))
-
-
-async def stored(cluster: KafkaCluster) -> list[Event]:
-    """All that the topic holds, as a reader of another process is told."""
-    other = carrier(cluster)
-    reader = other.subscribe(since="earliest")
-    await other.publish([])  # the place is taken
-    await other.close()
-    return [event async for batch in reader for event in batch.events]
-
-
-def trades(*numbers: int, symbol: str = "A") -> list[Event]:
-    """As a venue tells them, one a second."""
-    return [Trade(symbol, number * 10**6, 1.0, 1.0, trade_id=str(number), sequence=number) for number in numbers]
-
-
-def market_events(told: Sequence[Event]) -> list[Trade]:
-    return [event for event in told if isinstance(event, Trade)]
-
-
-async def until(ready: Callable[[], object]) -> None:
-    """Let others go until this is so."""
-    async with asyncio.timeout(10):
-        while not ready():
-            await asyncio.sleep(0.001)
-
-
-# brokers that go away
 
 NOW = venue.instant(2025, 12, 8, 15)
 AAPL, MSFT = Line("AAPL", "trade"), Line("MSFT", "trade")
@@ -205,151 +160,3 @@ async def test_a_gateway_that_ends_while_brokers_are_away_says_that_events_are_l
         await tasks[0]
     assert market_events(told) == trades(1)
     await tasks[1]
-
-
-# publishers that follow another
-
-
-class Scripted:
-    """A source that brings what is put into `told`."""
-
-    name = "scripted"
-    sequences: Mapping[Kind, Sequencing] = {}
-
-    def __init__(self) -> None:
-        self.told: asyncio.Queue[Sequence[MarketEvent]] = asyncio.Queue()
-
-    async def connect(self, lines: Collection[Line]) -> None: ...
-
-    async def change(self, add: Collection[Line], remove: Collection[Line]) -> None: ...
-
-    async def receive(self) -> Sequence[MarketEvent]:
-        return await self.told.get()
-
-    async def close(self) -> None: ...
-
-
-class Rest:
-    """A provider of a trade a second."""
-
-    def trades(self, symbols: Collection[str], start: datetime, end: datetime) -> pl.LazyFrame:
-        first, last = -(-micros(start) // 10**6), -(-micros(end) // 10**6)
-        rows = [
-            {"symbol": symbol, "ts": instant(at * 10**6), "price": 1.0, "size": 1.0, "trade_id": str(at)}
-            for symbol in symbols
-            for at in range(first, last)
-        ]
-        return pl.LazyFrame(rows, TRADE_SCHEMA)
-
-
-PUBLISHER = """
-    import asyncio, sys
-    from resources.streams.base import Lost, Trade
-    from resources.streams.carriers.kafka import Kafka, Topic
-
-    async def main():
-        carrier, number = Kafka(Topic(sys.argv[1], "t")), 0
-        while True:
-            await carrier.publish([
-                Trade("A", at * 10**6, 1.0, 1.0, trade_id=str(at), sequence=at) for at in range(number, number + 5)
-            ])
-            number += 5
-            print(number, flush=True)
-
-    asyncio.run(main())
-"""
-
-
-@played
-async def test_after_a_publisher_was_killed_every_event_is_in_the_topic_once(cluster: KafkaCluster) -> None:
-    command = [sys.executable, "-c", textwrap.dedent(PUBLISHER), cluster.servers]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        while int(await asyncio.to_thread(process.stdout.readline)) < 50:
-            pass
-        process.kill()
-    before = [trade.ts // 10**6 for trade in market_events(await stored(cluster))]
-    assert before == list(range(len(before)))
-    assert len(before) >= 50
-
-    made, source = carrier(cluster), Scripted()
-    since = await made.resume()
-    assert since == {A: before[-1] * 10**6}
-    now = before[-1] + 20  # it takes a while until another begins
-    clock = ManualClock(instant(now * 10**6))
-    patience = Patience(silence=1e9, connect=1e9, slack=0)
-    async with Gateway(source, provider=Rest(), carrier=made, clock=clock, patience=patience) as gateway:  # type: ignore[arg-type]
-        batches, told = gateway.events(), []
-        for line, ts in since.items():
-            await gateway.subscribe([line], since=ts)
-        source.told.put_nowait([event for event in trades(now + 1) if isinstance(event, Trade)])
-        while not any(isinstance(event, Trade) for event in told):
-            told += (await anext(batches)).events
-        clock.advance(10)
-        while not any(isinstance(event, Repaired) for event in told):
-            told += (await anext(batches)).events
-        await batches.aclose()
-    everything = await stored(cluster)
-    assert sorted(trade.ts // 10**6 for trade in market_events(everything)) == list(range(now + 2))
-    assert made.counts["already stored"] == 1  # the last one, which REST told again
-    assert [trade.repaired for trade in market_events(everything)].count(True) == 20
-
-
-@played
-async def test_what_was_being_repaired_is_repaired_by_the_next(cluster: KafkaCluster) -> None:
-    first = carrier(cluster)
-    late = [event._replace(repaired=True) for event in market_events(trades(4))]
-    await first.publish([*trades(1, 2, 3), Lost("A", 3 * 10**6, "trade", 6 * 10**6, None, "disconnected"), *trades(7)])
-    await first.publish([*late, *trades(8, symbol="B"), Lost("B", 9, "trade", 9, None, ""), Status("", 9, "stale")])
-    await first.publish([Repaired("B", 9, "trade", 9, 0, None)])
-    await first.close()
-    second = carrier(cluster)
-    assert await second.resume() == {A: 3 * 10**6, Line("B", "trade"): 8 * 10**6}
-    await second.publish([event._replace(repaired=True) for event in market_events(trades(3, 4, 5, 6, 7))])
-    await second.publish([Repaired("A", 3 * 10**6, "trade", 7 * 10**6, 2, None), *trades(7, 8)])
-    await second.close()
-    told = [trade.ts // 10**6 for trade in market_events(await stored(cluster)) if trade.symbol == "A"]
-    assert told == [1, 2, 3, 7, 4, 5, 6, 7, 8]  # the last 7 came after the repair was over: no earlier session told it
-    assert second.counts == {"stored": 5, "already stored": 3}
-
-
-@played
-async def test_readers_drop_what_a_publisher_sends_after_another_took_over(cluster: KafkaCluster) -> None:
-    old, new = carrier(cluster), carrier(cluster)
-    reader = new.subscribe()
-    await old.publish(trades(1))
-    assert await new.resume() == {A: 10**6}
-    await old.publish(trades(2))
-    await new.publish(trades(3))
-    await new.close()
-    assert market_events([event async for batch in reader for event in batch.events]) == trades(1, 3)
-    assert new.counts["of a session that is over"] == 1
-    await old.close()
-
-
-@played
-async def test_a_publisher_whose_clock_is_behind_takes_over_too(cluster: KafkaCluster) -> None:
-    from confluent_kafka import Producer
-
-    ahead = Message(10**18, 0, 0, 10**18, 3, trades(1))
-    producer = Producer({"bootstrap.servers": cluster.servers})
-    producer.produce("t", encode(ahead), partition=partition_of("A", 3))
-    assert producer.flush(5) == 0
-    new = carrier(cluster)
-    assert await new.resume() == {A: 10**6}
-    await new.publish(trades(2))
-    await new.close()
-    assert market_events(await stored(cluster)) == trades(1, 2)
-
-
-@played
-async def test_only_so_many_messages_are_looked_at(cluster: KafkaCluster) -> None:
-    first = carrier(cluster)
-    for number in range(5):
-        await first.publish(trades(number) if number else trades(0, symbol="A2"))
-    await first.close()
-    assert partition_of("A2", 3) != partition_of("A", 3)
-    second = carrier(cluster)
-    since = await second.resume(back=2)  # the message with which it begins, and one more
-    assert since == {A: 4 * 10**6, Line("A2", "trade"): 0}
-    await second.close()
