@@ -28,6 +28,7 @@ from resources.streams.clock import SECOND, Clock
 from resources.streams.gateway import Gateway, first_of
 from resources.streams.patience import Patience
 from resources.streams.recording import Recorder, Rotated
+from resources.streams.remade import before, remade
 
 WAITING = 500_000
 """So many events may wait to be stored; then the gateway's log has to hold them, and counts what it cannot."""
@@ -149,11 +150,13 @@ class Station:
         self._ready.set()
         task = self._task
         recorder = self._recorder = Recorder(self._lake, task.provider)
+        await self._rotate()
         since = await asyncio.to_thread(recorder.resume, task.lines, task.owed)
-        if self._maker is not None:
-            self._pending += self._maker.add(await asyncio.to_thread(recorder.told_before))
         feed = task.open(recorder.newest)
         recorder.now, self._rotated_at = feed.clock.now, feed.clock.now()
+        if self._maker is not None:
+            for symbol, found in (await asyncio.to_thread(before, recorder, self._maker.timeframe)).items():
+                self._pending += self._maker.resume(symbol, found)
         gateway = self._gateway = Gateway(feed.source, provider=feed.provider, patience=task.patience, clock=feed.clock)
         storing = asyncio.create_task(self._keep_storing(feed.clock))
         reading = asyncio.create_task(self._read(gateway.events()))
@@ -207,6 +210,9 @@ class Station:
         if self._maker is not None:
             self._pending += self._maker.until(clock.now() - BAR_GRACE)
         events, self._pending = self._pending, []
+        if self._maker is not None and self._maker.past:
+            past, self._maker.past = self._maker.past, set()
+            events += await asyncio.to_thread(remade, self._recorder, self._maker.timeframe, past, events)
         if events:
             self._unrotated += await asyncio.to_thread(self._recorder.store, events)
         self._stored.set()
