@@ -210,12 +210,14 @@ class BarMaker:
     def _known(self, symbol: str, state: _Symbol, event: Lost | Repaired) -> None:
         """What is known to be missing, and the bars that this makes complete or not."""
         if isinstance(event, Lost):
-            state.lost.append(_Missing(event.ts, event.until, True, event.reason == DISCONNECTED))
+            whole = event.reason == DISCONNECTED
+            if whole:  # what was told of it before it grew
+                state.lost = [one for one in state.lost if not (one.open and one.whole and one.since >= event.ts)]
+            state.lost.append(_Missing(event.ts, event.until, True, whole))
             return
         just = _Missing(event.ts, event.until, True, False)
         if just in state.lost:
             state.lost.remove(just)
-        # A gap may have been told several times, as it grew.
         state.lost = [
             one
             for one in state.lost
@@ -223,9 +225,9 @@ class BarMaker:
         ]
         if event.error:
             state.lost.append(_Missing(event.ts, event.until, False, True))
-            begins = max(event.ts, state.kept_from - _DAY)
-            begins -= begins % self._step
-            self.past.update((symbol, at) for at in range(begins, min(event.until + 1, state.kept_from), self._step))
+        begins = max(event.ts, state.kept_from - _DAY)
+        begins -= begins % self._step
+        self.past.update((symbol, at) for at in range(begins, min(event.until + 1, state.kept_from), self._step))
         for start, bar in state.bars.items():
             if bar.told and bar.complete == self._hit(state, start):
                 state.changed.add(start)

@@ -163,7 +163,9 @@ class Recorder:
         or the beginning of a gap that nobody closed. {} where no row is stored since `begins`: this is a first start.
         What is stored since then is known again by `new`.
         """
-        now, first = self.now(), begins - SLACK
+        now = self.now()
+        begins = min(begins, now)  # who comes early misses nothing, and goes on from then
+        first = begins - SLACK
         newest = self._newest(lines, first)
         last = {line: at for line, (at, _) in newest.items() if at >= first}
         self.newest = max(last.values(), default=None)

@@ -14,7 +14,7 @@ from resources.calendars import UTC_MICROS
 from resources.errors import ConfigError
 from resources.market_data.base import utc_now
 from resources.market_data.ticks import trades as checked_trades
-from resources.streams.aggregation import BarMaker, bars_of
+from resources.streams.aggregation import BarMaker, Before, bars_of
 from resources.streams.base import Bar, Event, Lost, Repaired, Trade
 from resources.streams.repair import EPOCH
 
@@ -97,6 +97,23 @@ def test_what_comes_after_a_bar_was_let_go_is_counted() -> None:
     maker.add([trade(1, 10.0), trade(301, 10.0)])
     assert maker.add([trade(2, 99.0)]) == []
     assert maker.too_late == {"A": 1}
+
+
+def test_a_gap_that_ends_where_bars_were_let_go_names_those_bars() -> None:
+    maker = BarMaker("1m", keep_seconds=60)
+    maker.add([trade(1, 10.0), trade(301, 10.0)])
+    maker.add([lost(70, 130), repaired(70, 130)])
+    assert maker.past == {("A", MINUTE), ("A", 2 * MINUTE)}
+    maker.add([lost(0, 300), repaired(0, 300, "refused")])
+    assert maker.past == {("A", MINUTE * at) for at in range(4)}
+
+
+def test_a_gap_that_grew_is_one_even_where_the_clock_went_back() -> None:
+    maker = BarMaker("1m")
+    maker.resume("A", Before(0, 50_000_000, [], [(50_000_000, 90_000_000, True)]))
+    assert maker.add([lost(50, 80), trade(85, 10.0), repaired(50, 80)]) == []
+    (bar,) = maker.until(120_000_000)
+    assert bar.complete
 
 
 def test_what_is_missing_is_waited_for_however_long_it_takes() -> None:

@@ -346,6 +346,13 @@ def test_a_stamp_of_the_future_leaves_nothing_out_that_is_asked_for(lake: Lake) 
     assert again.new([wild, trade(A, 601, 2), trade(A, 90_000, 2)]) == [trade(A, 601, 2), trade(A, 90_000, 2)]
 
 
+def test_who_begins_before_his_time_owes_what_is_from_then_on(lake: Lake) -> None:
+    recorder(lake).store([trade(A, 3000, 1)])
+    assert resumed(lake, A, begins=NOW + 7200 * SECOND) == {}, "nothing is stored since"
+    recorder(lake).store([trade(A, 3598, 1)])
+    assert resumed(lake, A, begins=NOW + 7200 * SECOND) == {A: 3600}
+
+
 def test_a_clock_that_is_ahead_is_borne(lake: Lake) -> None:
     """Minutes ahead of ours: what is asked for begins no later than what was heard."""
     told = [trade(A, at + 300, at)._replace(received=NOW + at * SECOND) for at in range(1, 600)]
