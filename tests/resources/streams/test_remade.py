@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
@@ -219,7 +220,25 @@ class Venue:
         return [one for one in self.log[: self.at] if one.symbol == line.symbol and since <= one.ts <= until]
 
 
-def live(venue: Venue, lake: Lake, now: int, chance: Random) -> int:
+def honest(lake: Lake, venue: Venue, counts: dict[tuple[str, int], int]) -> None:
+    """No bar has fewer trades than it had (`counts`); those that are complete have all that were told in time, but for
+    what has been lost since they were told, and may be repaired yet."""
+    rows = recorded(lake, "bars").select("symbol", pl.col("ts").to_physical(), "trades", "complete").collect()
+    told = Counter(
+        (one.symbol, one.ts - one.ts % MINUTE)
+        for one in venue.log[: venue.at]
+        if abs(one.received - one.ts) <= 5 * SECOND
+    )
+    left = open_gaps(lake).filter(pl.col("state") != "repaired")
+    missing = left.select("symbol", pl.col("ts").to_physical(), pl.col("until").to_physical()).rows()
+    for symbol, ts, count, complete in rows.iter_rows():
+        waits = any(name == symbol and since < ts + MINUTE and until >= ts for name, since, until in missing)
+        assert count >= counts.get((symbol, ts), 0)
+        assert count >= told[symbol, ts] or not complete or waits
+        counts[symbol, ts] = count
+
+
+def live(venue: Venue, lake: Lake, now: int, chance: Random, counts: dict[tuple[str, int], int]) -> int:
     """One life: it goes on, is told duplicates and what is late, has gaps, and is killed or ends. When it ended."""
     life, heard = Life(lake, now), set[Trade]()
 
@@ -254,6 +273,7 @@ def live(venue: Venue, lake: Lake, now: int, chance: Random) -> int:
             life.hear(Repaired(gap.symbol, gap.ts, "trade", gap.until, len(rows), 0))
         if chance.random() < 0.5:
             life.flush()
+            honest(lake, venue, counts)
         if chance.random() < 0.2:
             life.recorder.rotate()
     if chance.random() < 0.3:
@@ -272,9 +292,9 @@ def check(lake: Lake, venue: Venue) -> None:
 
 def lived(lake: Lake, seed: int) -> None:
     chance = Random(seed)
-    venue, now = Venue(chance), NOW
+    venue, now, counts = Venue(chance), NOW, dict[tuple[str, int], int]()
     while venue.at < len(venue.log):
-        now = live(venue, lake, now + chance.choice([1, 100, 4000]) * SECOND, chance)
+        now = live(venue, lake, now + chance.choice([1, 100, 4000]) * SECOND, chance, counts)
     now = max(now, *(one.ts for one in venue.log)) + HOUR  # the future of the wild stamp has come
     last = Life(lake, now)
     everything: Sequence[Trade] = venue.log
