@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,14 +26,18 @@ def repaired(gap: Lost, error: str = "") -> Repaired:
     return Repaired("AAA", gap.ts, "trade", gap.until, 0, None, error)
 
 
-WILD = [event for days in range(2, 12) for event in (lost(days), repaired(lost(days)))]
+def closed(days: Iterable[int]) -> list[Event]:
+    """A gap of each of these days, repaired."""
+    return [event for day in days for event in (lost(day), repaired(lost(day)))]
+
+
 CASES: list[tuple[str, list[Event], int]] = [
     ("repaired", [lost(-1), repaired(lost(-1))], 0),
     ("left", [lost(-1)], 1),
     ("given up", [lost(0), repaired(lost(0), "refused")], 1),
     ("two of one instant, of which one is repaired", [lost(-1), lost(-1), repaired(lost(-1))], 1),
-    ("others are of the future", [lost(-1), *WILD], 1),
-    ("long ago", [event for days in range(-9, 1) for event in (lost(days), *[repaired(lost(days))] * (days > -9))], 0),
+    ("others are of the future", [lost(-1), *closed(range(2, 12))], 1),
+    ("long ago", [lost(-9), *closed(range(-8, 1))], 0),
 ]
 
 
