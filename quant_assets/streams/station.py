@@ -152,11 +152,11 @@ class Station:
         recorder = self._recorder = Recorder(self._lake, task.provider)
         await self._rotate()
         since = await asyncio.to_thread(recorder.resume, task.lines, task.owed)
-        feed = task.open(recorder.newest)
-        recorder.now, self._rotated_at = feed.clock.now, feed.clock.now()
         if self._maker is not None:
             for symbol, found in (await asyncio.to_thread(before, recorder, self._maker.timeframe)).items():
                 self._pending += self._maker.resume(symbol, found)
+        feed = task.open(recorder.newest)
+        recorder.now, self._rotated_at = feed.clock.now, feed.clock.now()
         gateway = self._gateway = Gateway(feed.source, provider=feed.provider, patience=task.patience, clock=feed.clock)
         storing = asyncio.create_task(self._keep_storing(feed.clock))
         reading = asyncio.create_task(self._read(gateway.events()))

@@ -40,7 +40,8 @@ def before(recorder: Recorder, timeframe: str) -> dict[str, Before]:
         mades = _bars(timeframe, trades, bars)
         for symbol in group:
             stand = stands[symbol]
-            # What is asked for again is missing until it has come, and with it the gaps that nobody closed.
+            # What is asked for again is missing until it has come, and with it the gaps that nobody closed. The gateway
+            # tells it, too, by its own clock, and that then takes its place.
             missing = [(stand.since, now, True)] if stand.asked else []
             for ts, until, closed in lost.get(symbol, ()):
                 if ts <= now and (closed or not stand.asked or ts < stand.since):
