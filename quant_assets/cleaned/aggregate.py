@@ -17,7 +17,8 @@ def bars_of_trades(trades: pl.LazyFrame, timeframe: str, calendars: pl.DataFrame
 
     Trades of one instant count in their order; those at fault are left out before (`cleaned.ticks.without`). A bar
     begins on a multiple of the timeframe by the exchange's clock, or in UTC for symbols that `calendars` (symbol,
-    calendar) does not have; it is known at its end. Slots without a tick have no bar: cleaning fills them. Bars of
+    calendar) does not have; it is known at its end, where the next multiple is: one of 4h in which the clock changes
+    lasts 3 or 5 hours. Slots without a tick have no bar: cleaning fills them. Bars of
     `1d` are sessions: ts is the open, known_at the close; they need `calendars`, and leave out what lies outside the
     sessions. The last bar may be half built: fetched_at is the latest of its ticks', and cleaning tells.
 
@@ -78,16 +79,34 @@ def _bars(ticks: pl.LazyFrame, timeframe: str, calendars: pl.DataFrame | None) -
 def _by_slot(frame: pl.DataFrame, calendars: pl.DataFrame | None, step: timedelta) -> pl.DataFrame:
     """The ticks with begin and end of their bar."""
     zones = _zones(calendars)
-    parts = [part.with_columns(begin=_begin(step, zones.get(symbol))) for symbol, part in _by_symbol(frame, set(zones))]
-    return pl.concat(parts).with_columns(end=pl.col("begin") + step)
+    return pl.concat(
+        part.with_columns(begin=_begin(step, zones.get(symbol))).with_columns(end=_end(step, zones.get(symbol)))
+        for symbol, part in _by_symbol(frame, set(zones))
+    )
 
 
 def _begin(step: timedelta, zone: str | None) -> pl.Expr:
-    """Where the bar of a tick begins: a multiple of the step since midnight, local or UTC, in true time."""
+    """Where the bar of a tick begins: a multiple of the step since midnight, local or UTC."""
+    ts = pl.col("ts")
     if zone is None:
-        return pl.col("ts").dt.truncate(step)
-    local = pl.col("ts").dt.convert_time_zone(zone).dt.replace_time_zone(None)
-    return pl.col("ts") - (local - local.dt.truncate(step))
+        return ts.dt.truncate(step)
+    local = ts.dt.convert_time_zone(zone).dt.replace_time_zone(None)
+    begin = ts - (local - local.dt.truncate(step))
+    # Where the clock has changed since, it was by the clock of before.
+    return begin + (_offset(ts, zone) - _offset(begin, zone))
+
+
+def _end(step: timedelta, zone: str | None) -> pl.Expr:
+    """Where a bar of `begin` ends. A clock changes by an hour: no longer one is there twice, or left out."""
+    begin = pl.col("begin")
+    if zone is None or step <= timedelta(hours=1):
+        return begin + step
+    return begin + step + (_offset(begin, zone) - _offset(begin + step, zone))
+
+
+def _offset(instant: pl.Expr, zone: str) -> pl.Expr:
+    """By how much the zone's clock is ahead of UTC."""
+    return instant.dt.convert_time_zone(zone).dt.replace_time_zone(None) - instant.dt.replace_time_zone(None)
 
 
 def _zones(calendars: pl.DataFrame | None) -> dict[str, str]:

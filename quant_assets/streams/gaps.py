@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import polars as pl
@@ -38,12 +37,7 @@ def no_gaps_left(gaps: pl.DataFrame) -> Verdict:
 
 
 def judged(lake: Lake) -> Verdict:
-    """The verdict on the last days that findings are held of."""
-    held = sorted({part["date"] for part in lake.partitions(FINDINGS)})
-    return no_gaps_left(open_gaps(lake, _days(held)))
-
-
-def _days(held: Sequence[str]) -> list[str]:
-    today = f"{datetime.now(UTC).date()}"
-    last = datetime.fromisoformat(held[-1] if held else today).date()
-    return [f"{last - timedelta(days=back)}" for back in range(-1, DAYS_JUDGED)]
+    """The verdict on the last days that findings are held of; a stamp of the future takes no other day's place."""
+    today = datetime.now(UTC).date()
+    held = sorted(date for date in {part["date"] for part in lake.partitions(FINDINGS)} if date <= f"{today}")
+    return no_gaps_left(open_gaps(lake, {*held[-DAYS_JUDGED:], f"{today}", f"{today + timedelta(days=1)}"}))

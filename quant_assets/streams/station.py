@@ -33,6 +33,7 @@ from resources.streams.clock import SECOND, Clock
 from resources.streams.gateway import Gateway, first_of
 from resources.streams.patience import Patience
 from resources.streams.recording import Recorder, Rotated
+from resources.streams.remade import before, remade
 
 WAITING = 500_000
 """So many events may wait to be stored; then the gateway's log has to hold them, and counts what it cannot."""
@@ -157,11 +158,15 @@ class Station:
         self._ready.set()
         task = self._task
         recorder = self._recorder = Recorder(self._lake, task.provider)
+        await self._rotate()
         stored = await asyncio.to_thread(recorder.resume, task.lines, task.owed)
+        if self._maker is not None:
+            for symbol, found in (await asyncio.to_thread(before, recorder, self._maker.timeframe)).items():
+                self._pending += self._maker.resume(symbol, found)
         feed = task.open(recorder.newest)
         async with contextlib.AsyncExitStack() as held:
             cache = await self._cache(feed.clock, held)
-            carrier, since = await self._carrier(recorder, feed.clock, stored, held)
+            carrier, since = await self._carrier(feed.clock, stored, held)
             await self._follow(recorder, feed, carrier, since, cache)
 
     async def _cache(self, clock: Clock, held: contextlib.AsyncExitStack) -> Cache | None:
@@ -174,34 +179,25 @@ class Station:
         return cache
 
     async def _carrier(
-        self, recorder: Recorder, clock: Clock, since: Mapping[Line, int], held: contextlib.AsyncExitStack
+        self, clock: Clock, since: Mapping[Line, int], held: contextlib.AsyncExitStack
     ) -> tuple[Memory, Mapping[Line, int]]:
-        """The gateway's carrier, and since when each line is asked for: as the recorder or the topic lacks it.
-
-        Lines are asked for together, some of them from earlier than they need be: then what is held since is known.
-        """
-        lines, owed, carrier, asked = self._task.lines, self._task.owed, Memory(), dict(since)
-        if self._task.topic is not None:
-            topic = self._task.topic(clock)
-            held.push_async_callback(topic.close)
-            told = await topic.resume(since, owed=owed)
-            asked = _from_together({line: ts for line, ts in told.items() if line in lines})
-            await topic.resume(asked, owed=owed)
-            carrier = Relay(topic)
-        asked = _from_together(asked)
-        if asked != since:
-            asked = await asyncio.to_thread(recorder.resume, lines, owed, asked)
-        return carrier, asked
+        """The gateway's carrier, and since when each line is asked for: as the recorder or the topic lacks it."""
+        if self._task.topic is None:
+            return Memory(), since
+        topic = self._task.topic(clock)
+        held.push_async_callback(topic.close)
+        told = await topic.resume(since, owed=self._task.owed)
+        # Lines are asked for together, some of them from earlier than they need be: then the topic must know that.
+        asked = _from_together({line: ts for line, ts in told.items() if line in self._task.lines})
+        await topic.resume(asked, owed=self._task.owed)
+        return Relay(topic), asked
 
     async def _follow(
         self, recorder: Recorder, feed: Feed, carrier: Memory, since: Mapping[Line, int], cache: Cache | None
     ) -> None:
-        task = self._task
-        if self._maker is not None:
-            self._pending += self._maker.add(await asyncio.to_thread(recorder.told_before))
         recorder.now, self._rotated_at = feed.clock.now, feed.clock.now()
         gateway = self._gateway = Gateway(
-            feed.source, provider=feed.provider, carrier=carrier, patience=task.patience, clock=feed.clock
+            feed.source, provider=feed.provider, carrier=carrier, patience=self._task.patience, clock=feed.clock
         )
         storing = asyncio.create_task(self._keep_storing(feed.clock))
         reading = asyncio.create_task(self._read(gateway.events()))
@@ -257,6 +253,9 @@ class Station:
         if self._maker is not None:
             self._pending += self._maker.until(clock.now() - BAR_GRACE)
         events, self._pending = self._pending, []
+        if self._maker is not None and self._maker.past:
+            past, self._maker.past = self._maker.past, set()
+            events += await asyncio.to_thread(remade, self._recorder, self._maker.timeframe, past, events)
         if events:
             self._unrotated += await asyncio.to_thread(self._recorder.store, events)
         self._stored.set()

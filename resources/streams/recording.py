@@ -1,6 +1,7 @@
 """Events of a gateway kept in the lake, so that a job that is killed goes on where it was.
 
     recorder = Recorder(lake, "binance")
+    recorder.rotate()                           # what another left; not needed, but then the next is quick
     since = recorder.resume(lines, begins)      # what of the lines is to be asked for again, and from when on
     recorder.store(recorder.new(events))        # on the disk when it returns
     recorder.rotate()                           # now and then: what was stored goes to its partitions
@@ -18,7 +19,9 @@ a row that is there already is not doubled. `recorded` reads both. One writer at
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import timedelta
+from threading import Lock
 from typing import NamedTuple
 
 import fsspec
@@ -26,8 +29,9 @@ import polars as pl
 
 from resources.errors import LakeError
 from resources.lake import Lake
-from resources.streams.base import KIND_OF, Bar, Event, Kind, Line, Lost, Repaired, Status, Trade
+from resources.streams.base import Event, Kind, Line
 from resources.streams.clock import SECOND, SystemClock
+from resources.streams.known import Known
 from resources.streams.repair import instant
 from resources.streams.rows import (
     ENDED,
@@ -39,9 +43,7 @@ from resources.streams.rows import (
     gaps,
     identities,
     settled,
-    trades_told,
 )
-from resources.streams.track import identity
 
 OPEN_SEGMENTS = ("streams", "open")
 TABLE_OF: Mapping[Kind, str] = {"trade": "trades", "quote": "quotes", "bar": "bars"}
@@ -53,8 +55,8 @@ MARGIN, SLACK = 60 * SECOND, 5 * SECOND
 """A line that had been quiet is asked from so long before the newest row of all; and each from so much earlier, since
 rows may have come in disorder when it ended."""
 
-BACK = 900 * SECOND
-"""Bars of so long before may have been told and not stored."""
+AGAIN = 120 * SECOND
+"""Rows of so long before the newest of a line are likely to come again: they are kept in memory."""
 
 SYMBOLS_AT_ONCE = 50
 _TRIES = 5
@@ -69,22 +71,39 @@ class Rotated(NamedTuple):
     rows: int
 
 
+class Stand(NamedTuple):
+    """How far a line is stored. since: from when on nothing of it may be missing, and whether it is to be `asked` for.
+    newest: the time of its newest row, not later than that came; -1 without any."""
+
+    since: int
+    asked: bool
+    newest: int
+
+
 class Recorder:
-    """Stores the events of one gateway. provider: named in each row. now: UTC microseconds, for what has no stamp."""
+    """Stores the events of one gateway. provider: named in each row. now: UTC microseconds, for what has no stamp.
+
+    stands: of each line, as `resume` found it. newest: the time of the newest row of all that it found.
+    """
 
     def __init__(self, lake: Lake, provider: str, now: Callable[[], int] | None = None) -> None:
         _sweep(lake)
-        self._lake, self._provider = lake, provider
+        self.lake, self.provider = lake, provider
         self.now = now or SystemClock().now
-        self._number = max(_segments(lake), default=0)
-        self._known: dict[Line, set[int]] = {}
-        self._since: dict[Line, int] = {}
+        self._number = self._before = max(_segments(lake), default=0)
+        self._told_at = 0
+        self._known = Known(self._stored)
+        self._moving = Lock()  # held while partitions are replaced
+        self.stands: dict[Line, Stand] = {}
         self.stored = 0
-        self.newest: int | None = None  # the time of the newest row that `resume` found
+        self.newest: int | None = None
 
     def store(self, events: Iterable[Event]) -> int:
         """Keep these; they are in the lake when it returns how many rows they are. Raises LakeError."""
-        found = frames(events, self._provider, self.now())
+        now = self.now()
+        found = frames(events, self.provider, now, max(self._told_at, now))
+        if "findings" in found:  # each has its own instant, in their order
+            self._told_at = max(self._told_at, now) + found["findings"].height
         rows = pl.concat(
             [
                 pl.DataFrame(schema=SEGMENT),
@@ -96,24 +115,24 @@ class Recorder:
             return 0
         # By the machine's time, so that a number is never given twice, not even when all segments are gone.
         self._number = max(self._number + 1, SystemClock().now())
-        with self._lake.writing(OPEN_SEGMENTS) as staging:
+        with self.lake.writing(OPEN_SEGMENTS) as staging:
             staging.write([({"segment": f"{self._number:020d}"}, rows)])
         self.stored += rows.height
         return rows.height
 
     def rotate(self) -> list[Rotated]:
         """Move what is stored into its partitions; those that have got rows, by table and day. Raises LakeError."""
-        numbers = _segments(self._lake)
+        numbers = _segments(self.lake)
         if not numbers:
             return []
-        rows = _scan(self._lake, numbers)
+        rows = _scan(self.lake, numbers)
         held = rows.select("table", "symbol").unique().sort("table", "symbol").collect()
         told: list[Rotated] = []
         for (name,), part in held.group_by("table", maintain_order=True):
             symbols = part["symbol"].to_list()
             groups = [symbols[at : at + SYMBOLS_AT_ONCE] for at in range(0, len(symbols), SYMBOLS_AT_ONCE)]
             told += self._merge(str(name), rows, [symbols] if name == "findings" else groups)
-        _remove(self._lake, numbers)
+        _remove(self.lake, numbers)
         return told
 
     def _merge(self, name: str, rows: pl.LazyFrame, groups: Sequence[Sequence[str]]) -> list[Rotated]:
@@ -127,138 +146,163 @@ class Recorder:
             apart = dated.with_columns(*symbol).partition_by(
                 ["__symbol", "date"] if symbol else ["date"], include_key=False, as_dict=True, maintain_order=True
             )
-            with self._lake.writing(asset) as staging:
+            with ExitStack() as moved, self.lake.writing(asset) as staging:
                 for values, new in apart.items():
                     partition = dict(zip(keys, map(str, values), strict=True))
-                    old = [self._lake.read(asset, partition)] if self._lake.exists(asset, partition) else []
+                    old = [self.lake.read(asset, partition)] if self.lake.exists(asset, partition) else []
                     whole = settled(name, pl.concat([*old, new]).lazy()).collect()
                     staging.write([(partition, whole)])
                     merged.setdefault(partition["date"], []).append(whole.height)
+                moved.enter_context(self._moving)  # until the files have their names
         return [Rotated(name, date, len(counts), sum(counts)) for date, counts in sorted(merged.items())]
 
-    def resume(self, lines: Collection[Line], begins: int, asked: Mapping[Line, int] | None = None) -> dict[Line, int]:
+    def resume(self, lines: Collection[Line], begins: int) -> dict[Line, int]:
         """From when on (UTC microseconds) each line is to be asked for, so that nothing since `begins` is missing.
 
         That is its last row that is stored, a minute before the newest row of all where it had been quiet for longer,
         or the beginning of a gap that nobody closed. {} where no row is stored since `begins`: this is a first start.
-        What is stored since then is known again by `new`. asked: instants from which lines are asked for in any case;
-        the earlier counts.
+        What is stored since then is known again by `new`.
         """
-        asked = asked or {}
-        dates, first = _days(begins, self.now()), begins - SLACK
-        last: dict[Line, int] = {}
-        for kind, rows in self._by_kind(lines, dates):
-            newest = rows.filter(_since(first)).group_by("symbol").agg(pl.col("ts").max().to_physical())
-            last |= {Line(symbol, kind): ts for symbol, ts in newest.collect().iter_rows()}
-        if not last:
-            self._since = {line: max(begins, asked[line]) for line in lines if line in asked}
-            return dict(self._since)
-        self.newest = max(last.values())
-        quiet, owed = self.newest - MARGIN, self._owed(dates)
+        now = self.now()
+        begins = min(begins, now)  # who comes early misses nothing, and goes on from then
+        first = begins - SLACK
+        newest = self._newest(lines, first)
+        last = {line: at for line, (at, _) in newest.items() if at >= first}
+        self.newest = max(last.values(), default=None)
+        owed = self._owed(_days(begins, now)) if last else {}
         for line in lines:
-            at = min(max(last.get(line, begins), quiet) - SLACK, asked.get(line, self.newest))
-            self._since[line] = max(begins, min([at, *(ts for ts in owed.get(line, ()) if ts >= first)]))
-        for kind, rows in self._by_kind([line for line in lines if line.kind != "bar"], dates):
-            since = {line.symbol: at - SLACK for line, at in self._since.items() if line.kind == kind}
-            for symbol, seen in identities(TABLE_OF[kind], self._from(rows, since)):
-                self._known.setdefault(Line(symbol, kind), set()).add(seen)
-        return dict(self._since)
+            at = begins
+            if self.newest is not None:
+                at = max(begins, max(last.get(line, begins), self.newest - MARGIN) - SLACK)
+                at = min([at, *(ts for ts in owed.get(line, ()) if ts >= first)])
+            self.stands[line] = Stand(at, bool(last), last.get(line, -1))
+        self._remember([line for line in lines if line.kind != "bar"], first, newest)
+        return {line: stand.since for line, stand in self.stands.items() if stand.asked}
 
-    def told_before(self) -> list[Trade]:
-        """After `resume`: the stored trades of bars that may not be stored yet, in order."""
-        hour = 3600 * SECOND
-        begins = {line.symbol: (at - BACK) // hour * hour for line, at in self._since.items() if line.kind == "trade"}
-        if not begins:
-            return []
-        dates = _days(min(begins.values()), self.now())
-        rows = recorded(self._lake, "trades", list(begins), dates)
-        return sorted(trades_told(self._from(rows, begins)), key=lambda trade: (trade.ts, trade.sequence))
+    def _newest(self, lines: Collection[Line], first: int) -> dict[Line, tuple[int, int]]:
+        """Of lines with rows since `first`: the time of the newest, not later than it came, and as it is stamped."""
+        found: dict[Line, tuple[int, int]] = {}
+        ts, came = pl.col("ts").to_physical(), pl.col("fetched_at").to_physical()
+        for kind, names in _by_kind(lines).items():
+            rows = _since(self.lake, TABLE_OF[kind], names, first)
+            newest = rows.group_by("symbol").agg(pl.min_horizontal(ts, came).max(), stamp=ts.max())
+            found |= {Line(symbol, kind): (at, stamp) for symbol, at, stamp in newest.collect().iter_rows()}
+        return found
 
-    def _by_kind(self, lines: Collection[Line], dates: Sequence[str]) -> list[tuple[Kind, pl.LazyFrame]]:
-        """The stored rows of the lines' symbols, kind by kind."""
-        apart: dict[Kind, list[str]] = {}
-        for line in lines:
-            apart.setdefault(line.kind, []).append(line.symbol)
-        return [(kind, recorded(self._lake, TABLE_OF[kind], names, dates)) for kind, names in apart.items()]
-
-    @staticmethod
-    def _from(rows: pl.LazyFrame, begins: Mapping[str, int]) -> pl.LazyFrame:
-        """The rows of each symbol from its own instant on."""
-        at = pl.LazyFrame({"symbol": list(begins), "begins": list(begins.values())})
-        return rows.join(at, on="symbol", maintain_order="left").filter(pl.col("ts").to_physical() >= pl.col("begins"))
+    def _remember(self, lines: Collection[Line], first: int, newest: Mapping[Line, tuple[int, int]]) -> None:
+        """Know the newest rows of these again; those before are read when one comes."""
+        for kind, names in _by_kind(lines).items():
+            begins = {name: max(first, newest.get(Line(name, kind), (0, 0))[0] - AGAIN) for name in names}
+            rows = _since(self.lake, TABLE_OF[kind], names, min(begins.values()))
+            since = pl.LazyFrame({"symbol": names, "since": [begins[name] for name in names]})
+            mine = rows.join(since, on="symbol", maintain_order="left").filter(
+                pl.col("ts").to_physical() >= pl.col("since")
+            )
+            seen: dict[str, set[int]] = {name: set() for name in names}
+            for symbol, one in identities(TABLE_OF[kind], mine):
+                seen[symbol].add(one)
+            for name in names:
+                line = Line(name, kind)
+                self._known.add(line, begins[name], newest.get(line, (0, begins[name] - 1))[1], seen[name])
 
     def new(self, events: Sequence[Event]) -> list[Event]:
-        """The events without those that were stored before `resume`."""
-        if not self._known:
-            return list(events)
-        return [event for event in events if not self._is_known(event)]
+        """After `resume`: the events without those that were stored before."""
+        return self._known.new(events)
 
-    def _is_known(self, event: Event) -> bool:
-        if isinstance(event, Lost | Status | Bar):
-            return False
-        if isinstance(event, Repaired):
-            line = Line(event.symbol, event.kind)
-            if event.ts <= self._since.get(line, -1):  # what was asked for again has come
-                self._known.pop(line, None)
-            return False
-        known = self._known.get(Line(event.symbol, KIND_OF[type(event)]))
-        return known is not None and identity(event) in known
+    def _stored(self, line: Line, since: int, until: int) -> set[int]:
+        """The identities of the line's rows that were stored before `resume`, of one day."""
+        table = TABLE_OF[line.kind]
+        within = pl.col("symbol") == line.symbol, pl.col("ts").to_physical().is_between(since, until, closed="left")
+        partition = {"symbol": line.symbol, "date": _days(since, since)[0]}
+        with self._moving:
+            rows = _fresh(self.lake, table, self._before).lazy().filter(*within)
+            if self.lake.exists(("streams", table), partition):
+                old = self.lake.scan(("streams", table), [partition]).select(TABLES[table].schema.names())
+                rows = pl.concat([old.filter(*within), rows])
+            return {seen for _, seen in identities(table, rows)}
 
     def _owed(self, dates: Sequence[str]) -> dict[Line, list[int]]:
         """Beginnings of the gaps that nobody closed."""
-        found = gaps(recorded(self._lake, "findings", None, dates).collect())
+        found = gaps(recorded(self.lake, "findings", None, dates).collect())
         ended = (pl.col("state") == GIVEN_UP) & (pl.col("detail") == ENDED)
         left = found.filter((pl.col("state") == OPEN) | ended)
         owed: dict[Line, list[int]] = {}
-        for symbol, kind, ts in left.select("symbol", "kind", pl.col("ts").to_physical()).iter_rows():
+        # One of an instant is asked for from before it, so that what is said of that is told from its own.
+        begins = pl.col("ts").to_physical() - (pl.col("ts") == pl.col("until")).cast(pl.Int64)
+        for symbol, kind, ts in left.select("symbol", "kind", begins).iter_rows():
             owed.setdefault(Line(symbol, kind), []).append(ts)
         return owed
 
 
 def recorded(
-    lake: Lake, table: str, symbols: Collection[str] | None = None, dates: Collection[str] | None = None
+    lake: Lake,
+    table: str,
+    symbols: Collection[str] | None = None,
+    dates: Collection[str] | None = None,
+    *,
+    only: pl.Expr | None = None,
 ) -> pl.LazyFrame:
     """The rows of a table (trades, quotes, bars, findings) that are stored, of its partitions and open segments.
 
-    symbols, dates (days in UTC, 2024-03-08): only these; None: all. Without any row it is an empty frame.
+    symbols, dates (days in UTC, 2024-03-08): only these; None: all. only: of these, what holds for, looked at first.
+    Without any row it is an empty frame.
 
     Example: `recorded(Lake("lake"), "trades", ["BTCUSDT"], ["2024-03-08"])`
     """
+    kept = [] if only is None else [only]
+    if dates is not None:
+        kept.append(pl.col("ts").dt.strftime("%Y-%m-%d").is_in(list(dates)))
+    return settled(table, _recorded(lake, table, symbols, lambda date: dates is None or date in dates, kept))
+
+
+def recorded_since(lake: Lake, table: str, symbols: Collection[str] | None, since: int) -> pl.LazyFrame:
+    """The rows of a table from an instant on (UTC microseconds), whatever future they may be stamped with."""
+    return settled(table, _since(lake, table, symbols, since))
+
+
+def _since(lake: Lake, table: str, symbols: Collection[str] | None, since: int) -> pl.LazyFrame:
+    """As `recorded_since`, in no order, and some may stand twice."""
+    first = f"{instant(since).date()}"
+    return _recorded(lake, table, symbols, lambda date: date >= first, [pl.col("ts").to_physical() >= since])
+
+
+def _recorded(
+    lake: Lake, table: str, symbols: Collection[str] | None, dated: Callable[[str], bool], only: Sequence[pl.Expr]
+) -> pl.LazyFrame:
     schema = TABLES[table].schema
     # Segments first: what is rotated meanwhile is then read twice, and counts once.
     fresh = _fresh(lake, table)
     held = [
         part
         for part in lake.partitions(("streams", table))
-        if (symbols is None or table == "findings" or part["symbol"] in symbols)
-        and (dates is None or part["date"] in dates)
+        if (symbols is None or table == "findings" or part["symbol"] in symbols) and dated(part["date"])
     ]
     old = lake.scan(("streams", table), held) if held else pl.LazyFrame(schema=schema)
-    rows = pl.concat([old.select(schema.names()), fresh.lazy()])
-    if symbols is not None:
-        rows = rows.filter(pl.col("symbol").is_in(list(symbols)))
-    if dates is not None:
-        rows = rows.filter(pl.col("ts").dt.strftime("%Y-%m-%d").is_in(list(dates)))
-    return settled(table, rows)
+    rows = pl.concat([old.select(schema.names()), fresh.lazy()]).filter(*only)
+    return rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))
 
 
-def _fresh(lake: Lake, table: str) -> pl.DataFrame:
-    """The table's rows in open segments; read again where a segment was rotated away meanwhile."""
+def _fresh(lake: Lake, table: str, last: int | None = None) -> pl.DataFrame:
+    """The table's rows in open segments (up to one of them); read again where one was rotated away meanwhile."""
     schema = TABLES[table].schema
     for attempt in range(_TRIES):
-        numbers = _segments(lake)
+        numbers = [number for number in _segments(lake) if last is None or number <= last]
         if not numbers:
             break
         try:
             return _scan(lake, numbers).filter(pl.col("table") == table).select(schema.names()).collect()
         except (LakeError, OSError, pl.exceptions.PolarsError):
-            if numbers == _segments(lake) or attempt == _TRIES - 1:
+            if set(numbers) <= set(_segments(lake)) or attempt == _TRIES - 1:
                 raise
     return pl.DataFrame(schema=schema)
 
 
-def _since(ts: int) -> pl.Expr:
-    return pl.col("ts").to_physical() >= ts
+def _by_kind(lines: Collection[Line]) -> dict[Kind, list[str]]:
+    """The symbols of the lines, kind by kind."""
+    apart: dict[Kind, list[str]] = {}
+    for line in lines:
+        apart.setdefault(line.kind, []).append(line.symbol)
+    return apart
 
 
 def _segments(lake: Lake) -> list[int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +12,10 @@ from resources.calendars import UTC_MICROS
 from resources.market_data.base import BAR_SCHEMA
 from resources.market_data.ticks import QUOTE_SCHEMA, TRADE_SCHEMA
 from resources.market_data.timeframes import INTRADAY
+from resources.streams.aggregation import Made
 from resources.streams.base import Bar, Event, Lost, Quote, Repaired, Status, Trade
 from resources.streams.clock import SECOND
+from resources.streams.track import DISCONNECTED
 
 _NUMBERED = {"sequence": pl.Int64(), "repaired": pl.Boolean()}
 TRADES = pl.Schema({**TRADE_SCHEMA, "conditions": pl.String(), **_NUMBERED})
@@ -85,13 +88,17 @@ IDENTITY: dict[str, tuple[str, ...]] = {
 """Columns that are the fields 1 to 6 of an event, by which a gateway knows it again (`track.identity`)."""
 
 
-def frames(events: Iterable[Event], provider: str, now: int) -> dict[str, pl.DataFrame]:
-    """The events as rows of their tables, in their order; tables without any are left out. now: of UTC microseconds."""
+def frames(events: Iterable[Event], provider: str, now: int, told_at: int | None = None) -> dict[str, pl.DataFrame]:
+    """The events as rows of their tables, in their order; tables without any are left out. now: of UTC microseconds.
+
+    told_at (or now): of the first finding; each is told a microsecond after the one before. So two that say the same
+    are two, and one that is stored twice is one.
+    """
     apart: dict[type[Any], list[Any]] = {}
-    told = []
+    told: list[tuple[Any, ...]] = []
     for event in events:
         if isinstance(event, Lost | Repaired | Status):
-            told.append(_finding(event, now))
+            told.append(_finding(event, (now if told_at is None else told_at) + len(told)))
         else:
             apart.setdefault(event.__class__, []).append(event)
     found: dict[str, pl.DataFrame] = {}
@@ -146,30 +153,80 @@ def settled(name: str, rows: pl.LazyFrame) -> pl.LazyFrame:
 def gaps(findings: pl.DataFrame) -> pl.DataFrame:
     """What became of each interval that was told as lost, in GAPS, by symbol, kind and time.
 
-    A gap that grew is one, with its last end. What was said of just this interval counts; where nothing was, or the
-    gateway ended before it, what was said last of one that holds it.
+    A gap of a broken connection may grow, and is one, with its last end; others are each for themselves, also those of
+    one instant. What was said of just this interval counts; where nothing was, or the gateway ended before it, what was
+    said last of a whole interval that holds it and was missed later.
     """
     line = ["symbol", "kind"]
-    lost = findings.filter(pl.col("what") == LOST).group_by(*line, "ts", maintain_order=True)
-    grown = lost.agg(pl.col("until").max(), pl.col("events").last(), pl.col("detail").last())
-    told = findings.filter(pl.col("what").is_in([REPAIRED, GIVEN_UP])).with_row_index("at")
-    over = grown.join(told, on=line, suffix="_over").filter(
+    said = findings.sort("told_at", maintain_order=True).with_row_index("at")
+    lost = said.filter(pl.col("what") == LOST).with_columns(whole=pl.col("detail") == DISCONNECTED)
+    single = lost.with_columns(end=pl.when(~pl.col("whole")).then("until"))
+    found = (
+        single.group_by(*line, "ts", "whole", "end", maintain_order=True)
+        .agg(pl.col("until").max(), pl.col("at", "events", "detail").last(), times=pl.len())
+        .with_columns(times=pl.when("whole").then(1).otherwise("times"))
+        .with_row_index("gap")
+    )
+    over = found.join(_verdicts(said, lost), on=line, suffix="_over").filter(
         pl.col("ts_over") <= pl.col("ts"), pl.col("until_over") >= pl.col("until")
     )
     own = (pl.col("ts_over") == pl.col("ts")) & (pl.col("until_over") == pl.col("until"))
-    ended = (pl.col("what") == GIVEN_UP) & (pl.col("detail_over") == ENDED)
-    rank = pl.when(own).then(pl.when(ended).then(0).otherwise(2)).otherwise(1)
-    last = over.with_columns(rank=rank).sort("rank", "told_at", "at").group_by(*line, "ts", maintain_order=True).last()
-    told_last = last.select(*line, "ts", state="what", left="left", error="detail_over")
-    joined = grown.join(told_last, on=[*line, "ts"], how="left").with_columns(
-        state=pl.col("state").fill_null(OPEN), detail=pl.coalesce(pl.col("error").replace("", None), "detail")
+    ended = (pl.col("what") == GIVEN_UP) & (pl.col("error") == ENDED)
+    # What one connection missed says nothing of numbers that are missing at its very beginning.
+    later = pl.col("missed").is_null() | (pl.col("missed") > pl.col("at"))
+    holds = (
+        pl.col("whole_over")
+        & later
+        & (pl.col("whole") | (pl.col("ts_over") < pl.col("ts")) | (pl.col("until") > pl.col("ts")))
     )
-    return joined.select(GAPS.names()).cast(dict(GAPS)).sort(*line, "ts")  # type: ignore[arg-type]
+    said_of = ["what", "left", "error"]
+    mine = (
+        over.filter(own & ~ended)
+        .sort(~pl.col("whole") & (pl.col("what") == GIVEN_UP), "at_over")
+        .group_by("gap")
+        .agg(pl.col(said_of).last(), settled=pl.len())
+    )
+    held = over.filter((own & ended) | (~own & holds)).sort(~own, "at_over").group_by("gap").agg(pl.col(said_of).last())
+    joined = found.join(mine, on="gap", how="left").join(held, on="gap", how="left", suffix="_held")
+    settled = (pl.col("settled") >= pl.col("times")).fill_null(False)
+    given_up = (pl.col("what") == GIVEN_UP) & (pl.col("what_held") == REPAIRED)
+    told = [
+        pl.when(settled | given_up.fill_null(False)).then(name).otherwise(f"{name}_held").alias(name)
+        for name in said_of
+    ]
+    states = joined.with_columns(told).with_columns(
+        state=pl.col("what").fill_null(OPEN), detail=pl.coalesce(pl.col("error").replace("", None), "detail")
+    )
+    return states.select(GAPS.names()).cast(dict(GAPS)).sort(*line, "ts", "until")  # type: ignore[arg-type]
 
 
-def trades_told(rows: pl.LazyFrame) -> list[Trade]:
-    """Rows of the trades' table as the events that they were."""
-    return [Trade._make(row) for row in _events(rows, Trade._fields).iter_rows()]
+def _verdicts(said: pl.DataFrame, lost: pl.DataFrame) -> pl.DataFrame:
+    """What was said of intervals: whether all of each was missed (`whole_over`), and where that was told (`missed`)."""
+    interval = ["symbol", "kind", "ts", "until"]
+    missed = lost.group_by(interval).agg(
+        whole_over=pl.col("whole").any(), missed=pl.col("at").filter(pl.col("whole")).min()
+    )
+    told = said.filter(pl.col("what").is_in([REPAIRED, GIVEN_UP])).select(
+        *interval, "at", "what", "left", error="detail"
+    )
+    return told.join(missed, on=interval, how="left").with_columns(pl.col("whole_over").fill_null(True))
+
+
+def made(trades: pl.LazyFrame, step: int) -> dict[str, list[Made]]:
+    """Bars of so many microseconds of rows of the trades' table, which stand in its order; by symbol and time."""
+    at, price, number = pl.col("ts").to_physical(), pl.col("price"), pl.col("sequence")
+    bars = trades.group_by("symbol", start=at - at % step, maintain_order=True).agg(
+        open=price.first(), high=price.max(), low=price.min(), close=price.last(), size=pl.col("size"), trades=pl.len(),
+        first=at.first(), first_number=number.first(), last=at.last(), last_number=number.last(),
+    ).collect()  # fmt: skip
+    found: dict[str, list[Made]] = {}
+    for symbol, start, open_, high, low, close, sizes, count, first, number_, last, last_number in bars.iter_rows():
+        volume = math.fsum(sizes)
+        carry = math.fsum([*sizes, -volume])
+        ends = (first, number_), (last, last_number)
+        bar = Made(start, open_, high, low, close, volume, carry, count, *ends)
+        found.setdefault(symbol, []).append(bar)
+    return found
 
 
 def identities(name: str, rows: pl.LazyFrame) -> list[tuple[str, int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -54,12 +54,21 @@ def naive(rows: list[Tick], timeframe: str, zoned: bool) -> list[tuple[object, .
     """symbol, ts, open, high, low, close, volume, known_at, one tick at a time."""
     step, made = INTRADAY[timeframe], {}
     for symbol, ts, price, size in sorted(rows, key=lambda row: (row[0], row[1])):
-        local = ts.astimezone(ZoneInfo(ZONES[symbol]) if zoned else UTC).replace(tzinfo=None)
-        begin = ts - (local - datetime(local.year, local.month, local.day)) % step
-        key = (symbol, begin)
+        zone = ZoneInfo(ZONES[symbol]) if zoned else UTC
+        edges = on_the_wall(ts, step, zone)
+        begin = max(edge for edge in edges if edge <= ts)
+        key = (symbol, begin, min(edge for edge in edges if edge > ts))
         opened, high, low, _, volume = made.get(key, (price, price, price, price, 0.0))
         made[key] = (opened, max(high, price), min(low, price), price, volume + size)
-    return [(symbol, begin, *values, begin + step) for (symbol, begin), values in made.items()]
+    return [(symbol, begin, *values, end) for (symbol, begin, end), values in made.items()]
+
+
+def on_the_wall(ts: datetime, step: timedelta, zone: tzinfo) -> set[datetime]:
+    """The instants around one when a clock shows a multiple of the step: of an hour that is there twice each."""
+    midnight = datetime.combine(ts.astimezone(zone).date(), time())
+    shown = [midnight + at * step for at in range(-1, timedelta(days=2) // step)]
+    folds = (0, 1) if step <= timedelta(hours=1) else (0,)
+    return {local.replace(tzinfo=zone, fold=fold).astimezone(UTC) for local in shown for fold in folds}
 
 
 WEEKS = [at(2014, 3, 8), at(2014, 11, 1), at(2014, 6, 9)]
@@ -140,6 +149,30 @@ def test_long_bars_keep_to_the_clock_on_the_wall(instant, start):
     made = bars_of_trades(trades([("NY", instant, 5.0, 1.0)]), "4h", calendars=CALENDARS).collect()
     assert made["ts"].to_list() == [start]
     assert bars_of_trades(trades([("NY", instant, 5.0, 1.0)]), "4h").collect()["ts"][0].hour == 12
+
+
+CHANGES = [  # four-hour bars of the days when New York's clock changes, at 07:00 and 06:00 UTC: instants, start, end
+    ("the night before", [at(2014, 3, 9, 4, 59)], at(2014, 3, 9, 1), at(2014, 3, 9, 5)),
+    ("forward: three hours", [at(2014, 3, 9, 5), at(2014, 3, 9, 6, 59), at(2014, 3, 9, 7), at(2014, 3, 9, 7, 59)],
+     at(2014, 3, 9, 5), at(2014, 3, 9, 8)),
+    ("and the next", [at(2014, 3, 9, 8), at(2014, 3, 9, 11, 59)], at(2014, 3, 9, 8), at(2014, 3, 9, 12)),
+    ("back: five hours", [at(2014, 11, 2, 4), at(2014, 11, 2, 5, 30), at(2014, 11, 2, 6, 30), at(2014, 11, 2, 8, 59)],
+     at(2014, 11, 2, 4), at(2014, 11, 2, 9)),
+    ("and the next one", [at(2014, 11, 2, 9), at(2014, 11, 2, 12, 59)], at(2014, 11, 2, 9), at(2014, 11, 2, 13)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("what", "instants", "start", "end"), CHANGES, ids=[case[0] for case in CHANGES])
+def test_a_long_bar_in_which_the_clock_changes_is_one_from_border_to_border(what, instants, start, end):
+    made = bars_of_trades(trades([("NY", ts, 5.0, 1.0) for ts in instants]), "4h", calendars=CALENDARS)
+    assert made.select("ts", "known_at", "volume").collect().rows() == [(start, end, float(len(instants)))]
+
+
+def test_hours_that_are_there_twice_are_two_bars():
+    rows = [("NY", at(2014, 11, 2, hour, 30), 5.0, 1.0) for hour in (5, 6, 7)]
+    made = bars_of_trades(trades(rows), "1h", calendars=CALENDARS).collect()
+    assert made["ts"].to_list() == [at(2014, 11, 2, hour) for hour in (5, 6, 7)]
+    assert made["known_at"].to_list() == [at(2014, 11, 2, hour) for hour in (6, 7, 8)]
 
 
 EDGES = [  # symbol, instant, open of the session that it belongs to

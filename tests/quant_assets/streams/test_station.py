@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, timedelta
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import polars as pl
 import pytest
@@ -21,7 +23,7 @@ from resources.market_data import ticks
 from resources.market_data.base import Provider, utc_now
 from resources.market_data.binance import Binance
 from resources.market_data.synthetic import Synthetic
-from resources.streams.base import Kind, Line, Sequencing
+from resources.streams.base import Kind, Line, Sequencing, Trade
 from resources.streams.clock import SECOND, FastClock
 from resources.streams.patience import Patience
 from resources.streams.recording import OPEN_SEGMENTS, open_gaps, recorded
@@ -201,6 +203,58 @@ async def test_what_was_being_repaired_when_it_ended_is_asked_for_by_the_next(ma
         await at.listening(TOPICS[0])
         await at.mended()
         await at.holds("BTCUSDT", numbers(16))
+
+
+class Scripted:
+    """A venue that says what a test gives it."""
+
+    name = "scripted"
+    sequences: Mapping[Kind, Sequencing] = {}
+
+    def __init__(self) -> None:
+        self.said: asyncio.Queue[list[Any]] = asyncio.Queue()
+
+    async def connect(self, lines: object) -> None: ...
+
+    async def change(self, add: object, remove: object) -> None: ...
+
+    async def receive(self) -> list[Any]:
+        return await self.said.get()
+
+    async def close(self) -> None: ...
+
+
+@played
+async def test_what_comes_late_or_twice_after_a_restart_counts_once_in_the_bar_of_its_time(lake: Lake) -> None:
+    clock, begins = ManualClock(NOW), micros(NOW)
+
+    def said(at: int, name: str) -> Trade:
+        return Trade("BTCUSDT", begins + at * SECOND, 10.0 + at, 1.0, trade_id=name, received=clock.now())
+
+    def of_minute(minute: int) -> list[tuple[object, ...]]:
+        rows = recorded(lake, "bars").filter(pl.col("ts").to_physical() == begins + minute * 60 * SECOND)
+        return rows.select("trades", "volume", "high").collect().rows()
+
+    async def lived(life: int, begin: int) -> None:
+        source = Scripted()
+        site = Site(lake, cast(Any, SimpleNamespace(market=None)), clock, None, source)
+        clock.advance(begin - (clock.now() - begins) / SECOND)
+        await site.start(BTC)
+        await site.until(lambda: site.station is not None and site.station.connected, "a connection")
+        clock.advance(200)
+        source.said.put_nowait([said(begin + at, "") for at in range(0, 200, 10)])
+        twice = [said(at, "") for at in range(0, 200, 10)] if life else []
+        late, wild = said(65, f"late {life}"), said(begin + 9 * 86_400, "wild")
+        source.said.put_nowait([*twice, late, wild])
+        await site.until(lambda: recorded(lake, "trades").collect().height >= 22 * (life + 1), "the trades")
+        clock.advance(100)
+        await site.stop()
+        assert recorded(lake, "trades").collect().height == 22 * (life + 1)
+        assert of_minute(1) == [(7 + life, 7.0 + life, 120.0)]
+        assert of_minute(begin // 60 + 2) == [(6, 6.0, 180.0 + begin)]
+
+    for life in range(3):
+        await lived(life, life * 3 * 3600)
 
 
 def test_lines_asked_from_nearly_the_same_instant_are_asked_together() -> None:

@@ -14,7 +14,7 @@ from resources.calendars import UTC_MICROS
 from resources.errors import ConfigError
 from resources.market_data.base import utc_now
 from resources.market_data.ticks import trades as checked_trades
-from resources.streams.aggregation import BarMaker, bars_of
+from resources.streams.aggregation import BarMaker, Before, bars_of
 from resources.streams.base import Bar, Event, Lost, Repaired, Trade
 from resources.streams.repair import EPOCH
 
@@ -99,6 +99,23 @@ def test_what_comes_after_a_bar_was_let_go_is_counted() -> None:
     assert maker.too_late == {"A": 1}
 
 
+def test_a_gap_that_ends_where_bars_were_let_go_names_those_bars() -> None:
+    maker = BarMaker("1m", keep_seconds=60)
+    maker.add([trade(1, 10.0), trade(301, 10.0)])
+    maker.add([lost(70, 130), repaired(70, 130)])
+    assert maker.past == {("A", MINUTE), ("A", 2 * MINUTE)}
+    maker.add([lost(0, 300), repaired(0, 300, "refused")])
+    assert maker.past == {("A", MINUTE * at) for at in range(4)}
+
+
+def test_a_gap_that_grew_is_one_even_where_the_clock_went_back() -> None:
+    maker = BarMaker("1m")
+    maker.resume("A", Before(0, 50_000_000, [], [(50_000_000, 90_000_000, True)]))
+    assert maker.add([lost(50, 80), trade(85, 10.0), repaired(50, 80)]) == []
+    (bar,) = maker.until(120_000_000)
+    assert bar.complete
+
+
 def test_what_is_missing_is_waited_for_however_long_it_takes() -> None:
     maker = BarMaker("1m", keep_seconds=60)
     maker.add([trade(1, 10.0), lost(1, 8000), trade(8001, 10.0)])
@@ -107,6 +124,47 @@ def test_what_is_missing_is_waited_for_however_long_it_takes() -> None:
         (0, 11.0, True), (3960_000_000, 12.0, True)
     ]  # fmt: skip
     assert not maker.too_late
+
+
+def came(at: float, *trades: Trade) -> list[Trade]:
+    return [one._replace(received=int(at * 1e6)) for one in trades]
+
+
+@pytest.mark.parametrize("ahead", [90, 4000, 86_400], ids=lambda ahead: f"{ahead} s")
+def test_a_stamp_of_the_future_ends_no_bar_and_makes_nothing_too_late(ahead: float) -> None:
+    maker = BarMaker("1m")
+    told = maker.add([*came(10, trade(10, 10.0)), *came(20, trade(20 + ahead, 99.0)), *came(30, trade(30, 12.0))])
+    told += maker.until(50_000_000)
+    assert told == []
+    for minute in range(1, 5):
+        told += maker.add(came(60 * minute, trade(60 * minute, 11.0)))
+    honest = [bar for bar in told if bar.high < 99]
+    assert (honest[0].ts, honest[0].trades) == (0, 2)
+    assert all(bar.revision == 0 for bar in told)
+    assert not maker.too_late
+    told = maker.until(int((ahead + 120) * 1e6))
+    assert ahead < 100 or told[-1][:3] == ("A", int((20 + ahead) // 60) * MINUTE, 99.0)
+
+
+def test_a_clock_that_is_ahead_of_ours_makes_bars_no_worse() -> None:
+    maker, told = BarMaker("1m"), list[Bar]()
+    for at in range(0, 600, 20):
+        told += maker.add(came(at, trade(at + 180, 10.0 + at)))
+    told += maker.until(800_000_000)
+    assert [(bar.ts // MINUTE, bar.trades, bar.revision) for bar in told] == [(minute, 3, 0) for minute in range(3, 13)]
+
+
+def test_of_two_gaps_of_one_instant_each_is_for_itself() -> None:
+    maker = BarMaker("1m")
+    maker.add([trade(10, 10.0), trade(50, 12.0)])
+    hole = lost(10, 10)._replace(events=2, reason="sequence")
+    other = hole._replace(until=50_000_000)
+    (bar,) = maker.add([hole, hole, other, trade(60, 11.0)])
+    assert not bar.complete
+    for done in (repaired(10, 50), repaired(10, 10)):
+        assert maker.add([done]) == []
+    (bar,) = maker.add([repaired(10, 10)])
+    assert (bar.complete, bar.revision) == (True, 1)
 
 
 @pytest.mark.parametrize("timeframe", ["1d", "4h", "2m"])

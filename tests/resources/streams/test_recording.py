@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from resources.errors import LakeError
 from resources.lake import Lake, Staging
+from resources.streams import known
 from resources.streams.base import Bar, Event, Line, Lost, Quote, Repaired, Status, Trade
 from resources.streams.clock import SECOND
 from resources.streams.recording import OPEN_SEGMENTS, SLACK, Recorder, open_gaps, recorded
@@ -297,33 +298,99 @@ def test_a_gap_that_nobody_closed_is_asked_for_again(lake: Lake, closing: Repair
     assert resumed(lake, A)[A] == since
 
 
-def test_what_was_stored_before_is_known_again_and_bars_get_their_trades_back(lake: Lake) -> None:
+def test_what_was_stored_before_is_known_again_whenever_it_comes(lake: Lake) -> None:
     first = recorder(lake)
     first.store([trade(A, 100, 1), trade(A, 1800, 2), trade(A, 1801, 3), quote(1800, None)])
     again = recorder(lake)
     assert again.newest is None
-    again.resume([A, QUOTES], NOW)
+    since = again.resume([A, B, QUOTES], NOW)[A]
     assert again.newest == NOW + 1801 * SECOND
     twice: list[Event] = [trade(A, 1801, 3, repaired=True), quote(1800, None), trade(A, 1801, 4), quote(1800, 1.0)]
     assert again.new(twice) == twice[2:]
-    assert [(one.sequence, one.side, one.received > 0) for one in again.told_before()] == [
-        (1, "buy", True), (2, "buy", True), (3, "buy", True)
-    ]  # fmt: skip
-    done = Repaired("AAA", again.resume([A], NOW)[A], "trade", NOW + 1900 * SECOND, 0, None)
-    assert again.new([done, twice[0]]) == [done, twice[0]], "asked for once, and come"
+    done = Repaired("AAA", since, "trade", NOW + 1900 * SECOND, 0, None)
+    late: list[Event] = [trade(A, 100, 1), trade(A, 1801, 3), trade(A, 100, 5), trade(A, 2000, 1), trade(B, 100, 1)]
+    assert again.new([done, *late]) == [done, *late[2:]], "what was asked for has come, and more may come twice"
+
+
+def test_what_was_stored_before_a_first_start_is_known_too(lake: Lake) -> None:
+    recorder(lake).store([trade(A, -3600, 1)])
+    again = recorder(lake)
+    assert again.resume([A], NOW) == {}
+    events = [trade(A, -3600, 1), trade(A, -3600, 2), trade(A, 1, 3)]
+    assert again.new(events) == events[1:]
+
+
+def test_old_rows_are_read_again_where_there_are_too_many_to_keep(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "KEPT", 2)
+    old = [trade(A, at, at) for at in range(0, 3600, 300)]
+    recorder(lake).store([*old, trade(A, 9000, 1)])
+    again = recorder(lake)
+    again.resume([A], NOW)
+    for _ in range(2):
+        for one in old:
+            late = one._replace(trade_id="late")
+            assert again.new([one, late]) == [late]
+    assert again._known._kept <= 2
+    again.rotate()
+    assert again.new(old) == []
+
+
+def test_a_stamp_of_the_future_leaves_nothing_out_that_is_asked_for(lake: Lake) -> None:
+    wild = trade(A, 86_400, 9)._replace(received=NOW + 600 * SECOND)
+    recorder(lake).store([trade(A, 590, 1), wild, trade(B, 100, 1), quote(595)])
+    slack = SLACK / SECOND
+    assert resumed(lake, A, B) == {A: 600 - slack, B: 540 - slack}
+    again = recorder(lake)
+    again.resume([A, B], NOW)
+    assert again.newest == NOW + 600 * SECOND
+    assert again.new([wild, trade(A, 601, 2), trade(A, 90_000, 2)]) == [trade(A, 601, 2), trade(A, 90_000, 2)]
+
+
+def test_who_begins_before_his_time_owes_what_is_from_then_on(lake: Lake) -> None:
+    recorder(lake).store([trade(A, 3000, 1)])
+    assert resumed(lake, A, begins=NOW + 7200 * SECOND) == {}, "nothing is stored since"
+    recorder(lake).store([trade(A, 3598, 1)])
+    assert resumed(lake, A, begins=NOW + 7200 * SECOND) == {A: 3600}
+
+
+def test_a_clock_that_is_ahead_is_borne(lake: Lake) -> None:
+    """Minutes ahead of ours: what is asked for begins no later than what was heard."""
+    told = [trade(A, at + 300, at)._replace(received=NOW + at * SECOND) for at in range(1, 600)]
+    recorder(lake).store(told)
+    again = recorder(lake)
+    assert again.resume([A], NOW)[A] == NOW + (599 - 5) * SECOND
+    assert again.new(told) == []
+    assert again.new([trade(A, 900, 600)]) == [trade(A, 900, 600)]
 
 
 # gaps
 
 
 GAP = Lost("AAA", NOW, "trade", NOW + 10, 2, "sequence")
+BREAK = GAP._replace(events=None, reason="disconnected")
+OTHER = GAP._replace(until=NOW + 20)
 CASES: list[tuple[str, list[Event], list[str]]] = [
     ("nobody said more", [GAP], ["open"]),
     ("repaired", [GAP, Repaired("AAA", NOW, "trade", NOW + 10, 2, 0)], ["repaired"]),
     ("repaired as a part of more", [GAP, Repaired("AAA", NOW - 5, "trade", NOW + 99, 9, None)], ["repaired"]),
     ("given up", [GAP, Repaired("AAA", NOW, "trade", NOW + 10, 1, 1, "refused")], ["given up"]),
-    ("it grew", [GAP, GAP._replace(until=NOW + 20), Repaired("AAA", NOW, "trade", NOW + 20, 2, 0)], ["repaired"]),
-    ("it grew after", [GAP, GAP._replace(until=NOW + 20), Repaired("AAA", NOW, "trade", NOW + 10, 2, 0)], ["open"]),
+    ("it grew", [BREAK, BREAK._replace(until=NOW + 20), Repaired("AAA", NOW, "trade", NOW + 20, 2, 0)], ["repaired"]),
+    ("it grew after", [BREAK, BREAK._replace(until=NOW + 20), Repaired("AAA", NOW, "trade", NOW + 10, 2, 0)], ["open"]),
+    ("two of one instant", [GAP, OTHER, Repaired("AAA", NOW, "trade", NOW + 20, 2, 0)], ["open", "repaired"]),
+    ("two of one instant, one given up", [OTHER, GAP, Repaired("AAA", NOW, "trade", NOW + 10, 1, 1, "refused"),
+                                          Repaired("AAA", NOW, "trade", NOW + 20, 2, 0)], ["given up", "repaired"]),
+    ("two that say the same", [GAP, GAP, Repaired("AAA", NOW, "trade", NOW + 10, 2, 0)], ["open"]),
+    ("two that say the same, one given up", [GAP, GAP, Repaired("AAA", NOW, "trade", NOW + 10, 1, 1, "refused"),
+                                             Repaired("AAA", NOW, "trade", NOW + 10, 2, 0)], ["given up"]),
+    ("two that say the same, both repaired", [GAP, GAP, *2 * [Repaired("AAA", NOW, "trade", NOW + 10, 2, 0)]],
+     ["repaired"]),
+    ("two of one instant, and the next job asks for both", [
+        GAP, OTHER, Repaired("AAA", NOW, "trade", NOW + 20, 2, 0), BREAK._replace(until=NOW + 99),
+        Repaired("AAA", NOW, "trade", NOW + 99, 4, None)], ["repaired", "repaired", "repaired"]),
+    ("a number at the beginning of a break", [
+        GAP._replace(until=NOW), BREAK, Repaired("AAA", NOW, "trade", NOW + 10, 4, None)], ["open", "repaired"]),
+    ("a number after a break", [
+        BREAK, GAP._replace(ts=NOW + 10), Repaired("AAA", NOW, "trade", NOW + 10, 4, None)], ["repaired", "open"]),
     ("of another line", [GAP, Repaired("AAA", NOW, "quote", NOW + 10, 2, 0)], ["open"]),
     ("given up, then repaired", [GAP, Repaired("AAA", NOW, "trade", NOW + 10, 0, 2, ENDED),
                                  Repaired("AAA", NOW - 1, "trade", NOW + 11, 2, 0)], ["repaired"]),
