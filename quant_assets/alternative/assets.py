@@ -10,14 +10,13 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import polars as pl
-from dagster._core.definitions.metadata import normalize_metadata
 
-from quant_assets.alternative import mapping, sentiment
+from quant_assets.alternative import askings, mapping, sentiment
 from quant_assets.alternative.fetch import Asked, Brought, bring
 from quant_assets.alternative.mapping import TEXTS
 from quant_assets.alternative.sentiment import SENTIMENT_SCHEMA, scored, scorer
 from quant_assets.metadata import columns, preview, watched
-from quant_assets.partitions import HISTORY, PARTITIONS, SETTINGS, date_keys, partition_keys, symbol_keys
+from quant_assets.partitions import HISTORY, PARTITIONS, SETTINGS, date_keys, symbol_keys
 from quant_assets.versions import code_version
 from resources.alternative import entities as entities_module
 from resources.alternative.base import Kind, schema
@@ -30,7 +29,7 @@ from resources.alternative.entities import (
     read_names,
     with_short_forms,
 )
-from resources.lake_io import BATCH_SYMBOLS, Frames, Table, add_partition_metadata, date_key
+from resources.lake_io import BATCH_SYMBOLS, Frames, Table, date_key
 from resources.market_data import universe
 
 KINDS = SETTINGS.alternative.kinds
@@ -38,9 +37,6 @@ SPOKEN = tuple(kind for kind in KINDS if kind in TEXTS)
 """The configured kinds that have texts."""
 
 ENTITIES = ("alternative", "entities")
-
-ASKED = "alternative/asked"
-"""Metadata of a partition: when each source was asked for it, as ISO instants by name."""
 
 _COMMON: dict[str, Any] = {"key_prefix": "alternative", "group_name": "alternative", "owners": ["team:data"]}
 # A type of its own name: Dagster takes no two of one name.
@@ -120,36 +116,46 @@ def kind_asset(kind: Kind) -> dg.AssetsDefinition:
     )
     def records(context: dg.AssetExecutionContext) -> Frames:
         matcher = _matcher(context) if kind in TEXTS else None
-        every = symbol_keys(context)
+        every, now = symbol_keys(context), datetime.now(UTC)
         told: list[Brought] = []
+        before: askings.Memory = {}
 
         def parts() -> Iterator[pl.LazyFrame]:
             for first in range(0, len(every), BATCH_SYMBOLS):
                 symbols = every[first : first + BATCH_SYMBOLS]
-                told.append(_brought(context, kind, symbols, matcher))
+                there = _there(context, kind, symbols)
+                asked = askings.remembered(context, kind, there)
+                told.append(_brought(context, kind, symbols, now, there, asked, matcher))
+                before.update(asked)
                 yield told[-1].records.lazy()
                 context.log.info(f"fetched up to {symbols[-1]}: {told[-1].new} new versions")
-            _note(context, kind, told)
+            windows = {day: _window(day, now) for day in date_keys(context)}
+            askings.note(context, kind, windows, [each.asked for each in told], before)
 
         return watched(context, parts(), lambda last, rows: _described(last, rows, told))
 
     return records
 
 
-def _brought(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[str], matcher: Matcher | None) -> Brought:
-    """What the sources say of some symbols in this run's dates, added to the log."""
-    dates, now = date_keys(context), datetime.now(UTC)
-    lake, asset = context.resources.lake, ("alternative", kind)
-    wanted = [{"symbol": symbol, "date": date} for symbol in symbols for date in dates]
-    there = [partition for partition in wanted if lake.exists(asset, partition)]
-    held = lake.scan(asset, there).collect() if there else schema(kind).to_frame()
+def _brought(
+    context: dg.AssetExecutionContext,
+    kind: Kind,
+    symbols: Sequence[str],
+    now: datetime,
+    there: Sequence[dict[str, str]],
+    asked: Asked,
+    matcher: Matcher | None,
+) -> Brought:
+    """What the sources say of some symbols in this run's dates, added to the log; `there` is what the lake has."""
+    held = context.resources.lake.scan(("alternative", kind), there).collect() if there else schema(kind).to_frame()
+    dates = date_keys(context)
     return bring(
         kind,
         context.resources.alternative[kind],
         symbols,
-        _window(context, now),
+        (_window(dates[0], now)[0], _window(dates[-1], now)[1]),
         held,
-        _asked(context, kind, symbols),
+        asked,
         matcher,
         _DATE_KEY,
         dates,
@@ -157,15 +163,21 @@ def _brought(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[st
     )
 
 
-def _window(context: dg.AssetExecutionContext, now: datetime) -> tuple[datetime, datetime]:
-    """The instants that this run's date keys may hold, and a day more on either side, for the sake of time zones.
+def _there(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[str]) -> list[dict[str, str]]:
+    """The partitions of these symbols, of the run's dates, that the lake has."""
+    wanted = [{"symbol": symbol, "date": date} for symbol in symbols for date in date_keys(context)]
+    return [partition for partition in wanted if context.resources.lake.exists(("alternative", kind), partition)]
+
+
+def _window(key: str, now: datetime) -> tuple[datetime, datetime]:
+    """The instants that a date key may hold, and a day more on either side, for the sake of time zones.
 
     Up to now while the history grows, else to the end of its last day.
     """
-    keys, cut = date_keys(context), HISTORY.get_partitions_def_for_dimension("date")
+    cut = HISTORY.get_partitions_def_for_dimension("date")
     assert isinstance(cut, dg.TimeWindowPartitionsDefinition)
-    first, last = (cut.time_window_for_partition_key(key) for key in (keys[0], keys[-1]))
-    start, end = max(first.start.astimezone(UTC), _midnight(SETTINGS.dates.start)), last.end.astimezone(UTC)
+    whole = cut.time_window_for_partition_key(key)
+    start, end = max(whole.start.astimezone(UTC), _midnight(SETTINGS.dates.start)), whole.end.astimezone(UTC)
     if SETTINGS.dates.end is not None:
         end = min(end, _midnight(SETTINGS.dates.end) + _DAY)
     return start - _DAY, min(end + _DAY, now)
@@ -176,43 +188,6 @@ _DAY = timedelta(days=1)
 
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(PARTITIONS.timezone)).astimezone(UTC)
-
-
-def _asked(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[str]) -> Asked:
-    """When the sources were asked last for the partitions of these symbols, as their materializations say."""
-    chosen = [key for key in partition_keys(context) if key.partition("|")[2] in symbols]
-    found: dict[tuple[str, str], dict[str, datetime]] = {}
-    cursor = None
-    while True:
-        page = context.instance.fetch_materializations(
-            dg.AssetRecordsFilter(dg.AssetKey(["alternative", kind]), asset_partitions=[str(key) for key in chosen]),
-            limit=1000,
-            cursor=cursor,
-        )
-        for record in page.records:  # newest first
-            event, key = record.asset_materialization, record.partition_key
-            if event is not None and key is not None and ASKED in event.metadata:
-                day, symbol = key.split("|", maxsplit=1)
-                known = found.setdefault((day, symbol), {})
-                for name, at in dict(event.metadata[ASKED].value).items():
-                    known.setdefault(name, datetime.fromisoformat(at))  # a source may have been left out since
-        if not page.has_more:
-            return found
-        cursor = page.cursor
-
-
-def _note(context: dg.AssetExecutionContext, kind: Kind, told: Sequence[Brought]) -> None:
-    """Keep with each partition when its sources were asked: the latest of the run, so as to err towards late."""
-    latest: dict[str, datetime] = {}
-    for each in told:
-        latest |= {name: max(at, latest.get(name, at)) for name, at in each.asked.items()}
-    asked = {name: at.isoformat() for name, at in latest.items()}
-    facts = normalize_metadata({ASKED: dg.MetadataValue.json(asked)})
-    add_partition_metadata(
-        context.op_execution_context._step_execution_context,
-        dg.AssetKey(["alternative", kind]),
-        {str(key): facts for key in partition_keys(context)},
-    )
 
 
 def _described(last: pl.DataFrame, rows: int, told: Sequence[Brought]) -> Mapping[str, object]:
