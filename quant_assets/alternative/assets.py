@@ -27,6 +27,7 @@ from resources.alternative.entities import (
     entities,
     from_instruments,
     read_names,
+    while_listed,
     with_short_forms,
 )
 from resources.lake_io import BATCH_SYMBOLS, Frames, Table, date_key
@@ -37,6 +38,7 @@ SPOKEN = tuple(kind for kind in KINDS if kind in TEXTS)
 """The configured kinds that have texts."""
 
 ENTITIES = ("alternative", "entities")
+_INSTRUMENTS = ("market_data", "instruments")
 
 _COMMON: dict[str, Any] = {"key_prefix": "alternative", "group_name": "alternative", "owners": ["team:data"]}
 # A type of its own name: Dagster takes no two of one name.
@@ -67,7 +69,7 @@ def entities_asset() -> dg.AssetsDefinition:
         name="entities",
         kinds={"polars"},
         required_resource_keys={"alternative"},
-        ins={"instruments": dg.AssetIn(["market_data", "instruments"])},
+        ins={"instruments": dg.AssetIn(list(_INSTRUMENTS))},
         metadata=columns(ENTITY_SCHEMA, {"valid_until": "excluded", "kind": "legal, alias, ticker or cik"}),
     )
     def named(context: dg.AssetExecutionContext, instruments: pl.LazyFrame) -> pl.DataFrame:
@@ -81,22 +83,23 @@ def entities_asset() -> dg.AssetsDefinition:
 
 
 def _names(sources: Mapping[Kind, Sequence[Any]], instruments: pl.DataFrame) -> pl.DataFrame:
-    """The tickers of the instruments, what the sources know of the universe's names, and the user's own."""
+    """The instruments' tickers, what the sources know of the universe's names, the user's own: each while listed."""
     parts = [from_instruments(instruments)]
     for source in {id(each): each for held in sources.values() for each in held}.values():
         if isinstance(source, Named):
             parts.append(with_short_forms(source.names(universe(SETTINGS))))
     if SETTINGS.alternative.entities is not None:
         parts.append(read_names(SETTINGS.alternative.entities))
-    return entities(parts)
+    return while_listed(entities(parts), instruments)
 
 
 def _matcher(context: dg.AssetExecutionContext) -> Matcher:
     """By alternative/entities; where that is not made yet (a history that begins), by the same names without it."""
-    if context.resources.lake.exists(ENTITIES):
-        return Matcher(context.resources.lake.read(ENTITIES))
-    tickers = pl.DataFrame({"symbol": universe(SETTINGS)}).with_columns(delisted=pl.lit(None, pl.Date))
-    return Matcher(_names(context.resources.alternative, tickers))
+    lake = context.resources.lake
+    if lake.exists(ENTITIES):
+        return Matcher(lake.read(ENTITIES))
+    known = lake.read(_INSTRUMENTS) if lake.exists(_INSTRUMENTS) else pl.DataFrame({"symbol": universe(SETTINGS)})
+    return Matcher(_names(context.resources.alternative, known))
 
 
 def kind_asset(kind: Kind) -> dg.AssetsDefinition:

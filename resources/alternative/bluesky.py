@@ -36,7 +36,7 @@ SERVICE = "https://bsky.social"
 """The account's server, which passes reads on to Bluesky's index."""
 PAGE = 100
 """Posts that one answer may hold."""
-TAG = re.compile(r"\$([A-Za-z][A-Za-z0-9]{0,5}(?:[.-][A-Za-z]{1,2})?)(?![A-Za-z0-9])")
+TAG = re.compile(r"(?<![\w$])\$([A-Za-z][A-Za-z0-9]{0,5}(?:[.-][A-Za-z]{1,2})?)(?![A-Za-z0-9])")
 
 _MILLISECOND = timedelta(milliseconds=1)
 """The end asked for is excluded, and told to so much: other posts of that instant come again."""
