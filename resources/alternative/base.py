@@ -180,7 +180,13 @@ def versions(kind: Kind, rows: pl.DataFrame, source: str, fetched_at: datetime) 
     stamped = full.with_columns(
         known_at=pl.col("known_at").fill_null(pl.col("fetched_at")), state=pl.col("state").fill_null("new")
     )
-    cast = stamped.select(wanted.names()).cast(wanted)
+    try:
+        cast = stamped.select(wanted.names()).cast(wanted)
+    except pl.exceptions.PolarsError as error:
+        raise BarSchemaError(
+            f"{kind} of {source}: its rows are not of the kind's types: {str(error)[:200]}; resources.alternative.rows "
+            "makes them so"
+        ) from error
     return checked(kind, cast.with_columns(_content(kind, cast))).sort(*RECORD, "known_at", maintain_order=True)
 
 
@@ -197,7 +203,7 @@ def checked(kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows, if they are versions of records of this kind.
 
     Raises BarSchemaError naming the source, the record and what is wrong: missing or mistyped columns, no record_id,
-    ts, known_at or content, a state that is none, or a version known after it was fetched.
+    ts, known_at or content, a state that is none, a version known after it was fetched, or a number that is not finite.
     """
     wanted = schema(kind)
     wrong = [name for name, dtype in wanted.items() if rows.schema.get(name) != dtype]
@@ -211,6 +217,10 @@ def checked(kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:
     _refuse(kind, rows, ~pl.col("state").is_in(STATES).fill_null(False), f"state must be one of {', '.join(STATES)}")
     late = pl.col("known_at") > pl.col("fetched_at")
     _refuse(kind, rows, late, "known_at is later than fetched_at; what was fetched was known")
+    for name in (name for name, dtype in wanted.items() if dtype == pl.Float64):
+        _refuse(
+            kind, rows, ~pl.col(name).is_finite(), f"{name} is no finite number; null stands for one that is missing"
+        )
     return rows
 
 
