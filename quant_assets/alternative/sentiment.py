@@ -216,7 +216,7 @@ def _judged(texts: Sequence[str], judge: Scorer) -> list[float]:
         raise
     except Exception as error:
         raise SentimentError(f"{judge.version}: score failed: {_said(error)}. Mend the scorer") from error
-    wrong = [score for score in given if not isinstance(score, Real) or not -1.0 <= score <= 1.0]
+    wrong = [score for score in given if not (isinstance(score, Real) and -1.0 <= score <= 1.0)]  # type: ignore[operator]
     if len(given) != len(texts) or wrong:
         told = f"{wrong[0]!r}, which is no number from -1 to 1" if wrong else f"{len(given)} for {len(texts)} texts"
         raise SentimentError(f"{judge.version}: the scores are wrong: {told}. Mend the scorer")
