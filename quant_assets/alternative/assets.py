@@ -30,6 +30,7 @@ from resources.alternative.entities import (
     while_listed,
     with_short_forms,
 )
+from resources.errors import LakeError
 from resources.lake_io import BATCH_SYMBOLS, Frames, Table, date_key
 from resources.market_data import universe
 
@@ -150,7 +151,7 @@ def _brought(
     matcher: Matcher | None,
 ) -> Brought:
     """What the sources say of some symbols in this run's dates, added to the log; `there` is what the lake has."""
-    held = context.resources.lake.scan(("alternative", kind), there).collect() if there else schema(kind).to_frame()
+    held = _log(context, kind, there) if there else schema(kind).to_frame()
     dates = date_keys(context)
     return bring(
         kind,
@@ -164,6 +165,18 @@ def _brought(
         dates,
         lambda: datetime.now(UTC),
     )
+
+
+def _log(context: dg.AssetExecutionContext, kind: Kind, there: Sequence[dict[str, str]]) -> pl.DataFrame:
+    """All versions in some partitions. Raises LakeError where one cannot be read: fetching again cannot mend a log."""
+    try:
+        return context.resources.lake.scan(("alternative", kind), there).collect()
+    except (LakeError, pl.exceptions.PolarsError) as error:
+        raise LakeError(
+            f"alternative/{kind}: what was known of {there[0]['symbol']} to {there[-1]['symbol']} cannot be read, and "
+            f"nothing was fetched ({error}). Restore the damaged file from a backup, or remove it: its history is lost "
+            "then, and the next fetch takes the source's stamps as they are"
+        ) from error
 
 
 def _there(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[str]) -> list[dict[str, str]]:

@@ -210,6 +210,21 @@ def test_a_run_that_was_cut_before_dagster_heard_of_it_has_asked(desk: Desk, mon
     assert desk.log().equals(log)
 
 
+def test_a_damaged_log_is_named_and_nothing_is_fetched_over_it(desk: Desk) -> None:
+    desk.wire.say("1", "a story")
+    desk.run("news")
+    path = Path(desk.lake.path(NEWS, {"symbol": "IBM", "date": "2011"}))
+    damaged = path.read_bytes()[:-50]
+    path.write_bytes(damaged)
+    desk.wire.broken = True  # it is not even asked
+    (failure,) = [event for event in desk.run("news", expect=False).all_events if event.is_step_failure]
+    said = str(failure.step_failure_data.error)
+    assert "alternative/news: what was known of IBM to IBM cannot be read" in said
+    assert "symbol=IBM/date=2011/part.parquet" in said
+    assert "Restore the damaged file from a backup, or remove it" in said
+    assert path.read_bytes() == damaged
+
+
 def test_a_partition_whose_file_is_gone_begins_anew(desk: Desk) -> None:
     desk.wire.say("1", "a story")
     desk.run("news")
