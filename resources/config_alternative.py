@@ -103,7 +103,11 @@ class SatelliteSettings(_Settings):
         default=60.0, ge=0, le=100, description="scenes with more cloud, in percent, have no value", examples=[60]
     )
     clear_share: float = Field(
-        default=0.5, gt=0, le=1, description="how much of an area must be clear for a value", examples=[0.5]
+        default=0.5,
+        gt=0,
+        le=1,
+        description="how much of the whole area must be seen and clear for a value",
+        examples=[0.5],
     )
     timeout_seconds: float = Field(default=30.0, gt=0, description="how long one request may take", examples=[30])
 

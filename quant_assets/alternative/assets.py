@@ -10,14 +10,13 @@ from zoneinfo import ZoneInfo
 
 import dagster as dg
 import polars as pl
-from dagster._core.definitions.metadata import normalize_metadata
 
-from quant_assets.alternative import mapping, sentiment
+from quant_assets.alternative import askings, mapping, sentiment
 from quant_assets.alternative.fetch import Asked, Brought, bring
 from quant_assets.alternative.mapping import TEXTS
 from quant_assets.alternative.sentiment import SENTIMENT_SCHEMA, scored, scorer
 from quant_assets.metadata import columns, preview, watched
-from quant_assets.partitions import HISTORY, PARTITIONS, SETTINGS, date_keys, partition_keys, symbol_keys
+from quant_assets.partitions import HISTORY, PARTITIONS, SETTINGS, date_keys, symbol_keys
 from quant_assets.versions import code_version
 from resources.alternative import entities as entities_module
 from resources.alternative.base import Kind, schema
@@ -28,9 +27,11 @@ from resources.alternative.entities import (
     entities,
     from_instruments,
     read_names,
+    while_listed,
     with_short_forms,
 )
-from resources.lake_io import BATCH_SYMBOLS, Frames, Table, add_partition_metadata, date_key
+from resources.errors import LakeError
+from resources.lake_io import BATCH_SYMBOLS, Frames, Table, date_key
 from resources.market_data import universe
 
 KINDS = SETTINGS.alternative.kinds
@@ -38,9 +39,7 @@ SPOKEN = tuple(kind for kind in KINDS if kind in TEXTS)
 """The configured kinds that have texts."""
 
 ENTITIES = ("alternative", "entities")
-
-ASKED = "alternative/asked"
-"""Metadata of a partition: when each source was asked for it, as ISO instants by name."""
+_INSTRUMENTS = ("market_data", "instruments")
 
 _COMMON: dict[str, Any] = {"key_prefix": "alternative", "group_name": "alternative", "owners": ["team:data"]}
 # A type of its own name: Dagster takes no two of one name.
@@ -71,7 +70,7 @@ def entities_asset() -> dg.AssetsDefinition:
         name="entities",
         kinds={"polars"},
         required_resource_keys={"alternative"},
-        ins={"instruments": dg.AssetIn(["market_data", "instruments"])},
+        ins={"instruments": dg.AssetIn(list(_INSTRUMENTS))},
         metadata=columns(ENTITY_SCHEMA, {"valid_until": "excluded", "kind": "legal, alias, ticker or cik"}),
     )
     def named(context: dg.AssetExecutionContext, instruments: pl.LazyFrame) -> pl.DataFrame:
@@ -85,22 +84,23 @@ def entities_asset() -> dg.AssetsDefinition:
 
 
 def _names(sources: Mapping[Kind, Sequence[Any]], instruments: pl.DataFrame) -> pl.DataFrame:
-    """The tickers of the instruments, what the sources know of the universe's names, and the user's own."""
+    """The instruments' tickers, what the sources know of the universe's names, the user's own: each while listed."""
     parts = [from_instruments(instruments)]
     for source in {id(each): each for held in sources.values() for each in held}.values():
         if isinstance(source, Named):
             parts.append(with_short_forms(source.names(universe(SETTINGS))))
     if SETTINGS.alternative.entities is not None:
         parts.append(read_names(SETTINGS.alternative.entities))
-    return entities(parts)
+    return while_listed(entities(parts), instruments)
 
 
 def _matcher(context: dg.AssetExecutionContext) -> Matcher:
     """By alternative/entities; where that is not made yet (a history that begins), by the same names without it."""
-    if context.resources.lake.exists(ENTITIES):
-        return Matcher(context.resources.lake.read(ENTITIES))
-    tickers = pl.DataFrame({"symbol": universe(SETTINGS)}).with_columns(delisted=pl.lit(None, pl.Date))
-    return Matcher(_names(context.resources.alternative, tickers))
+    lake = context.resources.lake
+    if lake.exists(ENTITIES):
+        return Matcher(lake.read(ENTITIES))
+    known = lake.read(_INSTRUMENTS) if lake.exists(_INSTRUMENTS) else pl.DataFrame({"symbol": universe(SETTINGS)})
+    return Matcher(_names(context.resources.alternative, known))
 
 
 def kind_asset(kind: Kind) -> dg.AssetsDefinition:
@@ -120,36 +120,46 @@ def kind_asset(kind: Kind) -> dg.AssetsDefinition:
     )
     def records(context: dg.AssetExecutionContext) -> Frames:
         matcher = _matcher(context) if kind in TEXTS else None
-        every = symbol_keys(context)
+        every, now = symbol_keys(context), datetime.now(UTC)
         told: list[Brought] = []
+        before: askings.Memory = {}
 
         def parts() -> Iterator[pl.LazyFrame]:
             for first in range(0, len(every), BATCH_SYMBOLS):
                 symbols = every[first : first + BATCH_SYMBOLS]
-                told.append(_brought(context, kind, symbols, matcher))
+                there = _there(context, kind, symbols)
+                asked = askings.remembered(context, kind, there)
+                told.append(_brought(context, kind, symbols, now, there, asked, matcher))
+                before.update(asked)
                 yield told[-1].records.lazy()
                 context.log.info(f"fetched up to {symbols[-1]}: {told[-1].new} new versions")
-            _note(context, kind, told)
+            windows = {day: _window(day, now) for day in date_keys(context)}
+            askings.note(context, kind, windows, [each.asked for each in told], before)
 
         return watched(context, parts(), lambda last, rows: _described(last, rows, told))
 
     return records
 
 
-def _brought(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[str], matcher: Matcher | None) -> Brought:
-    """What the sources say of some symbols in this run's dates, added to the log."""
-    dates, now = date_keys(context), datetime.now(UTC)
-    lake, asset = context.resources.lake, ("alternative", kind)
-    wanted = [{"symbol": symbol, "date": date} for symbol in symbols for date in dates]
-    there = [partition for partition in wanted if lake.exists(asset, partition)]
-    held = lake.scan(asset, there).collect() if there else schema(kind).to_frame()
+def _brought(
+    context: dg.AssetExecutionContext,
+    kind: Kind,
+    symbols: Sequence[str],
+    now: datetime,
+    there: Sequence[dict[str, str]],
+    asked: Asked,
+    matcher: Matcher | None,
+) -> Brought:
+    """What the sources say of some symbols in this run's dates, added to the log; `there` is what the lake has."""
+    held = _log(context, kind, there) if there else schema(kind).to_frame()
+    dates = date_keys(context)
     return bring(
         kind,
         context.resources.alternative[kind],
         symbols,
-        _window(context, now),
+        (_window(dates[0], now)[0], _window(dates[-1], now)[1]),
         held,
-        _asked(context, kind, symbols),
+        asked,
         matcher,
         _DATE_KEY,
         dates,
@@ -157,15 +167,33 @@ def _brought(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[st
     )
 
 
-def _window(context: dg.AssetExecutionContext, now: datetime) -> tuple[datetime, datetime]:
-    """The instants that this run's date keys may hold, and a day more on either side, for the sake of time zones.
+def _log(context: dg.AssetExecutionContext, kind: Kind, there: Sequence[dict[str, str]]) -> pl.DataFrame:
+    """All versions in some partitions. Raises LakeError where one cannot be read: fetching again cannot mend a log."""
+    try:
+        return context.resources.lake.scan(("alternative", kind), there).collect()
+    except (LakeError, pl.exceptions.PolarsError) as error:
+        raise LakeError(
+            f"alternative/{kind}: what was known of {there[0]['symbol']} to {there[-1]['symbol']} cannot be read, and "
+            f"nothing was fetched ({error}). Restore the damaged file from a backup, or remove it: its history is lost "
+            "then, and the next fetch takes the source's stamps as they are"
+        ) from error
+
+
+def _there(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[str]) -> list[dict[str, str]]:
+    """The partitions of these symbols, of the run's dates, that the lake has."""
+    wanted = [{"symbol": symbol, "date": date} for symbol in symbols for date in date_keys(context)]
+    return [partition for partition in wanted if context.resources.lake.exists(("alternative", kind), partition)]
+
+
+def _window(key: str, now: datetime) -> tuple[datetime, datetime]:
+    """The instants that a date key may hold, and a day more on either side, for the sake of time zones.
 
     Up to now while the history grows, else to the end of its last day.
     """
-    keys, cut = date_keys(context), HISTORY.get_partitions_def_for_dimension("date")
+    cut = HISTORY.get_partitions_def_for_dimension("date")
     assert isinstance(cut, dg.TimeWindowPartitionsDefinition)
-    first, last = (cut.time_window_for_partition_key(key) for key in (keys[0], keys[-1]))
-    start, end = max(first.start.astimezone(UTC), _midnight(SETTINGS.dates.start)), last.end.astimezone(UTC)
+    whole = cut.time_window_for_partition_key(key)
+    start, end = max(whole.start.astimezone(UTC), _midnight(SETTINGS.dates.start)), whole.end.astimezone(UTC)
     if SETTINGS.dates.end is not None:
         end = min(end, _midnight(SETTINGS.dates.end) + _DAY)
     return start - _DAY, min(end + _DAY, now)
@@ -176,43 +204,6 @@ _DAY = timedelta(days=1)
 
 def _midnight(day: date) -> datetime:
     return datetime(day.year, day.month, day.day, tzinfo=ZoneInfo(PARTITIONS.timezone)).astimezone(UTC)
-
-
-def _asked(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[str]) -> Asked:
-    """When the sources were asked last for the partitions of these symbols, as their materializations say."""
-    chosen = [key for key in partition_keys(context) if key.partition("|")[2] in symbols]
-    found: dict[tuple[str, str], dict[str, datetime]] = {}
-    cursor = None
-    while True:
-        page = context.instance.fetch_materializations(
-            dg.AssetRecordsFilter(dg.AssetKey(["alternative", kind]), asset_partitions=[str(key) for key in chosen]),
-            limit=1000,
-            cursor=cursor,
-        )
-        for record in page.records:  # newest first
-            event, key = record.asset_materialization, record.partition_key
-            if event is not None and key is not None and ASKED in event.metadata:
-                day, symbol = key.split("|", maxsplit=1)
-                known = found.setdefault((day, symbol), {})
-                for name, at in dict(event.metadata[ASKED].value).items():
-                    known.setdefault(name, datetime.fromisoformat(at))  # a source may have been left out since
-        if not page.has_more:
-            return found
-        cursor = page.cursor
-
-
-def _note(context: dg.AssetExecutionContext, kind: Kind, told: Sequence[Brought]) -> None:
-    """Keep with each partition when its sources were asked: the latest of the run, so as to err towards late."""
-    latest: dict[str, datetime] = {}
-    for each in told:
-        latest |= {name: max(at, latest.get(name, at)) for name, at in each.asked.items()}
-    asked = {name: at.isoformat() for name, at in latest.items()}
-    facts = normalize_metadata({ASKED: dg.MetadataValue.json(asked)})
-    add_partition_metadata(
-        context.op_execution_context._step_execution_context,
-        dg.AssetKey(["alternative", kind]),
-        {str(key): facts for key in partition_keys(context)},
-    )
 
 
 def _described(last: pl.DataFrame, rows: int, told: Sequence[Brought]) -> Mapping[str, object]:

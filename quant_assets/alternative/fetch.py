@@ -10,19 +10,20 @@ from typing import Any
 import polars as pl
 
 from quant_assets.alternative.mapping import TEXTS, mapped
-from resources.alternative.base import RECORD, Kind, checked, merge
+from resources.alternative.base import RECORD, Asking, Kind, checked, merge
 from resources.alternative.entities import Matcher
 from resources.market_data.base import Clock
 
-Asked = Mapping[tuple[str, str], Mapping[str, datetime]]
-"""By date key and symbol: when each source was asked last for that partition."""
+Asked = Mapping[tuple[str, str], Mapping[str, Sequence[Asking]]]
+"""By date key and symbol: which windows of that partition each source was asked for, and when."""
 
 
 @dataclass(frozen=True, slots=True)
 class Brought:
-    """What a fetch made of the log: `records` are all versions of these partitions, `asked` the instants of asking.
+    """What a fetch made of the log: `records` are all versions of these partitions.
 
-    `new` counts the versions that were added; the others are as in `mapping.Mapped`.
+    `asked` says, by source, when it had answered; no version held of it was fetched later. `new` counts the versions
+    that were added; the others are as in `mapping.Mapped`.
     """
 
     records: pl.DataFrame
@@ -51,13 +52,13 @@ def bring(
     `held` is the log as it is, `date_key` gives a row's date key from its ts; rows of other dates are left out.
     `matcher` finds symbols in texts (kinds of TEXTS). Raises what the sources raise, before anything is changed.
     """
-    begun: dict[str, datetime] = {}
+    answered: dict[str, datetime] = {}
     found: list[pl.DataFrame] = [held.clear()]
     counts = {"by_tag": 0, "by_name": 0, "nowhere": 0}
     ambiguous: dict[str, int] = {}
     for source in sources:
-        begun[source.name] = clock()
         rows = checked(kind, getattr(source, kind)(list(symbols), *window).collect())
+        answered[source.name] = clock()
         if kind in TEXTS:
             assert matcher is not None
             told = mapped(kind, rows, matcher, symbols, held.filter(pl.col("source") == source.name))
@@ -67,7 +68,11 @@ def bring(
         found.append(rows.filter(pl.col("symbol").is_in(list(symbols))))
     fetched = pl.concat(found)
     records = _merged(held, fetched, asked, date_key, dates)
-    return Brought(records, begun, records.height - held.height, ambiguous=ambiguous, **counts)
+    # The log may be ahead of the clock: by a moment, to keep versions apart, or more, where the clock was set back.
+    for name, newest in records.group_by("source").agg(pl.col("fetched_at").max()).iter_rows():
+        if name in answered:
+            answered[name] = max(answered[name], newest)
+    return Brought(records, answered, records.height - held.height, ambiguous=ambiguous, **counts)
 
 
 def _merged(

@@ -13,6 +13,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
+from numbers import Real
 from typing import Any, Protocol
 
 import polars as pl
@@ -147,14 +148,18 @@ BY_NAME: dict[str, type[Any]] = {"finance_words": FinanceWords, "loughran_mcdona
 def scorer(name: str, parameters: Mapping[str, Any] | None = None) -> Scorer:
     """The scorer of a name (BY_NAME), or of an address "module:Class", made with these parameters.
 
-    Raises ConfigError on an address that leads nowhere, and on parameters that the class does not take.
+    Raises ConfigError on an address that leads nowhere or to what fails when it is imported, and on parameters that the
+    class does not take.
     """
     kind = BY_NAME.get(name) or _addressed(name)
     try:
         made = kind(**(parameters or {}))
-    except TypeError as error:
-        raise ConfigError(f"alternative.sentiment.parameters: {name} does not take them: {error}") from error
-    if not callable(getattr(made, "score", None)) or not isinstance(getattr(made, "version", None), str):
+        version = getattr(made, "version", None)
+    except QuantError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"alternative.sentiment.parameters: {name} does not take them: {_said(error)}") from error
+    if not callable(getattr(made, "score", None)) or not isinstance(version, str):
         raise ConfigError(
             f"alternative.sentiment.scorer: {name} has no score(texts) and version; see docs/alternative.md"
         )
@@ -162,11 +167,15 @@ def scorer(name: str, parameters: Mapping[str, Any] | None = None) -> Scorer:
 
 
 def _addressed(name: str) -> type[Any]:
-    module, colon, attribute = name.partition(":")
-    try:
-        found = getattr(importlib.import_module(module), attribute) if colon else None
-    except (ImportError, AttributeError) as error:
-        raise ConfigError(f"alternative.sentiment.scorer: {name} cannot be imported: {error}") from error
+    module, _, attribute = name.partition(":")
+    found = None
+    if module and attribute and not module.startswith("."):
+        try:
+            found = getattr(importlib.import_module(module), attribute)
+        except Exception as error:  # a module of the user's runs here, and may fail in any way
+            raise ConfigError(
+                f"alternative.sentiment.scorer: {name} cannot be imported: {_said(error)}. Mend or name another"
+            ) from error
     if not isinstance(found, type):
         raise ConfigError(
             f"alternative.sentiment.scorer: {name!r} is neither {', '.join(BY_NAME)} nor the address of a class; "
@@ -175,10 +184,14 @@ def _addressed(name: str) -> type[Any]:
     return found
 
 
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error)[:200]}"
+
+
 def scored(records: Mapping[Kind, pl.DataFrame], judge: Scorer) -> pl.DataFrame:
     """The score of every version of these records, in SENTIMENT_SCHEMA, sorted by symbol, record and known_at.
 
-    Raises SentimentError where the scorer gives too few scores, or one outside -1 to 1.
+    Raises SentimentError where the scorer fails, gives too few scores, or one that is no number from -1 to 1.
     """
     parts = [SENTIMENT_SCHEMA.to_frame()]
     for kind, rows in records.items():
@@ -187,13 +200,24 @@ def scored(records: Mapping[Kind, pl.DataFrame], judge: Scorer) -> pl.DataFrame:
         texts = rows.select(pl.concat_str(pl.col(*TEXTS[kind]).fill_null(""), separator=". ").alias("text"))["text"]
         # Each text is judged once: an article has a row for every symbol that it concerns.
         distinct = texts.unique(maintain_order=True)
-        scores = judge.score(distinct.to_list())
-        wrong = [score for score in scores if not -1.0 <= score <= 1.0]
-        if len(scores) != distinct.len() or wrong:
-            told = f"{wrong[0]!r}, which is not from -1 to 1" if wrong else f"{len(scores)} for {distinct.len()} texts"
-            raise SentimentError(f"{judge.version}: the scores are wrong: {told}")
+        scores = _judged(distinct.to_list(), judge)
         score = texts.replace_strict(distinct, pl.Series(scores, dtype=pl.Float64), return_dtype=pl.Float64)
         judged = rows.with_columns(score.alias("score"), kind=pl.lit(kind), scorer=pl.lit(judge.version))
         gone = pl.when(pl.col("state") != "withdrawn").then("score").alias("score")
         parts.append(judged.with_columns(gone).select(SENTIMENT_SCHEMA.names()))
     return pl.concat(parts).sort("symbol", "kind", "source", "record_id", "known_at")
+
+
+def _judged(texts: Sequence[str], judge: Scorer) -> list[float]:
+    """A score for each text, from a scorer that may be anybody's."""
+    try:
+        given: list[Any] = list(judge.score(texts))
+    except QuantError:
+        raise
+    except Exception as error:
+        raise SentimentError(f"{judge.version}: score failed: {_said(error)}. Mend the scorer") from error
+    wrong = [score for score in given if not (isinstance(score, Real) and -1.0 <= score <= 1.0)]  # type: ignore[operator]
+    if len(given) != len(texts) or wrong:
+        told = f"{wrong[0]!r}, which is no number from -1 to 1" if wrong else f"{len(given)} for {len(texts)} texts"
+        raise SentimentError(f"{judge.version}: the scores are wrong: {told}. Mend the scorer")
+    return [float(score) for score in given]

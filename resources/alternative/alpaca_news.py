@@ -19,10 +19,10 @@ from typing import Any
 
 import polars as pl
 
-from resources.alternative.base import OWN, Kind, versions
-from resources.calendars import UTC_MICROS
+from resources.alternative.base import Kind, versions
+from resources.alternative.rows import framed
+from resources.alternative.web import ODD
 from resources.errors import BadAnswerError
-from resources.market_data.alpaca import translate
 from resources.market_data.alpaca.client import Connection, chunks
 from resources.market_data.base import Clock, utc_now
 
@@ -31,8 +31,6 @@ PAGE = 50
 GROUP = 50
 """Symbols that one request names."""
 FOLLOWED = timedelta(days=7)
-
-_ROWS = pl.Schema({"record_id": pl.String(), "ts": UTC_MICROS, "known_at": UTC_MICROS, **OWN["news"]})
 
 
 class AlpacaNews:
@@ -88,8 +86,8 @@ class AlpacaNews:
             }  # fmt: skip
             for page in self._connection.documents("news", "/news", asks, "news"):
                 rows += [article(told, tags, fetched_at) for told in _listed(page)]
-        frame = pl.DataFrame(rows, _ROWS).filter(pl.col("ts").is_between(start, end, closed="left"))
-        return versions("news", frame, self.name, fetched_at).lazy()
+        there = [row for row in rows if start <= row["ts"] < end]
+        return versions("news", framed("news", self.name, there), self.name, fetched_at).lazy()
 
 
 def article(told: Mapping[str, Any], tags: Mapping[str, str], fetched_at: datetime) -> dict[str, Any]:
@@ -98,21 +96,29 @@ def article(told: Mapping[str, Any], tags: Mapping[str, str], fetched_at: dateti
     Raises BadAnswerError where it is none.
     """
     try:
-        number, headline, symbols = int(told["id"]), str(told["headline"]), [str(each) for each in told["symbols"]]
-        created, updated = told["created_at"], told["updated_at"]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadAnswerError(f"alpaca news: {str(told)[:80]} is no article ({error!r}). Try later.") from error
-    ts = min(translate.instant(created), fetched_at)
+        number, created, updated = int(told["id"]), _instant(told, "created_at"), _instant(told, "updated_at")
+        symbols = sorted(tags.get(each, each) for each in told["symbols"])
+        headline = told["headline"]
+        if headline is None:
+            raise ValueError("headline is missing")
+        more = {name: told.get(name) or None for name in ("summary", "author", "url")}
+    except ODD as error:
+        raise BadAnswerError(
+            f"alpaca_news: {str(told)[:80]} is no article ({type(error).__name__}: {error}). Try later."
+        ) from error
+    ts = min(created, fetched_at)
     return {
-        "record_id": str(number),
-        "ts": ts,
-        "known_at": min(max(translate.instant(updated), ts), fetched_at),
-        "headline": headline,
-        "summary": told.get("summary") or "",
-        "author": told.get("author") or None,
-        "url": told.get("url") or None,
-        "symbols_told": sorted(tags.get(each, each) for each in symbols),
-    }
+        "record_id": str(number), "ts": ts, "known_at": min(max(updated, ts), fetched_at), "headline": headline,
+        **more, "summary": more["summary"] or "", "symbols_told": symbols,
+    }  # fmt: skip
+
+
+def _instant(told: Mapping[str, Any], name: str) -> datetime:
+    """A time of an article, in UTC. Raises LookupError, TypeError or ValueError where it is none or has no zone."""
+    at = datetime.fromisoformat(told[name])
+    if at.tzinfo is None:
+        raise ValueError(f"{name} {told[name]} has no zone")
+    return at.astimezone(UTC)
 
 
 def _listed(page: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -8,8 +8,10 @@ is a further version, and so is a withdrawal. Two times belong to each version: 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any, Literal, Protocol
 
 import polars as pl
@@ -178,7 +180,13 @@ def versions(kind: Kind, rows: pl.DataFrame, source: str, fetched_at: datetime) 
     stamped = full.with_columns(
         known_at=pl.col("known_at").fill_null(pl.col("fetched_at")), state=pl.col("state").fill_null("new")
     )
-    cast = stamped.select(wanted.names()).cast(wanted)
+    try:
+        cast = stamped.select(wanted.names()).cast(wanted)
+    except pl.exceptions.PolarsError as error:
+        raise BarSchemaError(
+            f"{kind} of {source}: its rows are not of the kind's types: {str(error)[:200]}; resources.alternative.rows "
+            "makes them so"
+        ) from error
     return checked(kind, cast.with_columns(_content(kind, cast))).sort(*RECORD, "known_at", maintain_order=True)
 
 
@@ -195,7 +203,7 @@ def checked(kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:
     """The rows, if they are versions of records of this kind.
 
     Raises BarSchemaError naming the source, the record and what is wrong: missing or mistyped columns, no record_id,
-    ts, known_at or content, a state that is none, or a version known after it was fetched.
+    ts, known_at or content, a state that is none, a version known after it was fetched, or a number that is not finite.
     """
     wanted = schema(kind)
     wrong = [name for name, dtype in wanted.items() if rows.schema.get(name) != dtype]
@@ -209,6 +217,10 @@ def checked(kind: Kind, rows: pl.DataFrame) -> pl.DataFrame:
     _refuse(kind, rows, ~pl.col("state").is_in(STATES).fill_null(False), f"state must be one of {', '.join(STATES)}")
     late = pl.col("known_at") > pl.col("fetched_at")
     _refuse(kind, rows, late, "known_at is later than fetched_at; what was fetched was known")
+    for name in (name for name, dtype in wanted.items() if dtype == pl.Float64):
+        _refuse(
+            kind, rows, ~pl.col(name).is_finite(), f"{name} is no finite number; null stands for one that is missing"
+        )
     return rows
 
 
@@ -233,15 +245,43 @@ def as_of(records: pl.LazyFrame, instant: datetime) -> pl.LazyFrame:
     return newest.filter(pl.col("state") != "withdrawn").sort(*RECORD)
 
 
-def merge(old: pl.DataFrame, fetched: pl.DataFrame, asked: dict[str, datetime] | None = None) -> pl.DataFrame:
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """A source was asked for what takes place in [start, end), and had answered at `at`."""
+
+    start: datetime
+    end: datetime
+    at: datetime
+
+    @classmethod
+    def for_everything(cls, at: datetime) -> Asking:
+        """An asking of which no more is known than that it took place."""
+        return cls(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), at)
+
+    def covers(self, ts: datetime) -> bool:
+        """Whether what takes place at this instant was asked for."""
+        return self.start <= ts < self.end
+
+
+def remembered_with(before: Iterable[Asking], new: Asking) -> tuple[Asking, ...]:
+    """The askings that still say something, oldest first: of a window that was asked again later, the later one."""
+    kept = [each for each in before if not (new.start <= each.start and each.end <= new.end and each.at <= new.at)]
+    return tuple(sorted([*kept, new], key=lambda each: each.at))
+
+
+def merge(
+    old: pl.DataFrame, fetched: pl.DataFrame, asked: Mapping[str, Iterable[Asking]] | None = None
+) -> pl.DataFrame:
     """The log `old` with what a fetch brought: a version is added where it says something else than the last one held.
 
-    `asked` says when each source was asked last for the same records; at the least when the newest row of `old` was
-    fetched. What a source gives now, stamped before that instant, was not there then: it counts as known from
-    `fetched_at` on, whatever the stamp says. So `as_of` any instant up to the last asking stays what it was.
+    `asked` says which windows each source was asked for, and when. What a source gives now of such a window, stamped
+    before that asking, was not there then: it counts as known from `fetched_at` on, whatever the stamp says. So `as_of`
+    any instant up to the last asking stays what it was. What lies in a window that was never asked for keeps its stamp.
+    Rows of `old` that were fetched after every asking that is told of prove one of everything.
 
-    A version that is held already, of an earlier time than the newest, is a stale answer and tells nothing. Rows of
-    `old` come first, unchanged and in their order; new ones are sorted by record and known_at.
+    The last row of a record is what the source says now; earlier ones, which the log has, tell nothing, and neither
+    does a stale answer: one that says again what the log has, stamped before its newest version. Rows of `old` come
+    first, unchanged and in their order; new ones are sorted by record and known_at.
 
     Raises BarSchemaError where the frames are not of one kind.
     """
@@ -250,20 +290,21 @@ def merge(old: pl.DataFrame, fetched: pl.DataFrame, asked: dict[str, datetime] |
             f"records held have columns {', '.join(old.columns)}, those fetched {', '.join(fetched.columns)}; "
             "they must be of one kind"
         )
-    last: dict[str, datetime] = dict(old.group_by("source").agg(pl.col("fetched_at").max()).iter_rows())
-    last |= {source: max(at, last.get(source, at)) for source, at in (asked or {}).items()}
+    askings = _askings(old, asked or {})
     history: dict[tuple[str, ...], list[Row]] = {}
     for row in old.select(*_TOLD).sort("known_at", maintain_order=True).iter_rows(named=True):
         history.setdefault(_record(row), []).append(row)
+    # One answer that tells two things of one instant (a page read twice, while it changed): the later one counts.
+    told = fetched.unique([*RECORD, "known_at"], keep="last", maintain_order=True).sort(*RECORD, "known_at")
     found: list[Row] = []
-    for row in fetched.sort(*RECORD, "known_at", maintain_order=True).iter_rows(named=True):
-        _append(found, history.setdefault(_record(row), []), row, last.get(row["source"]))
+    for record, rows in groupby(told.iter_rows(named=True), key=_record):
+        found += _added(history.get(record, []), list(rows), askings.get(record[0], []))
     return pl.concat([old, pl.DataFrame(found, old.schema)])
 
 
 Row = dict[str, Any]
 
-_TOLD = (*RECORD, "known_at", "fetched_at", "content")
+_TOLD = (*RECORD, "ts", "known_at", "fetched_at", "content")
 _TICK = timedelta(microseconds=1)
 
 
@@ -271,24 +312,60 @@ def _record(row: Row) -> tuple[str, ...]:
     return tuple(row[name] for name in RECORD)
 
 
-def _append(found: list[Row], history: list[Row], row: Row, asked: datetime | None) -> None:
-    """Add a fetched version to `found` and to its record's history, unless it tells nothing."""
-    if history:
-        newest = history[-1]
-        stale = row["known_at"] <= newest["known_at"] and any(row["content"] == each["content"] for each in history)
-        if row["content"] == newest["content"] or stale:
-            return
-        if found and newest is found[-1] and row["known_at"] <= newest["claimed"]:
-            # One answer tells two things of one instant (a page read twice, while it changed): the later one counts.
-            history.pop()
-            found.pop()
-    claimed = row["known_at"]
-    earliest = max((each["known_at"] + _TICK for each in history[-1:]), default=claimed)
-    if asked is not None and claimed <= asked:
-        earliest = max(earliest, row["fetched_at"], asked + _TICK)
-    known_at = max(claimed, earliest)
-    state = row["state"] if row["state"] == "withdrawn" else "corrected" if history else "new"
-    fetched_at = max(row["fetched_at"], known_at)
-    version = {**row, "known_at": known_at, "fetched_at": fetched_at, "state": state, "claimed": claimed}
-    history.append(version)
-    found.append(version)
+def _askings(old: pl.DataFrame, asked: Mapping[str, Iterable[Asking]]) -> dict[str, list[Asking]]:
+    """The askings of each source, with one of everything where rows were fetched in none: its run was cut short."""
+    askings = {source: list(each) for source, each in asked.items()}
+    for (source,), rows in old.group_by("source"):
+        told = askings.setdefault(str(source), [])
+        noted = [
+            pl.col("ts").is_between(each.start, each.end, closed="left") & (pl.col("fetched_at") <= each.at)
+            for each in told
+        ]
+        unnoted = rows.filter(~pl.any_horizontal(pl.lit(False), *noted))["fetched_at"].max()
+        if isinstance(unnoted, datetime):
+            told.append(Asking.for_everything(unnoted))
+    return askings
+
+
+def _added(held: list[Row], answer: list[Row], askings: list[Asking]) -> list[Row]:
+    """The versions that an answer adds to those held of one record; all are in the order of known_at."""
+    added: list[Row] = []
+    seen = {each["content"] for each in held}
+    for row in answer:
+        newest = added[-1] if added else held[-1] if held else None
+        if newest is not None:
+            if row["content"] == newest["content"]:
+                continue
+            if row["content"] in seen and _stale(row, newest, row is answer[-1]):
+                continue
+        added.append(_version(row, newest, _asked(row, held[-1:], askings)))
+    return added
+
+
+def _stale(row: Row, newest: Row, last: bool) -> bool:
+    """Whether a row that says what an earlier version said is that version again, and not a return to it.
+
+    The last row of an answer is, where its stamp is earlier than that of the newest version. A version whose stamp was
+    not believed is known since its fetch: what it was stamped nobody knows any more.
+    """
+    if not last:
+        return bool(row["known_at"] <= newest["known_at"])
+    return bool(row["known_at"] < newest["known_at"] < newest["fetched_at"])
+
+
+def _asked(row: Row, held: list[Row], askings: list[Asking]) -> datetime | None:
+    """When the source was asked last for a row, or gave another version in its place; None where it never was."""
+    spots = [row["ts"], *(each["ts"] for each in held)]
+    asked = [each.at for each in askings if any(each.covers(ts) for ts in spots)]
+    return max([*asked, *(each["fetched_at"] for each in held)], default=None)
+
+
+def _version(row: Row, newest: Row | None, asked: datetime | None) -> Row:
+    """A row as a version, known when it is stamped, but after the version before it and not before it was there."""
+    known_at = row["known_at"]
+    if asked is not None and known_at <= asked:
+        known_at = max(row["fetched_at"], asked + _TICK)
+    if newest is not None:
+        known_at = max(known_at, newest["known_at"] + _TICK)
+    state = row["state"] if row["state"] == "withdrawn" else "new" if newest is None else "corrected"
+    return {**row, "known_at": known_at, "fetched_at": max(row["fetched_at"], known_at), "state": state}

@@ -25,9 +25,9 @@ from typing import Any
 
 import polars as pl
 
-from resources.alternative.base import OWN, Kind, versions
-from resources.alternative.web import Web
-from resources.calendars import UTC_MICROS
+from resources.alternative.base import Kind, versions
+from resources.alternative.rows import framed
+from resources.alternative.web import ODD, Web
 from resources.errors import AccessDeniedError, BadAnswerError, MissingSecretError, ProviderError
 from resources.market_data.base import Clock, utc_now
 from resources.market_data.pacing import TokenBucket
@@ -36,12 +36,10 @@ SERVICE = "https://bsky.social"
 """The account's server, which passes reads on to Bluesky's index."""
 PAGE = 100
 """Posts that one answer may hold."""
-TAG = re.compile(r"\$([A-Za-z][A-Za-z0-9]{0,5}(?:[.-][A-Za-z]{1,2})?)(?![A-Za-z0-9])")
+TAG = re.compile(r"(?<![\w$])\$([A-Za-z][A-Za-z0-9]{0,5}(?:[.-][A-Za-z]{1,2})?)(?![A-Za-z0-9])")
 
 _MILLISECOND = timedelta(milliseconds=1)
 """The end asked for is excluded, and told to so much: other posts of that instant come again."""
-
-_ROWS = pl.Schema({"record_id": pl.String(), "ts": UTC_MICROS, "known_at": UTC_MICROS, **OWN["social"]})
 
 
 class _ExpiredError(ProviderError):
@@ -109,7 +107,7 @@ class Bluesky:
                 row = post(told, fetched_at)
                 if start <= row["ts"] < end:
                     found[row["record_id"]] = row
-        return versions("social", pl.DataFrame(list(found.values()), _ROWS), self.name, fetched_at).lazy()
+        return versions("social", framed("social", self.name, found.values()), self.name, fetched_at).lazy()
 
     def _search(self, words: str, start: datetime, end: datetime) -> list[Mapping[str, Any]]:
         """The posts between two instants, newest first, each once."""
@@ -134,6 +132,8 @@ class Bluesky:
             held = json.loads(body)
             for each in held["posts"]:
                 _times(each)
+                if not isinstance(each["uri"], str):
+                    raise TypeError(f"uri is {str(each['uri'])[:40]!r}")
             return held["posts"], held.get("cursor") or None
 
         url = f"{self._service}/xrpc/app.bsky.feed.searchPosts"
@@ -168,9 +168,9 @@ def post(told: Mapping[str, Any], fetched_at: datetime) -> dict[str, Any]:
     """A post as Bluesky tells it in our words. Raises BadAnswerError where it is none."""
     try:
         ts, indexed = _times(told)
-        uri, author, text = str(told["uri"]), told["author"], str(told["record"].get("text") or "")
-        handle, did = str(author["handle"]), str(author["did"])
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        uri, author, text = str(told["uri"]), told["author"], told["record"].get("text") or ""
+        handle, did, tags = author["handle"], author["did"], sorted({tag.upper() for tag in TAG.findall(text)})
+    except ODD as error:
         raise BadAnswerError(f"bluesky: {str(told)[:80]} is no post ({error!r}). Try later.") from error
     return {
         "record_id": uri,
@@ -181,7 +181,7 @@ def post(told: Mapping[str, Any], fetched_at: datetime) -> dict[str, Any]:
         "url": f"https://bsky.app/profile/{did}/post/{uri.rpartition('/')[2]}",
         "followers": None,
         "likes": told.get("likeCount"),
-        "symbols_told": sorted({tag.upper() for tag in TAG.findall(text)}),
+        "symbols_told": tags,
     }
 
 
@@ -193,7 +193,9 @@ def _times(told: Mapping[str, Any]) -> tuple[datetime, datetime]:
 
 def _instant(text: str) -> datetime:
     at = datetime.fromisoformat(text)
-    return at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    if at.tzinfo is None:
+        raise ValueError(f"the time {text} has no zone")
+    return at.astimezone(UTC)
 
 
 def _stamp(at: datetime) -> str:

@@ -2,8 +2,8 @@
 
 A name matches whole words, the longest one first, whatever the case of its letters, but only where its first letter is
 a capital or a digit ("Apple pie" is read as Apple, "apple pie" is not: a name that is also a word of the language is
-best left to the sources' own tags). Tickers match in a text only where they are marked as such: $IBM, (NYSE: IBM). A
-name that means several symbols on its day maps to none, and is counted.
+best left to the sources' own tags). Tickers match in a text only where they are marked as such: $IBM, (NYSE: IBM);
+names of a single letter never do. A name that means several symbols on its day maps to none, and is counted.
 """
 
 from __future__ import annotations
@@ -43,9 +43,13 @@ SUFFIXES = (
 """What a company's name may end with and a headline leaves out."""
 
 _WORD = re.compile(r"[^\W_]+(?:&[^\W_]+)*")
-_MARKED = re.compile(
-    r"\$([A-Za-z]{1,6}(?:[.-][A-Za-z]{1,2})?)\b|\((?:NASDAQ|NYSE|AMEX|ARCA|BATS|OTC)\s*:\s*([A-Z.\-]{1,9})\)"
+_CASHTAG = re.compile(r"(?<![\w$])\$([A-Za-z]{1,6}(?:[.-][A-Za-z]{1,2})?)\b")
+_BRACKETED = re.compile(r"[(\[]([^()\[\]]{4,200})[)\]]")
+_EXCHANGE = re.compile(
+    r"\b(?:(?:nasdaq|nyse)[\w -]{0,24}|amex|arca|bats|cboe|otc(?:qb|qx|bb|mkts| pink| markets)?)\s*:", re.IGNORECASE
 )
+_LISTED = re.compile(r"[A-Z]{1,6}(?:[./-][A-Z]{1,2})?")
+_NEXT = re.compile(r"[,;&]|\band\b")
 
 
 @runtime_checkable
@@ -86,15 +90,37 @@ def entities(parts: Iterable[pl.DataFrame]) -> pl.DataFrame:
 
 
 def from_instruments(instruments: pl.DataFrame) -> pl.DataFrame:
-    """The tickers of a table of instruments, up to their delisting, in ENTITY_SCHEMA."""
+    """The tickers of a table of instruments, from their listing to their delisting, in ENTITY_SCHEMA.
+
+    `instruments` need symbol; where listed or delisted (Date) is missing or null that end is open.
+    """
     return instruments.select(
         name="symbol",
         symbol="symbol",
         kind=pl.lit("ticker"),
-        valid_from=pl.lit(None, UTC_MICROS),
-        valid_until=(pl.col("delisted") + pl.duration(days=1)).cast(pl.Datetime("us")).dt.replace_time_zone("UTC"),
+        valid_from=_midnight(instruments, "listed"),
+        valid_until=_midnight(instruments, "delisted").dt.offset_by("1d"),
         known_at=pl.lit(None, UTC_MICROS),
     )
+
+
+def while_listed(names: pl.DataFrame, instruments: pl.DataFrame) -> pl.DataFrame:
+    """The names (ENTITY_SCHEMA), each open end closed by the listing of its symbol; none where no time is left.
+
+    A symbol is given anew: the name of a company that is gone must not lead to whoever has its symbol today.
+    """
+    listed = from_instruments(instruments).select("symbol", first="valid_from", last="valid_until")
+    bounded = names.join(listed, on="symbol", how="left", maintain_order="left").with_columns(
+        pl.coalesce("valid_from", "first"), pl.coalesce("valid_until", "last")
+    )
+    left = (pl.col("valid_from") < pl.col("valid_until")).fill_null(True)
+    return bounded.filter(left).select(ENTITY_SCHEMA.names())
+
+
+def _midnight(instruments: pl.DataFrame, name: str) -> pl.Expr:
+    """The beginning of a day, in UTC; null where the column is not there."""
+    day = pl.col(name) if name in instruments.columns else pl.lit(None)
+    return day.cast(pl.Date).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
 
 
 def with_short_forms(names: pl.DataFrame) -> pl.DataFrame:
@@ -163,7 +189,8 @@ class Matcher:
                 self._tickers.setdefault(_ticker(name), []).append(meaning)
             elif kind != "cik":
                 words = tuple(word.casefold() for word in _WORD.findall(name))
-                self._names.setdefault(words[0], {}).setdefault(words, []).append(meaning)
+                if len("".join(words)) > 1:
+                    self._names.setdefault(words[0], {}).setdefault(words, []).append(meaning)
         self._longest = {
             first: sorted({len(words) for words in names}, reverse=True) for first, names in self._names.items()
         }
@@ -177,7 +204,7 @@ class Matcher:
 
     def in_text(self, text: str, at: datetime) -> Found:
         """The symbols that a text names at an instant: its marked tickers, then names from left to right."""
-        marked = self.of_tickers((left or right for left, right in _MARKED.findall(text)), at)
+        marked = self.of_tickers(_marked(text), at)
         found, ambiguous = dict.fromkeys(marked.symbols), dict.fromkeys(marked.ambiguous)
         words = _WORD.findall(text)
         place = 0
@@ -224,9 +251,22 @@ def _take(
         ambiguous[name] = None
 
 
+def _marked(text: str) -> list[str]:
+    """The tickers that a text marks as such: $IBM, (NYSE: IBM), [Nasdaq: GOOG, GOOGL], (NYSE: T; NASDAQ: A)."""
+    found = [(each.start(), each[1]) for each in _CASHTAG.finditer(text)]
+    for bracket in _BRACKETED.finditer(text):
+        for told in _EXCHANGE.split(bracket[1])[1:]:
+            for part in _NEXT.split(told):
+                if not _LISTED.fullmatch(part.strip()):
+                    break
+                found.append((bracket.start(), part.strip()))
+    return [ticker for _, ticker in sorted(found, key=lambda each: each[0])]
+
+
 def _plain(word: str) -> str:
     return re.sub(r"[^\w]", "", word).casefold()
 
 
 def _ticker(text: str) -> str:
-    return text.upper().replace("-", ".").lstrip("$")
+    """BRK.B, BRK-B and BRK/B are one."""
+    return text.strip().upper().replace("-", ".").replace("/", ".").lstrip("$")

@@ -21,6 +21,8 @@ from resources.market_data.pacing import TokenBucket, retried
 
 T = TypeVar("T")
 
+ODD = (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, RecursionError)
+"""What reading an answer raises that is not laid out as it should be."""
 TRIES = 5
 PATIENCE_SECONDS = 120.0
 """A longer Retry-After is not waited for: it is a ban, and a matter for the user."""
@@ -62,8 +64,8 @@ class Web:
     ) -> T:
         """What `read` makes of an answer's bytes, unpacked; `what` is what a message calls the thing asked for.
 
-        `read` raises ValueError, LookupError, TypeError or AttributeError on what is not the documented format. `body`
-        is sent as JSON. `partial`: a part was asked for (Range); the whole in its place is no answer.
+        `read` raises one of ODD on what is not the documented format. `body` is sent as JSON. `partial`: a part was
+        asked for (Range); the whole in its place is no answer.
 
         Raises NoDataError on 404, AccessDeniedError on 401 and 403, ProviderError on other refusals and where the venue
         cannot be reached; RateLimitedError, ProviderTimeoutError and BadAnswerError after the last try.
@@ -80,10 +82,10 @@ class Web:
                 raise
             try:
                 return read(content)
-            except (ValueError, LookupError, TypeError, AttributeError) as broken:
+            except ODD as broken:
                 raise BadAnswerError(
                     f"{what}: {self.name} answered with something else than its documented format "
-                    f"({type(broken).__name__}: {str(broken)[:80]}; it begins {content[:60]!r}). Try later."
+                    f"({type(broken).__name__}: {str(broken)[:160]}; it begins {content[:60]!r}). Try later."
                 ) from broken
 
         answer = retried(once, tries=TRIES, sleep=self._sleep, chance=self._chance)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from resources.alternative.rows import text
 from resources.errors import UnknownSymbolError
 
 
@@ -39,11 +40,11 @@ def names(symbol: str, content: Mapping[str, Any]) -> list[dict[str, Any]]:
     valid_from: a name is public when it is first filed under. It is null for the CIK, and for a name that has always
     been the same.
     """
-    former = [(str(each["name"]), _instant(each["from"]), _instant(each["to"])) for each in content["formerNames"]]
+    former = [(text(each["name"]), _instant(each["from"]), _instant(each["to"])) for each in content["formerNames"]]
     since = max((until for _, _, until in former if until), default=None)
     spans = [
         (str(int(content["cik"])), "cik", None, None),
-        (str(content["name"]), "legal", since, None),
+        (text(content["name"]), "legal", since, None),
         *((name, "legal", begins, until) for name, begins, until in former),
     ]
     return [
@@ -58,4 +59,9 @@ def _plain(symbol: str) -> str:
 
 
 def _instant(told: str | None) -> datetime | None:
-    return datetime.fromisoformat(told).astimezone(UTC) if told else None
+    if not told:
+        return None
+    at = datetime.fromisoformat(told)
+    if at.tzinfo is None:
+        raise ValueError(f"the time {told} has no zone")
+    return at.astimezone(UTC)

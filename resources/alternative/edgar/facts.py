@@ -12,11 +12,13 @@ Source of the format: https://www.sec.gov/search-filings/edgar-application-progr
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, date, datetime, time
 from typing import Any
 
 from resources.alternative.edgar.filings import Filing, end_of_day
+from resources.alternative.web import ODD
 
 COMMON_CONCEPTS = (
     "dei:EntityCommonStockSharesOutstanding",
@@ -68,23 +70,36 @@ def _versions(
     """The versions of one concept in one unit, by period and in the order in which they became known."""
     reports: dict[tuple[str, str], list[tuple[datetime, str, Mapping[str, Any]]]] = {}
     for each in told:
-        filing = filings.get(each["accn"])
-        known_at = filing.known_at if filing else end_of_day(date.fromisoformat(each["filed"]))
-        reports.setdefault((each.get("start") or "", each["end"]), []).append((known_at, each["accn"], each))
+        try:
+            filing = filings.get(each["accn"])
+            known_at = filing.known_at if filing else end_of_day(date.fromisoformat(each["filed"]))
+            for day in (each["end"], each.get("start") or each["end"]):
+                date.fromisoformat(day)
+            reports.setdefault((each.get("start") or "", each["end"]), []).append((known_at, each["accn"], _read(each)))
+        except ODD as error:
+            raise ValueError(f"{concept} in {unit}: {str(each)[:100]} is no fact: {error}") from error
     rows: list[Row] = []
     for (start, end), said in reports.items():
         value: float | None = None
         for known_at, accession, each in sorted(said, key=lambda one: one[:2]):
-            if value == float(each["val"]):
+            if value == each["val"]:
                 continue
             period_end = date.fromisoformat(end)
             rows.append({
                 "record_id": f"{key}:{start}:{end}", "ts": datetime.combine(period_end, time(), UTC),
                 "known_at": known_at, "state": "new" if value is None else "corrected",
-                "concept": concept, "unit": unit, "value": float(each["val"]),
+                "concept": concept, "unit": unit, "value": each["val"],
                 "period_start": date.fromisoformat(start) if start else None, "period_end": period_end,
                 "fiscal_year": each.get("fy"), "fiscal_period": each.get("fp"), "form": each["form"],
                 "accession": accession,
             })  # fmt: skip
-            value = float(each["val"])
+            value = each["val"]
     return rows
+
+
+def _read(each: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A fact with its number checked. Raises LookupError, TypeError, ValueError or OverflowError where it is none."""
+    value = each["val"]
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"val is {str(value)[:40]!r}, and no finite number")
+    return {**each, "val": float(value), "form": each["form"]}

@@ -11,6 +11,7 @@ Sources: EDGAR Ownership XML Technical Specification; 17 CFR 240.16a-3.
 
 from __future__ import annotations
 
+import math
 import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -189,4 +190,9 @@ def _date(text: str) -> date | None:
 
 
 def _number(text: str) -> float | None:
-    return float(text.replace(",", "")) if text else None
+    if not text:
+        return None
+    number = float(text.replace(",", ""))
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number

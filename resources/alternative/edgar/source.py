@@ -12,14 +12,14 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from resources.alternative.base import OWN, Kind, versions
+from resources.alternative.base import Kind, versions
 from resources.alternative.edgar import companies, ownership
 from resources.alternative.edgar.client import DATA, FILES, Client
 from resources.alternative.edgar.facts import COMMON_CONCEPTS, facts
 from resources.alternative.edgar.filings import Filing, filings, older_pages, stamps
 from resources.alternative.entities import ENTITY_SCHEMA
-from resources.calendars import UTC_MICROS
-from resources.errors import NoDataError
+from resources.alternative.rows import framed
+from resources.errors import BadAnswerError, NoDataError
 from resources.market_data.base import Clock, utc_now
 from resources.market_data.pacing import TokenBucket
 from resources.market_data.progress import Progress
@@ -27,9 +27,6 @@ from resources.market_data.progress import Progress
 LOG = logging.getLogger(__name__)
 
 INSIDER_FORMS = ("4", "4/A", "5", "5/A")
-TOLD: dict[str, Any] = {
-    "symbol": pl.String(), "record_id": pl.String(), "ts": UTC_MICROS, "known_at": UTC_MICROS, "state": pl.String(),
-}  # fmt: skip
 
 
 class Edgar:
@@ -115,9 +112,8 @@ class Edgar:
                 found += [{"symbol": symbol, **row} for row in rows]
                 progress.done(len(rows))
         fetched_at = self._clock()
-        frame = pl.DataFrame(found, {**TOLD, **OWN[kind]})
-        capped = pl.min_horizontal("known_at", pl.lit(fetched_at, dtype=UTC_MICROS))
-        return versions(kind, frame.with_columns(known_at=capped), self.name, fetched_at).lazy()
+        capped = [{**row, "known_at": min(row["known_at"], fetched_at)} for row in found]
+        return versions(kind, framed(kind, self.name, capped), self.name, fetched_at).lazy()
 
     def _facts(self, symbol: str, cik: int, since: date) -> list[dict[str, Any]]:
         listed = self._filings(cik, since)
@@ -148,7 +144,12 @@ class Edgar:
         listed, pages = self._client.submissions(cik, first)
         for page in pages:
             listed += self._client.page(cik, page, stamps)
-        return filings(listed)
+        try:
+            return filings(listed)
+        except OverflowError as error:
+            raise BadAnswerError(
+                f"edgar: CIK {cik}: a filing's time is none that there is ({error}). Try later."
+            ) from error
 
     def _form(self, cik: int, filing: Filing) -> ownership.Form:
         # The list names the form as a page for people (xslF345X05/form4.xml); the XML itself lies beside that folder.

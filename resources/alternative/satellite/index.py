@@ -81,6 +81,8 @@ def measure(
 ) -> float | None:
     """The index of an area in a scene; None where less than `clear_share` of it has values and is clear.
 
+    It is a share of the whole area: what of it lies beyond the scene was not seen.
+
     `fetch` gives the reader of an asset by its address. Raises NotOfferedError, naming the scene and the asset, on
     assets that are missing or not read here; ConfigError where two bands are not of one grid.
     """
@@ -88,7 +90,8 @@ def measure(
     if READY in bands and overlap(scene.box, area.box) >= CUT_TO_AREA and bands[READY].mean is not None:
         ready = bands[READY]
         whole = ready.valid_percent if ready.valid_percent is not None else ALL_VALID_PERCENT
-        return ready.scale * float(ready.mean or 0.0) + ready.offset if whole >= 100 * clear_share else None
+        seen = whole * shared(scene.box, area.box) / _size(area.box)
+        return ready.scale * float(ready.mean or 0.0) + ready.offset if seen >= 100 * clear_share else None
     wanted = (READY,) if READY in bands else which.bands
     missing = [role for role in wanted if role not in bands]
     if missing:
@@ -109,18 +112,21 @@ def measure(
         if other != epsg:
             raise NotOfferedError(f"{scene.id}: the classes are in EPSG:{other}, the bands in EPSG:{epsg}")
         pixels = np.where(np.isin(classes.at(first.x, first.y), CLEAR), pixels, np.nan)
-    seen = np.isfinite(pixels)
-    if not pixels.size or seen.mean() < clear_share:
-        return None
-    return float(pixels[seen].mean()) if seen.any() else None
+    clear = pixels[np.isfinite(pixels)]
+    return float(clear.mean()) if clear.size and clear.size >= clear_share * first.wanted else None
 
 
 def overlap(one: Box, other: Box) -> float:
     """The ground that two boxes share, as a share of what either covers."""
+    both = shared(one, other)
+    return both / (_size(one) + _size(other) - both)
+
+
+def shared(one: Box, other: Box) -> float:
+    """The ground that two boxes share."""
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
-    shared = max(width, 0.0) * max(height, 0.0)
-    return shared / (_size(one) + _size(other) - shared)
+    return max(width, 0.0) * max(height, 0.0)
 
 
 def _size(box: Box) -> float:

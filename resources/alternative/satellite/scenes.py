@@ -9,6 +9,7 @@ Sources: STAC 1.0 and 1.1 (item, common metadata), extensions eo, raster 1 and 2
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -52,12 +53,12 @@ def scene(item: Mapping[str, Any]) -> Scene:
     # A catalogue that says it held the item before it was seen has carried the stamp over from elsewhere.
     known_at = max(_instant(stated), ts) if stated else None
     cover = said.get("eo:cloud_cover")
-    box = [float(each) for each in item["bbox"]]
+    box = [_present(each) for each in item["bbox"]]
     west, south, east, north = box if len(box) == 4 else (*box[:2], *box[3:5])  # six where heights are told
     applied = bool(said.get("earthsearch:boa_offset_applied"))
     return Scene(
         str(item["id"]), str(item["collection"]), ts, known_at, bool(said.get("deprecated")),
-        (west, south, east, north), None if cover is None else float(cover),
+        (west, south, east, north), _number(cover),
         {name: _band(asset, applied) for name, asset in item["assets"].items()},
     )  # fmt: skip
 
@@ -70,19 +71,30 @@ def _band(asset: Mapping[str, Any], applied: bool) -> Band:
     """
     first: Mapping[str, Any] = next(iter(asset.get("raster:bands") or asset.get("bands") or ()), {})
     told = {name.removeprefix("raster:"): value for name, value in {**asset, **first}.items()}
-    nodata, statistics = told.get("nodata"), told.get("statistics") or {}
+    nodata, scale, statistics = told.get("nodata"), _number(told.get("scale")), told.get("statistics") or {}
     return Band(
         str(asset["href"]),
-        scale=float(told.get("scale", 1.0)),
-        offset=0.0 if applied else float(told.get("offset", 0.0)),
-        nodata=None if nodata is None else float(nodata),
+        scale=1.0 if scale is None else scale,
+        offset=0.0 if applied else _number(told.get("offset")) or 0.0,
+        nodata=float(nodata) if isinstance(nodata, str) else _number(nodata),  # "nan" and "inf" come as text
         mean=_number(statistics.get("mean")),
         valid_percent=_number(statistics.get("valid_percent")),
     )
 
 
 def _number(told: Any) -> float | None:
-    return None if told is None else float(told)
+    if told is None:
+        return None
+    if isinstance(told, bool) or not isinstance(told, int | float) or not math.isfinite(told):
+        raise ValueError(f"{str(told)[:40]!r} is no finite number")
+    return float(told)
+
+
+def _present(told: Any) -> float:
+    number = _number(told)
+    if number is None:
+        raise ValueError("a number is missing")
+    return number
 
 
 def _instant(told: str) -> datetime:

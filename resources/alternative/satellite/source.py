@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from resources.alternative.base import OWN, Kind, versions
+from resources.alternative.base import Kind, versions
+from resources.alternative.rows import framed
 from resources.alternative.satellite.areas import Area
 from resources.alternative.satellite.catalogue import Catalogue
 from resources.alternative.satellite.index import ROLES, index, measure
 from resources.alternative.satellite.scenes import Scene, scene
-from resources.alternative.web import Web
-from resources.calendars import UTC_MICROS
+from resources.alternative.web import ODD, Web
 from resources.errors import BadAnswerError, ConfigError
 from resources.market_data.base import Clock, utc_now
 from resources.market_data.pacing import TokenBucket
@@ -96,18 +96,19 @@ class Satellite:
         hidden = sum(row["value"] is None for row in found)
         if hidden:
             LOG.info("%d of %d scenes of areas are hidden by clouds, withdrawn or empty", hidden, len(found))
-        told = {"symbol": pl.String(), "record_id": pl.String(), "ts": UTC_MICROS, "known_at": UTC_MICROS}
         fetched_at = self._clock()
-        frame = pl.DataFrame(found, {**told, "state": pl.String(), **OWN["activity"]})
-        capped = pl.min_horizontal("known_at", pl.lit(fetched_at, dtype=UTC_MICROS))
-        return versions("activity", frame.with_columns(known_at=capped), self.name, fetched_at).lazy()
+        capped = [{**row, "known_at": min(row["known_at"] or fetched_at, fetched_at)} for row in found]
+        return versions("activity", framed("activity", self.name, capped), self.name, fetched_at).lazy()
 
     def _scenes(self, area: Area, start: datetime, end: datetime) -> Iterator[Scene]:
         for item in self._catalogue.items(self._collections, area.box, start, end):
             try:
                 found = scene(item)
-            except (ValueError, LookupError, TypeError, AttributeError) as error:
-                raise BadAnswerError(f"{item.get('id')}: it is not laid out as a STAC item is ({error!r}).") from error
+            except ODD as error:
+                raise BadAnswerError(
+                    f"satellite, area {area.name}, {item.get('id')}: it is not laid out as a STAC item is ({error!r}). "
+                    "Try later."
+                ) from error
             if start <= found.ts < end:
                 yield found
 

@@ -72,7 +72,7 @@ class Raster:
 class Window:
     """Values of pixels, NaN where there are none, with the coordinates of their centres: `x` by column, `y` by row.
 
-    `dx` and `dy` are a pixel's size.
+    `dx` and `dy` are a pixel's size; `wanted` is how many pixels were asked for, beyond the raster's edge too.
     """
 
     values: np.ndarray
@@ -80,6 +80,7 @@ class Window:
     y: np.ndarray
     dx: float
     dy: float
+    wanted: int
 
     def at(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """The values of the pixels that a grid of points lies in, NaN beyond the window's edge."""
@@ -129,8 +130,11 @@ def window(raster: Raster, fetch: Fetch, box: Box) -> Window:
 
     Raises NotOfferedError where that would be too many tiles, ValueError on tiles that are not as the header says.
     """
-    columns = _span(box[0] - raster.x, box[2] - raster.x, raster.dx, raster.width)
-    rows = _span(raster.y - box[3], raster.y - box[1], raster.dy, raster.height)
+    asked = (
+        _span(box[0] - raster.x, box[2] - raster.x, raster.dx),
+        _span(raster.y - box[3], raster.y - box[1], raster.dy),
+    )
+    columns, rows = (_within(span, count) for span, count in zip(asked, (raster.width, raster.height), strict=True))
     across, down = raster.tile
     wanted = [
         (row, column)
@@ -157,15 +161,20 @@ def window(raster: Raster, fetch: Fetch, box: Box) -> Window:
     if raster.nodata is not None:
         values[values == raster.nodata] = np.nan
     centres = (np.array(columns) + 0.5) * raster.dx + raster.x, raster.y - (np.array(rows) + 0.5) * raster.dy
-    return Window(values, *centres, raster.dx, raster.dy)
+    return Window(values, *centres, raster.dx, raster.dy, len(asked[0]) * len(asked[1]))
 
 
-def _span(low: float, high: float, size: float, count: int) -> range:
-    """The pixels whose centres lie from `low` to `high`; else the one that holds the middle, if any does."""
+def _span(low: float, high: float, size: float) -> range:
+    """The pixels of an endless raster whose centres lie from `low` to `high`; else the one that holds the middle."""
     first, last = math.ceil(low / size - 0.5), math.floor(high / size - 0.5)
     if last < first:
         first = last = math.floor((low + high) / 2 / size)
-    return range(max(first, 0), max(min(last + 1, count), first, 0))
+    return range(first, last + 1)
+
+
+def _within(span: range, count: int) -> range:
+    """What of a span a raster of so many pixels has."""
+    return range(min(max(span.start, 0), count), min(max(span.stop, 0), count))
 
 
 def _tile(raster: Raster, fetch: Fetch, at: int, row: int) -> np.ndarray | None:

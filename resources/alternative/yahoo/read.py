@@ -5,11 +5,13 @@ None of these answers says since when it was so: the rows have no known_at. Yaho
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
+from resources.alternative.web import ODD
 from resources.errors import BadAnswerError
 
 Row = dict[str, Any]
@@ -40,7 +42,7 @@ def statements(symbol: str, results: Sequence[Mapping[str, Any]]) -> list[Row]:
                 for told in each.get(name) or ():
                     if told is not None:  # a period in which it was not reported
                         found.append(_figure(symbol, frequency, name.removeprefix(frequency), told))
-    except (LookupError, TypeError, ValueError, AttributeError, StopIteration) as error:
+    except (*ODD, StopIteration) as error:
         raise _odd(symbol, "statements", error) from error
     return found
 
@@ -56,7 +58,7 @@ def transactions(symbol: str, results: Sequence[Mapping[str, Any]]) -> list[Row]
     try:
         told = [each for part in results for each in (part.get("insiderTransactions") or {}).get("transactions") or ()]
         rows = [_transaction(symbol, each) for each in told]
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except ODD as error:
         raise _odd(symbol, "insiders' transactions", error) from error
     seen: dict[str, int] = {}
     for row in rows:  # two sales of as many shares on one day are two
@@ -84,7 +86,7 @@ def ratings(symbol: str, results: Sequence[Mapping[str, Any]]) -> list[Row]:
                 "controversy": _number(told.get("highestControversy")), "percentile": _number(told.get("percentile")),
                 "peer_group": told.get("peerGroup"),
             })  # fmt: skip
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
+    except ODD as error:
         raise _odd(symbol, "ESG rating", error) from error
     return rows
 
@@ -94,7 +96,7 @@ def _figure(symbol: str, frequency: str, concept: str, told: Mapping[str, Any]) 
     return {
         "record_id": f"{symbol}:{frequency}:{concept}:{ended}", "symbol": symbol,
         "ts": datetime.combine(ended, time(), UTC), "concept": concept, "unit": told.get("currencyCode"),
-        "value": float(_raw(told["reportedValue"])), "period_end": ended, "fiscal_period": told["periodType"],
+        "value": _number(told["reportedValue"]), "period_end": ended, "fiscal_period": told["periodType"],
     }  # fmt: skip
 
 
@@ -119,7 +121,12 @@ def _raw(told: Any) -> Any:
 
 def _number(told: Any) -> float | None:
     """A number, None where there is none: Yahoo sends null or an empty object."""
-    return None if told is None or told == {} else float(_raw(told))
+    if told is None or told == {}:
+        return None
+    number = _raw(told)
+    if isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
+        raise ValueError(f"{str(number)[:40]!r} is no finite number")
+    return float(number)
 
 
 def _odd(symbol: str, what: str, error: Exception) -> BadAnswerError:

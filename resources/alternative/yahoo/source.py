@@ -21,9 +21,9 @@ from urllib.parse import quote
 
 import polars as pl
 
-from resources.alternative.base import OWN, Kind, versions
+from resources.alternative.base import Kind, versions
+from resources.alternative.rows import framed
 from resources.alternative.yahoo.read import Row, ratings, statements, transactions
-from resources.calendars import UTC_MICROS
 from resources.errors import UnknownSymbolError
 from resources.market_data.base import Clock, utc_now
 from resources.market_data.pacing import TokenBucket
@@ -131,6 +131,4 @@ class Yahoo:
                 rows = [row for row in ask(symbol) if start <= row["ts"] < end]
                 found += rows
                 progress.done(len(rows))
-        told = {"symbol": pl.String(), "record_id": pl.String(), "ts": UTC_MICROS}
-        frame = pl.DataFrame(found, {**told, **OWN[kind]})
-        return versions(kind, frame, self.name, self._clock()).lazy()
+        return versions(kind, framed(kind, self.name, found), self.name, self._clock()).lazy()

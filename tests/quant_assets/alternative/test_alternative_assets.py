@@ -12,7 +12,9 @@ import dagster as dg
 import polars as pl
 import pytest
 
-from quant_assets.alternative.assets import ASKED, alternative_assets
+from quant_assets.alternative import assets
+from quant_assets.alternative.askings import ASKED
+from quant_assets.alternative.assets import alternative_assets
 from quant_assets.partitions import SETTINGS, SYMBOLS
 from resources.alternative.base import KINDS, Kind, as_of, versions
 from resources.alternative.sample import Synthetic
@@ -23,6 +25,7 @@ from resources.market_data.sample import Sample
 
 JUNE = datetime(2011, 6, 1, 15, tzinfo=UTC)
 NEWS = ("alternative", "news")
+STAMP = pl.Datetime("us", "UTC")
 
 
 class Wire:
@@ -45,9 +48,7 @@ class Wire:
         if self.broken:
             raise ProviderTimeoutError("wire: no answer within 30 s. Try later.")
         assert start < JUNE < end
-        frame = pl.DataFrame(
-            self.rows or None, schema=None if self.rows else {"record_id": pl.String, "ts": pl.Datetime("us", "UTC")}
-        )
+        frame = pl.DataFrame(self.rows or None, schema=None if self.rows else {"record_id": pl.String, "ts": STAMP})
         return versions("news", frame, self.name, datetime.now(UTC)).lazy()
 
 
@@ -109,7 +110,8 @@ def test_a_run_adds_versions_and_changes_none(desk: Desk) -> None:
 def test_a_run_that_brought_nothing_is_remembered(desk: Desk) -> None:
     result = desk.run("news")
     (event,) = result.asset_materializations_for_node("alternative__news")
-    asked = datetime.fromisoformat(json.loads(json.dumps(event.metadata[ASKED].value))["wire"])
+    ((_, _, at),) = json.loads(json.dumps(event.metadata[ASKED].value))["wire"]
+    asked = datetime.fromisoformat(at)
     assert desk.log().height == 0
     desk.wire.say("1", "from the archive, as if it had been there")
     desk.run("news")
@@ -121,6 +123,115 @@ def test_a_partition_that_was_never_asked_for_takes_the_stamps_as_they_are(desk:
     desk.run("news", symbol="IBM")
     desk.run("news", symbol="AAPL")
     assert desk.log("AAPL")["known_at"].to_list() == desk.log("IBM")["known_at"].to_list() == [JUNE]
+
+
+class Filed(Wire):
+    """A wire that gives what lies in the window, and says from which day each record is."""
+
+    def file(self, record: str, day: date) -> None:
+        at = datetime(day.year, day.month, day.day, 15, tzinfo=UTC)
+        self.say(record, f"story {record}", at)
+        self.rows[-1]["ts"] = at
+
+    def news(self, symbols: Any, start: datetime, end: datetime) -> pl.LazyFrame:
+        if not self.rows:
+            return versions("news", pl.DataFrame(schema={"record_id": pl.String, "ts": STAMP}), "wire", JUNE).lazy()
+        frame = pl.DataFrame(self.rows).filter(pl.col("ts").is_between(start, end, closed="left"))
+        return versions("news", frame, self.name, datetime.now(UTC)).lazy()
+
+
+def end_on(monkeypatch: pytest.MonkeyPatch, end: date) -> None:
+    dates = SETTINGS.dates.model_copy(update={"end": end})
+    monkeypatch.setattr(assets, "SETTINGS", SETTINGS.model_copy(update={"dates": dates}))
+
+
+def known(desk: Desk) -> dict[str, datetime]:
+    return dict(desk.log().select("record_id", "known_at").iter_rows())
+
+
+def test_only_what_lies_in_a_window_that_was_asked_for_arrives_late(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The history's end moves within the year, ahead and back: what was never asked for is as old as it says."""
+    desk.wire = wire = Filed()
+    for number, month in enumerate((2, 4, 8), 1):
+        wire.file(str(number), date(2011, month, 15))
+    stamps = {row["record_id"]: row["known_at"] for row in wire.rows}
+    end_on(monkeypatch, date(2011, 3, 31))
+    desk.run("news")
+    assert known(desk) == {"1": stamps["1"]}
+    wire.file("late in March", date(2011, 3, 1))
+    end_on(monkeypatch, date(2011, 6, 30))
+    asked = datetime.now(UTC)
+    desk.run("news")
+    assert known(desk)["2"] == stamps["2"]
+    assert known(desk)["late in March"] > asked
+    end_on(monkeypatch, date(2011, 3, 31))
+    desk.run("news")
+    # June was asked for in the second run, July never was.
+    wire.file("late in June", date(2011, 6, 1))
+    wire.file("in July", date(2011, 7, 5))
+    end_on(monkeypatch, date(2011, 12, 31))
+    asked = datetime.now(UTC)
+    desk.run("news")
+    assert known(desk)["late in June"] > asked
+    assert known(desk)["in July"] == datetime(2011, 7, 5, 15, tzinfo=UTC)
+    assert known(desk)["3"] == stamps["3"]
+
+
+def cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end when the lake has their rows, before Dagster hears of it."""
+
+    def killed(*_: Any) -> None:
+        raise KeyError("killed")
+
+    monkeypatch.setattr(LakeIOManager, "_report", killed)
+
+
+def test_a_run_that_was_cut_before_dagster_heard_of_it_has_asked(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next run doubles nothing and changes nothing, and what came in between is known from when it came."""
+    desk.wire.say("1", "a loss")
+    with monkeypatch.context() as torn:
+        cut(torn)
+        desk.run("news", expect=False)
+    log, asked = desk.log(), datetime.now(UTC)
+    assert log["record_id"].to_list() == ["1"]
+    desk.run("news")
+    assert desk.log().equals(log)
+    desk.wire.say("1", "a gain")
+    desk.wire.say("2", "from the archive")
+    with monkeypatch.context() as torn:
+        cut(torn)
+        desk.run("news", expect=False)
+    log = desk.log()
+    assert log.filter(pl.col("known_at") > asked)["headline"].to_list() == ["a gain", "from the archive"]
+    desk.run("news")
+    desk.run("news")
+    assert desk.log().equals(log)
+
+
+def test_a_damaged_log_is_named_and_nothing_is_fetched_over_it(desk: Desk) -> None:
+    desk.wire.say("1", "a story")
+    desk.run("news")
+    path = Path(desk.lake.path(NEWS, {"symbol": "IBM", "date": "2011"}))
+    damaged = path.read_bytes()[:-50]
+    path.write_bytes(damaged)
+    desk.wire.broken = True  # it is not even asked
+    (failure,) = [event for event in desk.run("news", expect=False).all_events if event.is_step_failure]
+    said = str(failure.step_failure_data.error)
+    assert "alternative/news: what was known of IBM to IBM cannot be read" in said
+    assert "symbol=IBM/date=2011/part.parquet" in said
+    assert "Restore the damaged file from a backup, or remove it" in said
+    assert path.read_bytes() == damaged
+
+
+def test_a_partition_whose_file_is_gone_begins_anew(desk: Desk) -> None:
+    desk.wire.say("1", "a story")
+    desk.run("news")
+    Path(desk.lake.path(NEWS, {"symbol": "IBM", "date": "2011"})).unlink()
+    desk.wire.say("2", "another one")
+    desk.run("news")
+    assert known(desk) == {"1": JUNE, "2": JUNE}
 
 
 def test_a_source_that_does_not_answer_fails_the_run_and_leaves_the_log(desk: Desk) -> None:

@@ -9,12 +9,13 @@ import polars as pl
 import pytest
 
 from quant_assets.alternative.fetch import Asked, Brought, bring
-from resources.alternative.base import Kind, as_of, schema, versions
+from resources.alternative.base import Asking, Kind, as_of, schema, versions
 from resources.alternative.entities import ENTITY_SCHEMA, Matcher
 from resources.errors import ProviderTimeoutError
 
 T = datetime(2022, 5, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
+WINDOW = (T - 400 * DAY, T + 400 * DAY)
 YEAR = pl.col("ts").dt.strftime("%Y")
 MATCHER = Matcher(
     pl.DataFrame([(name, name, "ticker", None, None, None) for name in ("A", "B")], ENTITY_SCHEMA, orient="row")
@@ -43,9 +44,8 @@ class Wire:
 
 
 def fetch(held: pl.DataFrame, *wires: Wire, asked: Asked | None = None, dates: tuple[str, ...] = ("2022",)) -> Brought:
-    window = (T - 400 * DAY, T + 400 * DAY)
     clock = lambda: wires[0].now  # noqa: E731
-    return bring("news", wires, ["A", "B"], window, held, asked or {}, MATCHER, YEAR, dates, clock)
+    return bring("news", wires, ["A", "B"], WINDOW, held, asked or {}, MATCHER, YEAR, dates, clock)
 
 
 def test_late_news_is_known_from_when_it_was_there() -> None:
@@ -59,7 +59,7 @@ def test_late_news_is_known_from_when_it_was_there() -> None:
     wire.say("2", "late", "A", "B", known=T + DAY / 2)
     wire.now = T + 5 * DAY
     # A's partition holds rows of the first fetch, B's none: when it was asked, its materialization says.
-    asked = {("2022", symbol): {"wire": T + DAY} for symbol in "AB"}
+    asked = {("2022", symbol): {"wire": [Asking(*WINDOW, T + DAY)]} for symbol in "AB"}
     later = fetch(held.records, wire, asked=asked)
     assert later.records.filter(pl.col("record_id") == "2").select("symbol", "known_at").rows() == [
         ("A", T + 5 * DAY), ("B", T + 5 * DAY),
@@ -73,7 +73,7 @@ def test_a_source_that_is_new_brings_its_past() -> None:
     new.say("1", "archive", "A")
     held = fetch(schema("news").to_frame(), old)
     old.now = new.now = T + DAY
-    both = fetch(held.records, old, new, asked={("2022", "A"): {"wire": T}})
+    both = fetch(held.records, old, new, asked={("2022", "A"): {"wire": [Asking(*WINDOW, T)]}})
     assert both.records.filter(pl.col("source") == "other")["known_at"].to_list() == [T]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -78,6 +79,11 @@ class Length:
         return [len(text) / self.most - 1 for text in texts]
 
 
+class NoVersion:
+    def __init__(self) -> None:
+        raise OSError("no model here")
+
+
 class NoScorer:
     """Has nothing that a scorer has."""
 
@@ -116,19 +122,35 @@ WRONG: list[tuple[str, dict[str, Any], str]] = [
     (f"{__name__}:T", {}, "nor the address of a class"),
     (f"{__name__}:NoScorer", {}, "has no score"),
     (f"{__name__}:Length", {"least": 1}, "does not take them"),
+    (":Length", {}, "nor the address of a class"),
+    (f"{__name__}:", {}, "nor the address of a class"),
+    (":", {}, "nor the address of a class"),
+    (".scoring:Scorer", {}, "nor the address of a class"),
+    ("broken_scoring:Scorer", {}, "broken_scoring:Scorer cannot be imported: RuntimeError: no licence"),
+    (f"{__name__}:NoVersion", {}, "does not take them: OSError: no model here"),
 ]
 
 
 @pytest.mark.parametrize(("name", "parameters", "says"), WRONG, ids=[case[0] for case in WRONG])
-def test_a_wrong_scorer_is_refused(name: str, parameters: dict[str, Any], says: str) -> None:
+def test_a_wrong_scorer_is_refused(
+    name: str, parameters: dict[str, Any], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken_scoring.py").write_text("raise RuntimeError('no licence')")
+    monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(ConfigError, match=says):
         scorer(name, parameters)
 
 
-@pytest.mark.parametrize("scores", [[], [0.0, 0.0], [1.5], [float("nan")]])
-def test_scores_that_are_none_are_refused(scores: list[float]) -> None:
+@pytest.mark.parametrize("scores", [[], [0.0, 0.0], [1.5], [float("nan")], [None], ["0.5"], [10**400]])
+def test_scores_that_are_none_are_refused(scores: list[Any]) -> None:
     judge = SimpleNamespace(version="broken 1", score=lambda texts: scores)
     with pytest.raises(SentimentError, match="broken 1: the scores are wrong"):
+        scored({"news": rows("a")}, judge)
+
+
+def test_a_scorer_that_fails_is_named() -> None:
+    judge = SimpleNamespace(version="broken 1", score=lambda texts: texts[1])
+    with pytest.raises(SentimentError, match=r"broken 1: score failed: IndexError: .* Mend the scorer"):
         scored({"news": rows("a")}, judge)
 
 

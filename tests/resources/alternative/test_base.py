@@ -11,7 +11,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from resources.alternative.base import COMMON, KINDS, OWN, as_of, checked, merge, schema, versions
+from resources.alternative.base import (
+    COMMON,
+    KINDS,
+    OWN,
+    Asking,
+    as_of,
+    checked,
+    merge,
+    remembered_with,
+    schema,
+    versions,
+)
 from resources.errors import BarSchemaError, ConfigError
 
 T = datetime(2024, 3, 8, 12, tzinfo=UTC)
@@ -80,6 +91,22 @@ CASES: list[tuple[str, list[pl.DataFrame], list[tuple[str, str | None, float, st
         [("1", "a", 0, "new"), ("1", "b", 1.5, "corrected"), ("1", "a", 2.5, "corrected")],
     ),
     (
+        "back to the first wording under the same stamp is one, too",
+        [news("1", "a", 0, 1), news("1", "b", 0, 2), news("1", "a", 0, 3)],
+        [("1", "a", 0, "new"), ("1", "b", 2, "corrected"), ("1", "a", 3, "corrected")],
+    ),
+    (
+        "withdrawn and there again under the same stamp",
+        [news("1", "a", 0, 1), news("1", "a", 0, 2, state="withdrawn"), news("1", "a", 0, 3)],
+        [("1", "a", 0, "new"), ("1", "a", 2, "withdrawn"), ("1", "a", 3, "corrected")],
+    ),
+    (
+        "a source that tells all versions each time, some of them late, adds each once",
+        [news("1", "a", 0, 1), *[pl.concat([news("1", "a", 0, at), news("1", "b", 0.5, at), news("1", "a", 0.7, at)])
+                                 for at in (2, 3, 4)]],
+        [("1", "a", 0, "new"), ("1", "b", 2, "corrected"), ("1", "a", 2, "corrected")],
+    ),
+    (
         "a stale answer of an earlier version is none",
         [news("1", "a", 0, 1), news("1", "b", 1.5, 2), news("1", "a", 0, 3)],
         [("1", "a", 0, "new"), ("1", "b", 1.5, "corrected")],
@@ -94,6 +121,11 @@ CASES: list[tuple[str, list[pl.DataFrame], list[tuple[str, str | None, float, st
     (
         "one answer with the article twice, changed in between",
         [pl.concat([news("1", "a", 0, 1), news("1", "b", 0, 1)])],
+        [("1", "b", 0, "new")],
+    ),
+    (
+        "such an answer again",
+        [pl.concat([news("1", "a", 0, at), news("1", "b", 0, at)]) for at in (1, 2)],
         [("1", "b", 0, "new")],
     ),
     (
@@ -122,14 +154,47 @@ def test_likes_make_no_version() -> None:
     assert merge(post(1, 1), post(500, 2)).height == 1
 
 
+def asking(first: float, end: float, at: float) -> Asking:
+    return Asking(T + first * HOUR, T + end * HOUR, T + at * HOUR)
+
+
 def test_when_a_source_was_asked_last_may_be_told() -> None:
     """A fetch that brought nothing leaves no row, and yet nothing was there to bring."""
     log = logged(news("1", "a", 0, 1))
     late = news("2", "late", 1.5, 5)
     assert told(merge(log, late))[-1] == ("2", "late", 1.5, "new")
-    assert told(merge(log, late, {"wire": T + 2 * HOUR}))[-1] == ("2", "late", 5, "new")
-    assert told(merge(log, late, {"another": T + 2 * HOUR}))[-1] == ("2", "late", 1.5, "new")
-    assert told(merge(logged(news("1", "a", 0, 3)), late, {"wire": T + HOUR}))[-1] == ("2", "late", 5, "new")
+    assert told(merge(log, late, {"wire": [asking(-1, 1, 2)]}))[-1] == ("2", "late", 5, "new")
+    assert told(merge(log, late, {"another": [asking(-1, 1, 2)]}))[-1] == ("2", "late", 1.5, "new")
+    # A row that was fetched after the asking proves another one.
+    assert told(merge(logged(news("1", "a", 0, 3)), late, {"wire": [asking(-1, 1, 1)]}))[-1] == (
+        "2", "late", 5, "new",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("spot", "known_at"),
+    [(-3, 0), (-2, 5), (0, 5), (1, 5), (2, 0), (9, 0)],
+    ids=["before it", "at its start", "among others", "in it", "at its end", "after it"],
+)
+def test_what_lies_outside_of_every_window_that_was_asked_for_keeps_its_stamp(spot: float, known_at: float) -> None:
+    log = logged(news("1", "a", 0, 1))
+    other = news("2", "b", 0, 5, ts=T + spot * HOUR)
+    assert told(merge(log, other, {"wire": [asking(-2, 2, 1)]}))[-1] == ("2", "b", known_at, "new")
+
+
+def test_a_record_that_moved_out_of_the_window_was_there_in_another_version() -> None:
+    log = logged(news("1", "a", 0, 1))
+    moved = news("1", "b", 0.5, 5, ts=T + 9 * HOUR)
+    assert told(merge(log, moved, {"wire": [asking(-2, 2, 3)]}))[-1] == ("1", "b", 5, "corrected")
+
+
+def test_askings_that_later_ones_cover_are_forgotten() -> None:
+    held: tuple[Asking, ...] = ()
+    for each in [asking(0, 9, 9), asking(0, 8, 10), asking(0, 8, 11), asking(1, 9, 12)]:
+        held = remembered_with(held, each)
+    assert held == (asking(0, 9, 9), asking(0, 8, 11), asking(1, 9, 12))
+    assert remembered_with(held, asking(0, 9, 13)) == (asking(0, 9, 13),)
+    assert remembered_with(held, asking(0, 9, 10)) == (asking(0, 9, 10), asking(0, 8, 11), asking(1, 9, 12))
 
 
 def test_an_instant_may_be_told_in_any_zone() -> None:
@@ -159,14 +224,14 @@ def test_what_was_known_is_answered_the_same_after_any_later_arrival(
     plan: list[list[tuple[str, str, int, str]]], asked: int
 ) -> None:
     """Fetch number n happens at hour 10 n; rows claim any hour up to then, so that late, stale and corrected mix."""
-    log, instants = schema("news").to_frame(), dict[str, datetime]()
+    log, askings = schema("news").to_frame(), dict[str, list[Asking]]()
     answers: list[tuple[datetime, list[Any]]] = []
     for number, rows in enumerate(plan, 1):
         at = T + 10 * number * HOUR
         claimed = [news(*row[:2], min(row[2], 10 * number), 10 * number, state=row[3]) for row in rows]
         before = log
-        log = merge(log, pl.concat([log.clear(), *claimed]), instants)
-        instants = {"wire": at}
+        log = merge(log, pl.concat([log.clear(), *claimed]), askings)
+        askings = {"wire": [Asking.for_everything(at)]}
         assert log.head(before.height).equals(before)
         for instant, answer in answers:
             assert as_of(log.lazy(), instant).collect().rows() == answer

@@ -17,6 +17,7 @@ from resources.alternative.entities import (
     from_instruments,
     read_names,
     short_form,
+    while_listed,
     with_short_forms,
 )
 from resources.errors import ConfigError
@@ -45,6 +46,7 @@ ROWS = [
     ("IBM", "IBM", "ticker", None, None, None),
     ("BRK.B", "BRK.B", "ticker", None, None, None),
     ("T", "T", "ticker", None, None, None),
+    ("C", "C", "alias", None, None, None),
     ("320193", "AAPL", "cik", None, None, None),
     ("Newco", "NEW", "alias", None, None, at(2020)),
 ]
@@ -69,6 +71,20 @@ TEXTS = [
     ("a bare ticker is a word", "T is a letter and IBM a name", at(2010), ()),
     ("a cashtag", "$IBM and $T up", at(2010), ("IBM", "T")),
     ("a ticker in the style of the wires", "Berkshire (NYSE: BRK.B) and Big (NASDAQ:IBM)", at(2010), ("BRK.B", "IBM")),
+    (
+        "an exchange in any writing",
+        "(Nasdaq: IBM) [NYSE American:\xa0T] (OTC Pink: BRK/B)",
+        at(2010),
+        ("IBM", "T", "BRK.B"),
+    ),
+    ("several tickers of an exchange", "(NYSE: IBM, BRK.B and T)", at(2010), ("IBM", "BRK.B", "T")),
+    ("several exchanges", "(NYSE: T; Nasdaq: IBM)", at(2010), ("T", "IBM")),
+    ("a ticker with more words behind it", 'IBM Corp. (NYSE: IBM, the "Company")', at(2010), ("IBM",)),
+    ("a ticker of one letter in order", "$IBM rose with (NYSE: T) and $BRK.B", at(2010), ("IBM", "T", "BRK.B")),
+    ("a word of one letter is no ticker", "(NYSE: T was lower) NYSE: T (plan T: T)", at(2010), ()),
+    ("a word that begins like an exchange is none", "(arcade: T) (bats: are out)", at(2010), ()),
+    ("a name of one letter is a word", "Vitamin C rose", at(2010), ()),
+    ("a currency is no cashtag", "US$T and A$IBM", at(2010), ()),
     ("an amount is no cashtag", "$5 and $T5", at(2010), ()),
     ("a ticker before it changed hands", "$META", at(2021), ("METV",)),
     ("a ticker between two hands", "$META", at(2022, 3), ()),
@@ -119,6 +135,35 @@ def test_tickers_of_instruments_hold_until_their_delisting() -> None:
     matcher = Matcher(entities([from_instruments(instruments)]))
     assert matcher.of_tickers(["OLD", "A"], at(2010, 6, 30)).symbols == ("OLD", "A")
     assert matcher.of_tickers(["OLD", "A"], at(2010, 7, 1)).symbols == ("A",)
+
+
+def test_tickers_of_instruments_hold_from_their_listing_on() -> None:
+    instruments = pl.DataFrame({"symbol": ["A", "NEW"], "listed": [None, date(2015, 1, 5)]})
+    matcher = Matcher(entities([from_instruments(instruments)]))
+    assert matcher.in_text("(NYSE: NEW) $A", at(2015, 1, 4)).symbols == ("A",)
+    assert matcher.in_text("(NYSE: NEW) $A", at(2015, 1, 5)).symbols == ("NEW", "A")
+
+
+def test_a_name_does_not_lead_to_another_companys_symbol() -> None:
+    """GONE was delisted; AGAIN is the symbol of a company of 2015, and was another's until 2007."""
+    instruments = pl.DataFrame(
+        {"symbol": ["GONE", "AGAIN"], "listed": [None, date(2015, 1, 5)], "delisted": [date(2010, 6, 30), None]}
+    )
+    rows = [
+        ("Gone Mills", "GONE", "legal", None, None, None),
+        ("Again Mines", "AGAIN", "legal", None, at(2007), None),
+        ("Again Motors", "AGAIN", "legal", None, None, None),
+        ("Twice Sold", "AGAIN", "alias", at(2012), at(2020), None),
+        ("Private Ltd", "ELSE", "alias", None, None, None),
+    ]
+    table = while_listed(pl.DataFrame(rows, ENTITY_SCHEMA, orient="row"), instruments)
+    matcher = Matcher(entities([table]))
+    text = "Gone Mills, Again Mines, Again Motors, Private Ltd"
+    assert matcher.in_text(text, at(2006)).symbols == ("GONE", "ELSE")
+    assert matcher.in_text(text, at(2012)).symbols == ("ELSE",)
+    assert matcher.in_text(text, at(2016)).symbols == ("AGAIN", "ELSE")
+    # A time of its own stands.
+    assert [matcher.in_text("Twice Sold", at(year)).symbols for year in (2011, 2013, 2021)] == [(), ("AGAIN",), ()]
 
 
 def test_a_users_own_names(tmp_path: Path) -> None:

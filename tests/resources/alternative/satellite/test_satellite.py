@@ -151,6 +151,22 @@ def test_without_an_asset_of_classes_every_pixel_counts(desk: Desk) -> None:
     assert said(desk.activity(), "value") == [(pytest.approx((200 * west + 199 * east) / 399),)]
 
 
+@pytest.mark.parametrize(("west", "inside"), [(9.9, 0.5), (9.85, 0.25), (10.0, 1.0)])
+def test_what_of_an_area_lies_beyond_the_scene_is_not_clear(desk: Desk, west: float, inside: float) -> None:
+    desk.leaves(clouds=False)
+    area = Area("edge", "AGRI", (west, 49.6, west + 0.2, 49.8))
+    seen = pytest.approx((0.4 - 0.1) / (0.4 + 0.1))
+    assert said(desk.activity(area, clear_share=inside), "value") == [(seen,)]
+    assert said(desk.activity(area, clear_share=min(1.0, inside + 0.01)), "value") == [(seen if inside == 1 else None,)]
+
+
+def test_statistics_count_for_so_much_of_the_area_as_the_scene_covers(desk: Desk) -> None:
+    west, south, east, north = BOX
+    desk.lights("feb", FEBRUARY, 12.5, box=(west, south, east - 0.05 * (east - west), north))
+    assert said(desk.activity(**READY, clear_share=0.95), "value") == [(12.5,)]
+    assert said(desk.activity(**READY, clear_share=0.96), "value") == [(None,)]
+
+
 def test_an_offset_that_is_worked_in_already_is_not_applied(desk: Desk) -> None:
     desk.leaves(clouds=False, earthsearch__boa_offset_applied=True)
     west, east = (0.5 - 0.2) / (0.5 + 0.2), (0.6 - 0.2) / (0.6 + 0.2)
