@@ -223,8 +223,11 @@ class BarMaker:
             for one in state.lost
             if not (one.open and one.whole and one.since >= event.ts and one.until <= event.until)
         ]
-        if event.error:
-            state.lost.append(_Missing(event.ts, event.until, False, True))
+        if event.error:  # whole bars, each once: a venue may say much that is given up
+            last = event.until - event.until % self._step + self._step - 1
+            missing = _Missing(event.ts - event.ts % self._step, last, False, True)
+            if missing not in state.lost:
+                state.lost.append(missing)
         begins = max(event.ts, state.kept_from - _DAY)
         begins -= begins % self._step
         self.past.update((symbol, at) for at in range(begins, min(event.until + 1, state.kept_from), self._step))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 import polars as pl
@@ -19,6 +20,9 @@ MOST_SESSIONS = 2_000
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
+
+HOUR = timedelta(hours=1) // MICROSECOND
+"""By which clocks change: bars so long, or shorter, are as long as ever."""
 
 _SECOND_DAY = datetime.min.replace(tzinfo=UTC) + timedelta(days=1)
 _LAST_BUT_ONE = datetime.max.replace(tzinfo=UTC) - timedelta(days=1)
@@ -77,15 +81,24 @@ class Fixed:
     """Bars of `step` microseconds that begin on a multiple of it by a wall clock.
 
     offsets: (from when, microseconds that the clock is ahead of UTC), the first from before the range.
+    seams: of bars in which the clock changes (when it does, where the bar ends, where it began).
     """
 
     step: int
     offsets: tuple[tuple[int, int], ...]
+    seams: tuple[tuple[int, int, int], ...]
 
     @classmethod
     def of(cls, step: timedelta, zone: str, start: datetime, end: datetime) -> Fixed:
-        length = step // timedelta(microseconds=1)
-        return cls(length, _offsets(ZoneInfo(zone), start, end, length))
+        length = step // MICROSECOND
+        # The bar of the first tick may have begun before it, by another clock.
+        offsets = _offsets(ZoneInfo(zone), max(start, _SECOND_DAY) - step, end, length)
+        seams = []
+        for (_, before), (since, ahead) in pairwise(offsets):
+            ends = since + -(since + ahead) % length
+            if ends > since:
+                seams.append((since, ends, ends - length + ahead - before))
+        return cls(length, offsets, tuple(seams))
 
     def placed(self, dialect: Dialect, ticks: str) -> str:
         offset = str(self.offsets[0][1])
@@ -93,11 +106,16 @@ class Fixed:
             offset = f"CASE WHEN us >= {since} THEN {ahead} ELSE {offset} END"
         # What is left over of a negative number, before 1970, is negative or zero.
         over = f"((us + {offset}) % {self.step} + {self.step}) % {self.step}"
-        return f"SELECT *, us - {over} AS slot FROM ({ticks}) AS ticks"
+        slot = f"us - {over}"
+        for since, ends, began in self.seams:
+            slot = f"CASE WHEN us >= {since} AND us < {ends} THEN {began} ELSE {slot} END"
+        return f"SELECT *, {slot} AS slot FROM ({ticks}) AS ticks"
 
     def finish(self, frame: pl.DataFrame) -> pl.DataFrame:
-        begin = pl.col("slot").cast(UTC_MICROS)
-        return frame.with_columns(ts=begin, known_at=begin + pl.duration(microseconds=self.step))
+        known = pl.col("slot") + self.step
+        for _, ends, began in self.seams if self.step > HOUR else ():
+            known = pl.when(pl.col("slot") == began).then(ends).otherwise(known)
+        return frame.with_columns(ts=pl.col("slot").cast(UTC_MICROS), known_at=known.cast(UTC_MICROS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +141,7 @@ class Sessions:
 
 def _offsets(zone: ZoneInfo, start: datetime, end: datetime, step: int) -> tuple[tuple[int, int], ...]:
     """How far the clock is ahead of UTC, as far as it shifts multiples of `step`, and from when on."""
-    found = [(0, _ahead(zone, start) % step)]
+    found = [(0, _ahead(zone, start))]
     if zone.key == "UTC":
         return tuple(found)
     at = start
@@ -131,8 +149,9 @@ def _offsets(zone: ZoneInfo, start: datetime, end: datetime, step: int) -> tuple
         then = at + min(timedelta(days=1), end - at)
         if _ahead(zone, at) != _ahead(zone, then):
             changed = _change(zone, at, then)
-            if found[-1][1] != _ahead(zone, changed) % step:
-                found.append(((changed - EPOCH) // MICROSECOND, _ahead(zone, changed) % step))
+            ahead = _ahead(zone, changed)
+            if (ahead - found[-1][1]) % step:
+                found.append(((changed - EPOCH) // MICROSECOND, ahead))
         at = then
     return tuple(found)
 

@@ -138,16 +138,18 @@ class _Clock:
         ends, last = until[final], own[final]
         names, opened = (self.session, self.opens) if calendar is None else calendar
         covered = np.maximum(days, names[np.maximum(np.searchsorted(opened, ends) - 1, 0)])
+        apart = np.flatnonzero((days[1:] - covered[:-1]).astype(np.int64) > ABSENT)  # a day has one session at most
+        since, until_next = covered[apart], days[apart + 1]
         if calendar is None:
-            everyday, weekdays, witnessed = (_between(kept, covered, days) for kept in self.counted)
+            everyday, weekdays, witnessed = (_between(kept, since, until_next) for kept in self.counted)
             # What has come to trade on weekends may be missed on any day.
-            weekends = last[:-1] >= self.weekend[number]
+            weekends = last[apart] >= self.weekend[number]
             longer = (witnessed >= ABSENT) | (weekdays >= CLOSURE) | (weekends & (everyday >= ABSENT))
         else:
-            longer = _between(calendar[0], covered, days) >= ABSENT
+            longer = _between(calendar[0], since, until_next) >= ABSENT
         back = np.append(own[first[1:]], self.session.size)
-        places = np.flatnonzero(np.append(longer, covered[-1] < self.session[-1]))
-        for place in places.tolist():
+        places = apart[longer].tolist() + ([days.size - 1] if covered[-1] < self.session[-1] else [])
+        for place in places:
             yield _Gap(int(own[first[place]]), int(last[place]), int(ends[place]), covered[place], int(back[place]))
 
     def due(self, gap: _Gap, calendar: tuple[Days, Integers]) -> int | None:
@@ -190,9 +192,9 @@ class _Clock:
         return min(found, default=None)
 
 
-def _between(kept: Days, since: Days, days: Days) -> Integers:
-    """How many of `kept` lie between the day `since` which each of `days` is over and its next."""
-    return np.searchsorted(kept, days[1:]) - np.searchsorted(kept, since[:-1], side="right")
+def _between(kept: Days, since: Days, until: Days) -> Integers:
+    """How many of `kept` lie between the days, neither counted."""
+    return np.searchsorted(kept, until) - np.searchsorted(kept, since, side="right")
 
 
 def _midnight(day: np.datetime64) -> int:

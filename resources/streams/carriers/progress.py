@@ -58,6 +58,7 @@ class Progress:
 
     def __init__(self) -> None:
         self.owed = 0
+        self._came = 0  # when the newest event came: what is stamped later tells of nothing that was missed till then
         self._asked: Mapping[Line, int] = {}
         self._points: dict[Kind, dict[str, Point]] = {kind: {} for kind in KIND_OF.values()}
         self._by_type = {made: self._points[kind] for made, kind in KIND_OF.items()}
@@ -65,6 +66,9 @@ class Progress:
     def add(self, events: Sequence[Event]) -> None:
         """These are told."""
         by_type = self._by_type
+        newest = next((event for event in reversed(events) if event.__class__ in by_type), None)
+        if newest is not None:
+            self._came = max(self._came, newest.received)
         for event in events:
             points = by_type.get(event.__class__)  # type: ignore[arg-type]
             if points is None:
@@ -101,7 +105,7 @@ class Progress:
     def since(self) -> dict[Line, int]:
         """Since when each line is to be told."""
         begins = {**self._asked, **{line: point.since() for line, point in self.points()}}
-        return {line: max(self.owed, ts) for line, ts in begins.items()}
+        return {line: max(self.owed, min(ts, self._came or ts)) for line, ts in begins.items()}
 
     def lacking(self) -> dict[Line, int]:
         """The lines of which something is lost or asked for, and since when."""

@@ -162,7 +162,7 @@ async def test_what_a_gateway_that_ended_had_not_repaired_is_asked_for_by_the_ne
     second = carrier(cluster)
     assert await second.resume() == {A: (now - 10) * 10**6, Line("B", "trade"): 1}
     await second.publish([*(row._replace(repaired=True) for row in market_events(trades(now, now + 1)))])
-    await second.publish([Repaired("A", (now - 10) * 10**6, "trade", (now + 1) * 10**6, 2, None)])
+    await second.publish([Repaired("A", (now - 10) * 10**6, "trade", given_up.until, 2, None)])
     await second.close()
     assert [row.ts // 10**6 for row in market_events(await stored(cluster))] == [now + 1, now]
     third = carrier(cluster)
