@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -117,43 +118,58 @@ class Prepared:
         found = wanted.join(self.benchmark, on="session", how="left", maintain_order="left")["return"]
         return found.cast(pl.Float64).fill_null(np.nan).to_numpy()
 
-    def orders(self, candidate: Candidate) -> pl.DataFrame:
-        """What a parameter set sends to the exchange."""
+    @cached_property
+    def turn(self) -> Lock:
+        """Held by the run that works in Python. Else its lock changes hands at every call into polars or numpy, and
+        each change is a wait: of two threads that took an eighth of the time."""
+        return Lock()
+
+    def run(self, candidate: Candidate) -> Ran | Failure:
+        """Trade a parameter set. What goes wrong in it is a Failure, whatever it is, and the others run."""
+        try:
+            said = self._said(candidate)
+            with self.turn:
+                pending = book(self._orders(candidate, said), self.past, self.settings.latency)
+                venue = self.venue.of(pending.records)
+            outcome = trade(venue, self.past, pending, holdings=False)
+        except Exception as error:  # the strategy's code is the user's: its error may be any
+            return Failure(candidate.number, candidate.parameters, "run", reason(error))
+        with self.turn:
+            return self._measured(candidate, outcome, pending)
+
+    def _said(self, candidate: Candidate) -> pl.DataFrame:
+        """What the user's code makes of a parameter set: the intents of a strategy, else orders."""
         if candidate.strategy is None:
             orders: Any = self.maker(**candidate.parameters)
             if not isinstance(orders, pl.LazyFrame | pl.DataFrame):
                 raise SweepError(
                     f"the strategy gives a {type(orders).__name__}; a frame of orders is needed, as for others"
                 )
-        else:
-            from quant_assets.strategies.orders import read, sent
+            return orders.lazy().collect()
+        from quant_assets.strategies.orders import read
 
-            assert self.features is not None, "features are prepared for every sweep of strategies"
-            wanted = candidate.strategy.intents(self.features.lazy())
-            if self.warms_up:
-                wanted = wanted.filter(pl.col("session") >= pl.lit(self.past.session[0]).cast(pl.Date))
-            # Not orders(), whose Python would run inside polars and keep its threads from the other runs.
-            orders = sent(read(wanted).collect(), keys=self.keys)
+        assert self.features is not None, "features are prepared for every sweep of strategies"
+        wanted = candidate.strategy.intents(self.features.lazy())
+        if self.warms_up:
+            wanted = wanted.filter(pl.col("session") >= pl.lit(self.past.session[0]).cast(pl.Date))
+        return read(wanted).collect()
+
+    def _orders(self, candidate: Candidate, said: pl.DataFrame) -> pl.DataFrame:
+        """What is sent to the exchange of it."""
+        from quant_assets.strategies.orders import sent
+
+        # Not orders(), whose Python would run inside polars and keep its threads from the other runs.
+        orders = said if candidate.strategy is None else sent(said, keys=self.keys)
         ahead = self.settings.roll_sessions_before_expiry
         if ahead is not None and self.instruments is not None:
             return rolled(orders, self.instruments, self.past.sessions[-1], ahead=ahead)
-        frame: pl.DataFrame = orders.lazy().collect()
-        return frame
-
-    def run(self, candidate: Candidate) -> Ran | Failure:
-        """Trade a parameter set. What goes wrong in it is a Failure, whatever it is, and the others run."""
-        try:
-            pending = book(self.orders(candidate), self.past, self.settings.latency)
-            outcome = trade(self.venue.of(pending.records), self.past, pending, holdings=False)
-        except Exception as error:  # the strategy's code is the user's: its error may be any
-            return Failure(candidate.number, candidate.parameters, "run", reason(error))
-        return self._measured(candidate, outcome, pending)
+        return orders
 
     def backtest(self, candidate: Candidate) -> BacktestResult:
         """The whole result of a parameter set, with its frames."""
         # Rolled already, if at all, so that nothing is left to roll.
         settings = self.settings.model_copy(update={"roll_sessions_before_expiry": None})
-        return run(self.past, self.orders(candidate), settings, benchmark=self.benchmark)
+        return run(self.past, self._orders(candidate, self._said(candidate)), settings, benchmark=self.benchmark)
 
     def _measured(self, candidate: Candidate, outcome: Outcome, pending: Book) -> Ran:
         equity = outcome.log.account[self.last, EQUITY]
