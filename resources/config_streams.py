@@ -8,6 +8,8 @@ from typing import Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from resources.streams.redis_url import check_url
+
 STREAMED = ("alpaca", "binance", "ib", "yahoo")
 """Providers whose venues stream."""
 
@@ -99,8 +101,6 @@ class RedisSettings(_Settings):
     @field_validator("url")
     @classmethod
     def _without_secrets(cls, url: str) -> str:
-        from resources.streams.cache import check_url
-
         check_url(url)
         return url
 

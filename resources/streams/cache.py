@@ -18,16 +18,15 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from resources.errors import ConfigError, QuantError
 from resources.streams.base import Batch, MarketEvent, Quote, Trade
 from resources.streams.clock import SECOND, Clock, SystemClock
+from resources.streams.redis_url import PASSWORD, USER, check_url
 from resources.streams.standing import Session, Told
 
 T = TypeVar("T", Quote, Trade)
-
-USER, PASSWORD = "REDIS_USERNAME", "REDIS_PASSWORD"
 
 DIGITS = 20
 """An event is kept behind its `ts`, written with so many digits, so that Redis itself can tell which is newer."""
@@ -50,16 +49,6 @@ return -1
 """Events, and how their session stands, come to be at once or not at all. Returns 0, -1 where Redis does not hold what
 this follower wrote last (it is the first write, or Redis lost some or all), or which later follower writes too.
 Microseconds are exact in Lua's numbers until the year 2255."""
-
-
-def check_url(url: str) -> None:
-    """Raise ValueError where this is no address of a Redis, or holds a secret; the message does not repeat one."""
-    parts = urlsplit(url)
-    asked = parse_qs(parts.query)
-    if "@" in parts.netloc or "username" in asked or "password" in asked:
-        raise ValueError(f"holds a name or password; put them into {USER} and {PASSWORD} of the environment")
-    if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-        raise ValueError(f"is {url!r}; it must be like redis://localhost:6379/0")
 
 
 class CacheError(QuantError):
