@@ -124,7 +124,12 @@ def bars(options: Any) -> None:
 def kafka(options: Any) -> None:
     print(f"\nKafka, quotes over loopback{'':31}{'events/s of CPU':>18}{'events/s of wall':>18}")
     with server("kafka") as address:
+        from confluent_kafka import Producer
+
+        maker = Producer({"bootstrap.servers": address})
         for rows in (10, 100, 1000):
+            for name in ("quotes", "both"):
+                maker.list_topics(f"{name}-{rows}", timeout=10)  # these brokers make a topic that a producer asks about
             events = min(options.events, 100_000 if rows == 10 else 300_000)  # the brokers keep 5 MB a partition
             for what, work in (
                 ("publish", publish(address, f"quotes-{rows}", events, rows)),
@@ -264,9 +269,6 @@ async def read(address: str, topic: str, events: int) -> None:
 
 
 async def both(address: str, topic: str, events: int, rows: int) -> None:
-    from confluent_kafka import Producer
-
-    Producer({"bootstrap.servers": address}).list_topics(topic, timeout=10)  # made for a producer, not for a reader
     await asyncio.gather(read(address, topic, events), publish(address, topic, events, rows))
 
 
