@@ -31,7 +31,7 @@ class WarehouseSettings(BaseModel):
     )
     database: str = Field(default="quant", pattern=r"^[a-z][a-z0-9_]{0,63}$", examples=["quant"])
     user: str = Field(default="default", min_length=1, examples=["default"])
-    timeout_seconds: float = Field(default=300.0, gt=0, description="how long one answer may take", examples=[300])
+    timeout_seconds: float = Field(default=300.0, ge=0.1, description="how long one answer may take", examples=[300])
 
     @property
     def address(self) -> str:

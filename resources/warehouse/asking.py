@@ -15,6 +15,9 @@ _WRITES = ("INSERT", "INTO", "UPDATE", "DELETE", "MERGE", "COPY", "CREATE")
 """What may follow WITH, EXPLAIN or a SELECT, and writes."""
 
 _COMMENT = r"--[^\n]*|/\*.*?\*/"
+_ODD = r"\$|\b[eE]'|[\u2018\u2019\u201c\u201d#]|--[^\n]*\r(?!\n)|/\*(?:(?!\*/).)*?/\*"
+"""Where the engines do not agree on what is quoted, or a comment: $$texts$$, E'texts', curly quotes, comments
+with #, of lines that end otherwise, and comments within comments."""
 _QUOTED = r"'(?:[^']|'')*'|\"(?:[^\"]|\"\")*\"|`(?:[^`]|``)*`"
 _ESCAPED = r"'(?:[^'\\]|\\.|'')*'|\"(?:[^\"\\]|\\.|\"\")*\"|`(?:[^`\\]|\\.|``)*`"
 
@@ -31,8 +34,10 @@ def question(text: str, *, backslash: bool) -> str:
     Example: `question("SELECT 1; -- done", backslash=False)` is "SELECT 1"
     """
     # Comments and what stands in quotes, as long as they were: what is left has the statement's own words.
-    blank = re.compile(f"{_COMMENT}|{_ESCAPED if backslash else _QUOTED}", re.DOTALL)
-    bare = blank.sub(lambda found: (" " if found[0][0] in "-/" else "_") * len(found[0]), text)
+    blank = re.compile(
+        f"(?P<odd>{_ODD})|{_COMMENT}|{_ESCAPED if backslash else _QUOTED}|(?P<open>['\"`]|/\\*)", re.DOTALL
+    )
+    bare = blank.sub(_blanked, text)
     statements = [(found.start(), found.end()) for found in re.finditer(r"[^;]+", bare) if found[0].strip()]
     if not statements:
         raise QuestionError("sql: it is empty; give one SELECT")
@@ -50,3 +55,14 @@ def question(text: str, *, backslash: bool) -> str:
                 f"sql: {word} writes, and only questions are answered; a column of that name stands in quotes"
             )
     return text[start:end].strip()
+
+
+def _blanked(found: re.Match[str]) -> str:
+    if found["odd"] is not None:
+        raise QuestionError(
+            f"sql: {found[0][:20]!r} is not taken; write texts in single quotes, "
+            "and comments as -- or /* */, none in another"
+        )
+    if found["open"] is not None:
+        raise QuestionError(f"sql: the {found[0]} at letter {found.start() + 1} is not closed")
+    return (" " if found[0][0] in "-/" else "_") * len(found[0])

@@ -8,6 +8,7 @@ what is loaded is known from the rows themselves. `resources.warehouse.loading` 
 from __future__ import annotations
 
 import io
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -54,6 +55,7 @@ class ClickHouse(Catalog):
     """A catalog over a ClickHouse database. Made by `connect`, or by `embedded` over the engine in this process."""
 
     dialect = CLICKHOUSE
+    _server = False
 
     def __init__(self, client: Any, database: str, where: str) -> None:
         self.database = database
@@ -86,7 +88,9 @@ class ClickHouse(Catalog):
             )
         except Exception as error:
             raise _told(error, where, settings.user) from error
-        return cls(client, settings.database, where)
+        catalog = cls(client, settings.database, where)
+        catalog._server = True
+        return catalog
 
     @classmethod
     def embedded(cls, folder: Path | str, database: str = "quant", *, threads: int | None = None) -> ClickHouse:
@@ -175,7 +179,11 @@ class ClickHouse(Catalog):
 
     def _sql(self, text: str, tables: Sequence[str]) -> pl.DataFrame:
         """Beside the lake's columns a table has `place`, `date` and `version` (see the module)."""
-        return self._ask(text, {})
+        # A server refuses by itself what writes. It does so anyhow for a user who may only read and cannot set this;
+        # the engine in this process would keep to it for all that comes after.
+        held = self._client.server_settings.get("readonly")
+        settable = self._server and not (held is not None and held.readonly)
+        return self._ask(text, {}, {"readonly": 2} if settable else {})
 
     def _known(self, table: str, symbols: Sequence[str]) -> set[str]:
         return set(self._symbols(table)) & set(symbols)
@@ -202,8 +210,9 @@ class ClickHouse(Catalog):
         values = {f"{name}_symbols": list(symbols), f"{name}_dates": dates, f"{name}_at": _us(at)}
         return Source(self.name(table), where, values)
 
-    def _ask(self, text: str, parameters: Mapping[str, Any]) -> pl.DataFrame:
+    def _ask(self, text: str, parameters: Mapping[str, Any], further: Mapping[str, int] | None = None) -> pl.DataFrame:
         settings = {
+            **(further or {}),
             "output_format_arrow_string_as_string": 1,
             "output_format_arrow_compression_method": "none",
         }
@@ -213,7 +222,7 @@ class ClickHouse(Catalog):
             raise self._told(error) from error
         try:
             frame = pl.read_ipc(io.BytesIO(content))
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, OSError) as error:  # OSError: of an answer without a byte
             raise CatalogError(
                 f"{self.where}: the answer is no frame, cast its columns: {_first_line(error)}"
             ) from error
@@ -243,6 +252,8 @@ def _package() -> Any:
         raise ConfigError(
             f"warehouse: clickhouse-connect is not installed; pip install 'quant-assets[clickhouse]' ({error})"
         ) from error
+    # It writes a traceback of what it raises as well.
+    logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)
     return clickhouse_connect
 
 

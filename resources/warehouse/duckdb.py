@@ -14,6 +14,7 @@ import polars as pl
 
 from resources.catalog import Catalog, CatalogError, UnknownColumnError, UnknownTableError
 from resources.lake import Lake
+from resources.warehouse.asking import QuestionError
 from resources.warehouse.files import LakeFiles, literal
 from resources.warehouse.questions import Dialect, Source, quoted_names, sql_name
 
@@ -72,6 +73,7 @@ class DuckDB(Catalog):
     def _sql(self, text: str, tables: Sequence[str]) -> pl.DataFrame:
         """A table is a view while it is asked about. A condition on the columns `symbol` and `date`, which name the
         partition, reads those files only."""
+        self._refuse_writing(text)
         files = [file.path for table in tables for file in self._files.of(table)]
         try:
             for table in tables:
@@ -88,6 +90,18 @@ class DuckDB(Catalog):
         finally:
             for table in tables:
                 self._engine.execute(f'DROP VIEW IF EXISTS "{sql_name(table)}"')
+
+    def _refuse_writing(self, text: str) -> None:
+        """Raises QuestionError where DuckDB itself takes the text for more than one statement, or for one that writes;
+        what it cannot parse it tells when it is asked."""
+        import duckdb
+
+        try:
+            kinds = [statement.type.name for statement in self._engine.extract_statements(text)]
+        except duckdb.Error:
+            return
+        if kinds not in (["SELECT"], ["EXPLAIN"]):
+            raise QuestionError(f"sql: it is {' and '.join(kinds) or 'empty'}; give one SELECT, nothing is written")
 
     def _known(self, table: str, symbols: Sequence[str]) -> set[str]:
         if "symbol" in self._files.dimensions(table):

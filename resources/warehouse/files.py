@@ -81,17 +81,20 @@ class LakeFiles:
         return self._dimensions[table]
 
     def _looked_up(self, table: str) -> list[str]:
-        folder, found = self.lake.folder(table.split("/")), []
-        while True:
-            entries = [entry for entry in self._listed(folder) if "=" in entry.rpartition("/")[2]]
-            if not entries:
-                break
-            folder = entries[-1]
-            found.append(folder.rpartition("/")[2].partition("=")[0])
-        if not found and not self.lake.exists(table.split("/")):
+        folder = self.lake.folder(table.split("/"))
+        first = self._first_part(folder)
+        if first is None:
             tables = ", ".join(self.tables()) or "none: nothing was ever materialized"
             raise UnknownTableError(f"the lake {self.lake.url} has no table {table!r}; it has {tables}")
-        return found
+        return [name.partition("=")[0] for name in first[len(folder) :].split("/") if name]
+
+    def _first_part(self, folder: str) -> str | None:
+        """The first folder in this one that holds rows: one that was emptied says nothing about the others."""
+        entries = self._listed(folder)
+        if f"{folder}/{_PART}" in entries:
+            return folder
+        keys = (entry for entry in entries if "=" in entry.rpartition("/")[2] and self.filesystem.isdir(entry))
+        return next(filter(None, map(self._first_part, keys)), None)
 
     def symbols(self, table: str) -> list[str]:
         """The symbols that a table cut by symbol has partitions of, sorted."""

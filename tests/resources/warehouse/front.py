@@ -37,31 +37,37 @@ class Engine:
         import chdb
 
         self._connection = chdb.connect(folder)
+        # A session that was set to read only stays so.
+        self._reading = chdb.connect(folder)
+        self._reading.query("SET readonly = 2")
         self._lock = threading.Lock()
 
     def answer(self, query: dict[str, str], body: bytes) -> bytes:
         """The engine's bytes. Raises RuntimeError with its exception."""
         values = {name[6:]: value for name, value in query.items() if name.startswith("param_")}
         settings = {n: v for n, v in query.items() if n not in _NO_SETTINGS and not n.startswith("param_")}
+        connection = self._reading if settings.pop("readonly", "0") == "2" else self._connection
         with self._lock:
-            self._run(f"USE `{query.get('database') or 'default'}`", {})
+            self._run(connection, f"USE `{query.get('database') or 'default'}`", {})
             for name, value in settings.items():
-                self._run(f"SET {name} = '{value}'", {})
+                self._run(connection, f"SET {name} = '{value}'", {})
             try:
                 insert = _INSERT.match(body)
                 if insert is None:
-                    return self._run(query.get("query") or body.decode(), values)
+                    return self._run(connection, query.get("query") or body.decode(), values)
                 with tempfile.NamedTemporaryFile() as file:
                     file.write(body[insert.end() :])
                     file.flush()
                     into = insert[0].decode().rpartition(" FORMAT ")[0]
-                    return self._run(f"{into} FROM INFILE '{file.name}' FORMAT {insert[1].decode()}", values)
+                    return self._run(
+                        connection, f"{into} FROM INFILE '{file.name}' FORMAT {insert[1].decode()}", values
+                    )
             finally:
                 for name in settings:
-                    self._run(f"SET {name} = DEFAULT", {})
+                    self._run(connection, f"SET {name} = DEFAULT", {})
 
-    def _run(self, text: str, values: dict[str, str]) -> bytes:
-        return bytes(self._connection.query(text, "TabSeparated", params=values).bytes() or b"")
+    def _run(self, connection: Any, text: str, values: dict[str, str]) -> bytes:
+        return bytes(connection.query(text, "TabSeparated", params=values).bytes() or b"")
 
 
 class Handler(BaseHTTPRequestHandler):

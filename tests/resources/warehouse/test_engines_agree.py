@@ -344,6 +344,13 @@ NO_QUESTIONS = [
     ("EXPLAIN ANALYZE CREATE TABLE a AS SELECT 1", "CREATE writes"),
     ("SET threads = 1", "SET is no question"),
     ("?", r"\? is no question"),
+    ("SELECT $$it's$$ AS a; COPY (SELECT 1) TO 'one.csv' --'", r"'\$' is not taken"),
+    ("SELECT $a$'$a$ AS x; DROP TABLE market_data_trades --'", r"'\$' is not taken"),
+    ("SELECT E'\\'' AS a; DROP TABLE market_data_trades --'", '"E\'" is not taken'),
+    ("EXPLAIN ANALYZE /* /* */ ' */ COPY (SELECT 1) TO 'one.csv' --'", r"'/\* /\*' is not taken"),
+    ("SELECT \u2018'\u2019 AS x; DROP TABLE market_data_trades --'", "'\u2018' is not taken"),
+    ("SELECT 1 # '\n; DROP TABLE market_data_trades --'", "'#' is not taken"),
+    ("SELECT 'a", "the ' at letter 8 is not closed"),
 ]
 
 
@@ -352,6 +359,15 @@ def test_what_is_no_question_is_refused_alike_and_changes_nothing(dense: World, 
     for catalog in dense[0]:
         with pytest.raises(QuestionError, match=f"sql: {says}"):
             catalog.sql(text)
+        assert catalog.sql("SELECT count(*) AS n FROM market_data_trades")["n"].to_list() == [600]
+
+
+def test_the_engines_refuse_to_write_by_themselves(dense: World) -> None:
+    """Were the reading of the text wrong, they would still do nothing."""
+    for catalog in dense[0]:
+        for text in ("SELECT 1; DROP TABLE market_data_trades", "CREATE TABLE a (x Int) "):
+            with pytest.raises(CatalogError if catalog is dense[0][1] else QuestionError):
+                catalog._sql(text, [TRADES])
         assert catalog.sql("SELECT count(*) AS n FROM market_data_trades")["n"].to_list() == [600]
 
 
