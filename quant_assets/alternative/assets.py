@@ -124,7 +124,7 @@ def kind_asset(kind: Kind) -> dg.AssetsDefinition:
         every, now = symbol_keys(context), datetime.now(UTC)
         told: list[Brought] = []
         before: askings.Memory = {}
-        guard = Guard(context, kind)
+        guard = Guard(kind, context.resources.lake, lambda there: askings.remembered(context, kind, there))
 
         def parts() -> Iterator[pl.LazyFrame]:
             for first in range(0, len(every), BATCH_SYMBOLS):

@@ -6,33 +6,35 @@ refused when it is about to write, and asks anew when it is run again.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-import dagster as dg
-
-from quant_assets.alternative import askings
+from quant_assets.alternative.fetch import Asked
 from quant_assets.partitions import SETTINGS
 from resources.alternative.base import Kind
 from resources.errors import LakeError
 from resources.instance import in_turn
+from resources.lake import Lake
 
 
 class Guard:
-    """What a run of a kind's asset read, and what it was told of the askings before."""
+    """What a run of a kind's asset read, and what it was told of the askings before.
 
-    def __init__(self, context: dg.AssetExecutionContext, kind: Kind) -> None:
-        self._context, self._kind = context, kind
+    `asked` tells the askings for partitions that are there, as they are remembered at the time.
+    """
+
+    def __init__(self, kind: Kind, lake: Lake, asked: Callable[[Sequence[dict[str, str]]], Asked]) -> None:
+        self._kind, self._lake, self._remember = kind, lake, asked
         self._read: list[tuple[dict[str, str], str | None]] = []
-        self._asked: list[tuple[list[dict[str, str]], askings.Memory]] = []
+        self._asked: list[tuple[list[dict[str, str]], Asked]] = []
 
     def reading(self, partitions: list[dict[str, str]]) -> None:
         """These partitions, there or not, are about to be read."""
         self._read += [(partition, self._stored(partition)) for partition in partitions]
 
-    def remembered(self, there: list[dict[str, str]]) -> askings.Memory:
+    def remembered(self, there: list[dict[str, str]]) -> Asked:
         """The askings for partitions that are there."""
-        asked = askings.remembered(self._context, self._kind, there)
+        asked = self._remember(there)
         self._asked.append((there, asked))
         return asked
 
@@ -47,7 +49,7 @@ class Guard:
                 if self._stored(partition) != version:
                     raise self._overtaken(partition)
             for there, asked in self._asked:
-                now = askings.remembered(self._context, self._kind, there)
+                now = self._remember(there)
                 for partition in there:
                     key = partition["date"], partition["symbol"]
                     if now.get(key) != asked.get(key):
@@ -55,9 +57,7 @@ class Guard:
             yield
 
     def _stored(self, partition: dict[str, str]) -> str | None:
-        lake = self._context.resources.lake
-        version: str | None = lake.stored_version(lake.path(("alternative", self._kind), partition))
-        return version
+        return self._lake.stored_version(self._lake.path(("alternative", self._kind), partition))
 
     def _overtaken(self, partition: dict[str, str]) -> LakeError:
         return LakeError(
