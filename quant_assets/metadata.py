@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import dagster as dg
@@ -64,10 +65,11 @@ def watched(
     describe: Callable[[pl.DataFrame, int], Mapping[str, Any]],
     written: Callable[[], None] | None = None,
     asset: dg.AssetKey | None = None,
+    committing: Callable[[], AbstractContextManager[None]] = nullcontext,
 ) -> Frames:
     """Frames as they are made; at the end, the last one that held rows and the row count are described.
 
-    `written` is called once all are in the lake; `asset` as in `show`.
+    `written` and `committing` are those of `Frames`; `asset` as in `show`.
     """
 
     def parts() -> Iterator[pl.DataFrame]:
@@ -81,7 +83,7 @@ def watched(
         if last is not None:
             show(context, describe(last, rows), asset)
 
-    return Frames(parts(), written)
+    return Frames(parts(), written, committing)
 
 
 def _cell(value: Any) -> str:

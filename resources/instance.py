@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from resources.config import PROJECT, Settings
 from resources.errors import ConfigError, QuantError
@@ -25,6 +25,20 @@ _HELD: ContextVar[frozenset[Path]] = ContextVar("homes held", default=frozenset(
 
 
 @contextmanager
+def in_turn(settings: Settings, lock: str) -> Iterator[None]:
+    """Wait until no other program, nor another run of this one, is in here by the same name. Meant for moments.
+
+    The system lets go of the lock when the process ends, however it does.
+    """
+    with _opened(settings, settings.home.resolve() / f"{lock}.lock") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:  # a file system without locks
+            raise _unusable(settings, error) from error
+        yield
+
+
+@contextmanager
 def at_work(settings: Settings, who: str, lock: str = "at_work") -> Iterator[None]:
     """Keep every other program that asks for the same from working on this home; inside it may be asked for again.
 
@@ -37,12 +51,7 @@ def at_work(settings: Settings, who: str, lock: str = "at_work") -> Iterator[Non
     if path in _HELD.get():
         yield
         return
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+", encoding="utf-8")
-    except OSError as error:
-        raise _unusable(settings, error) from error
-    with file:
+    with _opened(settings, path) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -61,6 +70,14 @@ def at_work(settings: Settings, who: str, lock: str = "at_work") -> Iterator[Non
             yield
         finally:
             _HELD.reset(token)
+
+
+def _opened(settings: Settings, path: Path) -> TextIO:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise _unusable(settings, error) from error
 
 
 def _unusable(settings: Settings, error: OSError) -> ConfigError:

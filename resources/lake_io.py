@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -40,12 +41,14 @@ class Bundle:
 class Frames:
     """Frames made one after the other as they are written; each holds whole partitions.
 
-    `written` is called when all of them can be read. A class of its own, because Dagster would take a bare generator
-    for a stream of events.
+    `committing` is entered when all of them are staged, and left when they have replaced what was there: what it raises
+    keeps that as it is. `written` is called when all of them can be read. A class of its own, because Dagster would
+    take a bare generator for a stream of events.
     """
 
     parts: Iterable[pl.DataFrame | pl.LazyFrame]
     written: Callable[[], None] | None = None
+    committing: Callable[[], AbstractContextManager[None]] = nullcontext
 
     def __iter__(self) -> Iterator[pl.DataFrame | pl.LazyFrame]:
         return iter(self.parts)
@@ -138,13 +141,15 @@ class LakeIOManager(dg.IOManager):
 
     def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         asset = tuple(context.asset_key.path)
-        with self.lake.writing(asset) as staging:
+        with ExitStack() as committing, self.lake.writing(asset) as staging:
             if isinstance(obj, Bundle):
                 written = self._stage_bundle(context, staging, obj)
             elif not context.has_asset_partitions:
                 written = staging.write([({}, _collect(obj))])
             else:
                 written = self._stage_partitions(context, staging, obj)
+            if isinstance(obj, Frames):
+                committing.enter_context(obj.committing())
         if isinstance(obj, Frames) and obj.written is not None:
             obj.written()
         self._report(context, written)

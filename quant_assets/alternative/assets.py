@@ -13,6 +13,7 @@ import polars as pl
 
 from quant_assets.alternative import askings, mapping, sentiment
 from quant_assets.alternative.fetch import Asked, Brought, bring
+from quant_assets.alternative.guard import Guard
 from quant_assets.alternative.mapping import TEXTS
 from quant_assets.alternative.sentiment import SENTIMENT_SCHEMA, scored, scorer
 from quant_assets.metadata import columns, preview, watched
@@ -123,12 +124,15 @@ def kind_asset(kind: Kind) -> dg.AssetsDefinition:
         every, now = symbol_keys(context), datetime.now(UTC)
         told: list[Brought] = []
         before: askings.Memory = {}
+        guard = Guard(kind, context.resources.lake, lambda there: askings.remembered(context, kind, there))
 
         def parts() -> Iterator[pl.LazyFrame]:
             for first in range(0, len(every), BATCH_SYMBOLS):
                 symbols = every[first : first + BATCH_SYMBOLS]
-                there = _there(context, kind, symbols)
-                asked = askings.remembered(context, kind, there)
+                wanted = [{"symbol": symbol, "date": date} for symbol in symbols for date in date_keys(context)]
+                guard.reading(wanted)
+                there = [part for part in wanted if context.resources.lake.exists(("alternative", kind), part)]
+                asked = guard.remembered(there)
                 told.append(_brought(context, kind, symbols, now, there, asked, matcher))
                 before.update(asked)
                 yield told[-1].records.lazy()
@@ -136,7 +140,7 @@ def kind_asset(kind: Kind) -> dg.AssetsDefinition:
             windows = {day: _window(day, now) for day in date_keys(context)}
             askings.note(context, kind, windows, [each.asked for each in told], before)
 
-        return watched(context, parts(), lambda last, rows: _described(last, rows, told))
+        return watched(context, parts(), lambda last, rows: _described(last, rows, told), committing=guard.committing)
 
     return records
 
@@ -177,12 +181,6 @@ def _log(context: dg.AssetExecutionContext, kind: Kind, there: Sequence[dict[str
             f"nothing was fetched ({error}). Restore the damaged file from a backup, or remove it: its history is lost "
             "then, and the next fetch takes the source's stamps as they are"
         ) from error
-
-
-def _there(context: dg.AssetExecutionContext, kind: Kind, symbols: Sequence[str]) -> list[dict[str, str]]:
-    """The partitions of these symbols, of the run's dates, that the lake has."""
-    wanted = [{"symbol": symbol, "date": date} for symbol in symbols for date in date_keys(context)]
-    return [partition for partition in wanted if context.resources.lake.exists(("alternative", kind), partition)]
 
 
 def _window(key: str, now: datetime) -> tuple[datetime, datetime]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pytest
 from resources.config import PROJECT, load
 from resources.errors import ConfigError
 from resources.event_log import BatchedSqliteEventLogStorage
-from resources.instance import BusyError, at_work, instance, prepare
+from resources.instance import BusyError, at_work, in_turn, instance, prepare
 
 
 @pytest.fixture
@@ -76,6 +77,15 @@ def test_one_program_at_a_time_is_at_work_on_a_home(home: Path, monkeypatch: pyt
             with pytest.raises(BusyError, match=rf"^make demo \(process {os.getpid()}\) is at work on .*a home\. Wait"):
                 other.submit(ask).result()
         other.submit(ask).result()
+
+
+def test_runs_are_in_turn_by_name(home: Path) -> None:
+    with in_turn(load(), "news"), in_turn(load(), "social"):
+        file = (load().home / "news.lock").open()
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_a_killed_program_leaves_its_home_free(home: Path) -> None:

@@ -102,24 +102,27 @@ def amended(forms: Iterable[Form]) -> list[Form]:
 
 
 def rows(forms: Iterable[Form], start: datetime, end: datetime) -> list[dict[str, Any]]:
-    """The transactions of days in [start, end), as rows of kind insider; what a form says again is no row."""
+    """The transactions of days in [start, end), as rows of kind insider; what a form says again is no row.
+
+    What a form says again is judged by all forms: an amendment may move a transaction out of the days and back.
+    """
     last: dict[str, tuple[Any, ...]] = {}
     found = []
     for form in forms:
         for each in form.transactions:
             ts = datetime.combine(each.day, time(), UTC)
-            said = (form.insider, form.role, replace(each, at=0))
-            if not start <= ts < end or last.get(each.record_id) == said:
+            said, before = (form.insider, form.role, replace(each, at=0)), last.get(each.record_id)
+            last[each.record_id] = said
+            if said == before or not start <= ts < end:
                 continue
             found.append({
                 "record_id": each.record_id, "ts": ts, "known_at": form.filing.known_at,
-                "state": "corrected" if each.record_id in last else "new",
+                "state": "corrected" if before else "new",
                 "insider": form.insider, "role": form.role, "security": each.security, "derivative": each.derivative,
                 "transaction_code": each.code, "shares": each.shares, "price": each.price,
                 "owned_after": each.owned_after, "acquired_disposed": each.acquired_disposed,
                 "accession": form.filing.accession, "filed": form.filing.filed, "note": each.note,
             })  # fmt: skip
-            last[each.record_id] = said
     return found
 
 

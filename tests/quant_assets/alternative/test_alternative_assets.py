@@ -210,6 +210,49 @@ def test_a_run_that_was_cut_before_dagster_heard_of_it_has_asked(desk: Desk, mon
     assert desk.log().equals(log)
 
 
+class Overtaken(Wire):
+    """A wire during whose first answer another run begins and ends."""
+
+    def __init__(self, desk: Desk, others: Wire) -> None:
+        super().__init__()
+        self.desk, self.others, self.rows = desk, others, list(desk.wire.rows)
+
+    def news(self, symbols: Any, start: datetime, end: datetime) -> pl.LazyFrame:
+        answer = super().news(symbols, start, end)
+        if self.desk.wire is self:
+            self.desk.wire = self.others
+            self.desk.run("news")
+        return answer
+
+
+def test_a_run_that_was_overtaken_by_another_overwrites_nothing(desk: Desk) -> None:
+    desk.wire.say("1", "a loss")
+    desk.run("news")
+    others = Wire()
+    others.say("1", "a gain", JUNE + timedelta(hours=1))
+    others.say("2", "a second story")
+    desk.wire = Overtaken(desk, others)
+    (failure,) = [event for event in desk.run("news", expect=False).all_events if event.is_step_failure]
+    assert "another run fetched IBM of 2011 while this one was under way" in str(failure.step_failure_data.error)
+    log = desk.log()
+    assert log["headline"].to_list() == ["a loss", "a gain", "a second story"]
+    desk.run("news")
+    assert desk.log().equals(log)
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["of a partition never fetched", "of a log that stays as it is"])
+def test_an_asking_that_brought_nothing_is_not_overwritten_either(desk: Desk, first: bool) -> None:
+    """What comes between the two with an old stamp would else pass for known by then."""
+    if not first:
+        desk.run("news")
+    desk.wire = Overtaken(desk, Wire())
+    desk.run("news", expect=False)
+    asked = datetime.now(UTC)
+    desk.wire.say("1", "from the archive")
+    desk.run("news")
+    assert desk.log()["known_at"][0] > asked
+
+
 def test_a_damaged_log_is_named_and_nothing_is_fetched_over_it(desk: Desk) -> None:
     desk.wire.say("1", "a story")
     desk.run("news")

@@ -106,6 +106,21 @@ def test_an_amendment_of_an_amendment_corrects_the_same_rows() -> None:
     assert [(row["record_id"], row["shares"]) for row in found] == [("a-1:I1", 100), ("a-1:I1", 101), ("a-1:I1", 102)]
 
 
+def test_a_day_amended_out_of_the_window_and_back_is_told_however_the_years_are_asked_for() -> None:
+    there, away = date(2023, 12, 29), date(2024, 1, 2)
+    first, second, third = date(2024, 1, 3), date(2024, 1, 5), date(2024, 1, 9)
+    forms = amended([
+        form("a-1", Deal(day=there), filed=first),
+        form("b-2", Deal(day=away), of=first, filed=second),
+        form("c-3", Deal(day=there), of=first, filed=third),
+    ])  # fmt: skip
+    border, begin, end = instant(2024, 1, 1), instant(2023, 1, 1), instant(2025, 1, 1)
+    whole = [(row["accession"], row["state"]) for row in rows(forms, begin, end)]
+    assert whole == [("a-1", "new"), ("b-2", "corrected"), ("c-3", "corrected")]
+    apart = [*rows(forms, begin, border), *rows(forms, border, end)]
+    assert sorted((row["accession"], row["state"]) for row in apart) == whole
+
+
 OTHERS = [
     ("of another day", {"filed": date(2024, 5, 2)}, {}),
     ("of another owner", {}, {"owners": ((7, "OTHER ONE", ""),)}),
