@@ -24,7 +24,7 @@ from quant_assets.streams.caching import keep
 from resources.lake import Lake
 from resources.market_data.base import Provider
 from resources.streams.aggregation import BarMaker
-from resources.streams.base import Batch, Event, Line, Source
+from resources.streams.base import Batch, Event, Line, Source, Status
 from resources.streams.cache import Cache
 from resources.streams.carriers.kafka import Kafka
 from resources.streams.carriers.memory import Memory
@@ -231,7 +231,9 @@ class Station:
             self._pending += events
             if self._maker is not None:
                 self._pending += self._maker.add(events)
-            if len(self._pending) >= self._task.flush_events:
+            # That somebody follows from now on is stored at once: what comes is then owed, whoever is killed.
+            connected = events and isinstance(events[0], Status) and events[0].state == "connected"
+            if connected or len(self._pending) >= self._task.flush_events:
                 self._full.set()
             while len(self._pending) > WAITING and not self._ending:
                 self._stored.clear()

@@ -44,6 +44,7 @@ from resources.streams.rows import (
     identities,
     settled,
 )
+from resources.streams.watch import BAR_LAG
 
 OPEN_SEGMENTS = ("streams", "open")
 TABLE_OF: Mapping[Kind, str] = {"trade": "trades", "quote": "quotes", "bar": "bars"}
@@ -53,7 +54,7 @@ SEGMENT = pl.Schema(
 
 MARGIN, SLACK = 60 * SECOND, 5 * SECOND
 """A line that had been quiet is asked from so long before the newest row of all; and each from so much earlier, since
-rows may have come in disorder when it ended."""
+rows may have come in disorder when it ended; bars by BAR_LAG more."""
 
 AGAIN = 120 * SECOND
 """Rows of so long before the newest of a line are likely to come again: they are kept in memory."""
@@ -160,7 +161,8 @@ class Recorder:
         """From when on (UTC microseconds) each line is to be asked for, so that nothing since `begins` is missing.
 
         That is its last row that is stored, a minute before the newest row of all where it had been quiet for longer,
-        or the beginning of a gap that nobody closed. {} where no row is stored since `begins`: this is a first start.
+        or the beginning of a gap that nobody closed. Without any row it is the first connection since `begins`: what
+        came on it was not stored. {} where there was none either: this is a first start.
         What is stored since then is known again by `new`.
         """
         now = self.now()
@@ -169,13 +171,16 @@ class Recorder:
         newest = self._newest(lines, first)
         last = {line: at for line, (at, _) in newest.items() if at >= first}
         self.newest = max(last.values(), default=None)
-        owed = self._owed(_days(begins, now)) if last else {}
+        findings = recorded(self.lake, "findings", None, _days(begins, now)).collect()
+        owed, connected = _owed(findings), _connected(findings, begins)
         for line in lines:
-            at = begins
+            since = [ts for ts in owed.get(line, ()) if ts >= first]
             if self.newest is not None:
-                at = max(begins, max(last.get(line, begins), self.newest - MARGIN) - SLACK)
-                at = min([at, *(ts for ts in owed.get(line, ()) if ts >= first)])
-            self.stands[line] = Stand(at, bool(last), last.get(line, -1))
+                late = SLACK + (BAR_LAG if line.kind == "bar" else 0)
+                since.append(max(begins, max(last.get(line, begins), self.newest - MARGIN) - late))
+            elif connected is not None:
+                since.append(max(begins, connected - SLACK))
+            self.stands[line] = Stand(min(since, default=begins), bool(since), last.get(line, -1))
         self._remember([line for line in lines if line.kind != "bar"], first, newest)
         return {line: stand.since for line, stand in self.stands.items() if stand.asked}
 
@@ -220,18 +225,6 @@ class Recorder:
                 old = self.lake.scan(("streams", table), [partition]).select(TABLES[table].schema.names())
                 rows = pl.concat([old.filter(*within), rows])
             return {seen for _, seen in identities(table, rows)}
-
-    def _owed(self, dates: Sequence[str]) -> dict[Line, list[int]]:
-        """Beginnings of the gaps that nobody closed."""
-        found = gaps(recorded(self.lake, "findings", None, dates).collect())
-        ended = (pl.col("state") == GIVEN_UP) & (pl.col("detail") == ENDED)
-        left = found.filter((pl.col("state") == OPEN) | ended)
-        owed: dict[Line, list[int]] = {}
-        # One of an instant is asked for from before it, so that what is said of that is told from its own.
-        begins = pl.col("ts").to_physical() - (pl.col("ts") == pl.col("until")).cast(pl.Int64)
-        for symbol, kind, ts in left.select("symbol", "kind", begins).iter_rows():
-            owed.setdefault(Line(symbol, kind), []).append(ts)
-        return owed
 
 
 def recorded(
@@ -295,6 +288,26 @@ def _fresh(lake: Lake, table: str, last: int | None = None) -> pl.DataFrame:
             if set(numbers) <= set(_segments(lake)) or attempt == _TRIES - 1:
                 raise
     return pl.DataFrame(schema=schema)
+
+
+def _connected(findings: pl.DataFrame, begins: int) -> int | None:
+    """When a gateway was connected for the first time since then."""
+    ts = pl.col("ts").to_physical()
+    when = findings.filter(pl.col("symbol") == "", pl.col("what") == "connected", ts >= begins).select(ts.min())
+    return when.item()
+
+
+def _owed(findings: pl.DataFrame) -> dict[Line, list[int]]:
+    """Beginnings of the gaps that nobody closed."""
+    found = gaps(findings)
+    ended = (pl.col("state") == GIVEN_UP) & (pl.col("detail") == ENDED)
+    left = found.filter((pl.col("state") == OPEN) | ended)
+    owed: dict[Line, list[int]] = {}
+    # One of an instant is asked for from before it, so that what is said of that is told from its own.
+    begins = pl.col("ts").to_physical() - (pl.col("ts") == pl.col("until")).cast(pl.Int64)
+    for symbol, kind, ts in left.select("symbol", "kind", begins).iter_rows():
+        owed.setdefault(Line(symbol, kind), []).append(ts)
+    return owed
 
 
 def _by_kind(lines: Collection[Line]) -> dict[Kind, list[str]]:

@@ -25,6 +25,9 @@ placed in its line."""
 DOUBTFUL = 60_000_000
 """Where a stamp is later than its coming, events of so long before that, in microseconds, may be missing as well."""
 
+OVERTAKEN = 5_000_000
+"""The first event told of a line may have overtaken others that are stamped so much earlier, in microseconds."""
+
 RENUMBERED = 60_000_000
 """An old number on an event so much later than the newest, in microseconds, is no duplicate: the venue counts anew."""
 
@@ -238,12 +241,13 @@ class NumberedTrack(Track):
     that of a connection after which no event has come yet.
     """
 
-    __slots__ = ("begun", "newest", "sequence", "stamp")
+    __slots__ = ("before_from", "begun", "newest", "sequence", "stamp")
 
     def __init__(self, line: Line, since: int) -> None:
         super().__init__(line, since)
         self.sequence = self.stamp = self.newest = 0
-        self.begun = 0  # the first number that was heard of
+        self.begun = 0  # the lowest number that was heard of
+        self.before_from: int | None = None  # what is stamped since then, of numbers before that, was never told
 
     def judge(self, event: MarketEvent) -> Verdict:
         number = _number(event)
@@ -253,7 +257,10 @@ class NumberedTrack(Track):
             return Verdict.HOLE if self.sequence else Verdict.NEW
         if any(gap.misses(event) for gap in self.gaps):
             return Verdict.LATE
-        return Verdict.NEW if event[1] > self.newest + RENUMBERED else Verdict.DUPLICATE
+        if event[1] > self.newest + RENUMBERED:
+            return Verdict.NEW
+        overtaken = number < self.begun and self.before_from is not None and event[1] >= self.before_from
+        return Verdict.LATE if overtaken else Verdict.DUPLICATE
 
     def delivered(self, event: MarketEvent) -> None:
         if self.gaps:
@@ -281,6 +288,16 @@ class NumberedTrack(Track):
         gap.until = max(gap.closed(), event[1])  # what is missing before a number is missing before its time
         return gap
 
+    def before_first(self, event: MarketEvent) -> Gap | None:
+        """The gap that a late event shows, which the first one had overtaken: its number and those up to the first."""
+        if any(gap.misses(event) for gap in self.gaps):
+            return None
+        gap = self.lose(SEQUENCE, event[1])
+        gap.first, gap.last, gap.until = _number(event), self.begun - 1, max(self.stamp, event[1])
+        gap.events = self.begun - gap.first
+        self.begun = gap.first
+        return gap
+
     def last(self) -> int:
         return self.ts
 
@@ -302,6 +319,7 @@ class NumberedTrack(Track):
         gap = self.lose(reason, since) if self.begun else self.open_gap() or self.lose(reason, since)
         if self.begun:
             gap.first, gap.last = 0, self.begun - 1
+            self.before_from = None
         gap.since = min(gap.since, since)
         return gap
 
@@ -320,11 +338,15 @@ class NumberedTrack(Track):
 
     def _stand(self, event: MarketEvent) -> None:
         ts, heard = event[1], self.heard
+        if _number(event) < self.sequence:  # counted anew
+            self.before_from = None
         self.sequence, self.stamp = _number(event), ts
         self.ts = ts if ts <= heard else max(self.ts, heard - DOUBTFUL)
         self.newest = max(self.newest, ts)
         if not self.begun:
             self.begun = self.sequence
+            if all(gap.first for gap in self.gaps):  # else what came before is asked for
+                self.before_from = min(self.since, ts) - OVERTAKEN
 
     def _count(self, gap: Gap, event: MarketEvent) -> None:
         gap.got.add(_number(event))

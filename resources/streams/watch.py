@@ -37,7 +37,7 @@ _MISDATED = "stamped later than it can have happened"
 _AROUND = 10 * SECOND
 """What came with a stamp of the future is looked for so long after its coming, and six times as long before."""
 
-_BAR_LAG = 120 * SECOND
+BAR_LAG = 120 * SECOND
 """A bar of a minute is stamped with its start, and comes so much later at most."""
 
 
@@ -145,7 +145,7 @@ class Watch:
         for track in self._every():
             since = self._last(track) - (0 if track.ts else slack)
             until = now + max(0, self._ahead) + slack
-            late = margin + (_BAR_LAG if track.line.kind == "bar" else 0)
+            late = margin + (BAR_LAG if track.line.kind == "bar" else 0)
             gap = track.open_gap()
             if gap is None:
                 gap = track.lose(DISCONNECTED, max(since, self.newest - late))
@@ -216,7 +216,10 @@ class Watch:
 
     def _last(self, track: Track) -> int:
         """When the line told its newest event, as far as its stamp can be trusted; else when it was subscribed to."""
-        return min(track.last(), self.newest) if track.ts else track.since + min(0, self._ahead)
+        if not track.ts:
+            return track.since + min(0, self._ahead)
+        # What REST told may be newer than all that the stream has told, if that told anything yet.
+        return min(track.last(), max(self.newest, track.since))
 
     def _without_misdated(self, events: Sequence[MarketEvent], now: int, told: list[Event]) -> Sequence[MarketEvent]:
         """The events whose stamps can be true. The others have no place in their lines, which go on as if they had not
@@ -252,6 +255,8 @@ class Watch:
             return event
         if verdict is Verdict.LATE:
             self.counts["late"] += 1
+            if isinstance(track, NumberedTrack) and (overtaken := track.before_first(event)) is not None:
+                told.append(self._report(overtaken))
             return event._replace(repaired=True)
         if verdict is Verdict.FORGOTTEN:
             self.counts["forgotten"] += 1

@@ -187,6 +187,24 @@ async def test_the_next_one_goes_on_where_the_last_one_was(market: Market, lake:
 
 
 @played
+async def test_who_dies_before_its_first_rows_are_stored_owes_them_to_the_next(market: Market, lake: Lake) -> None:
+    async with binance(market, lake) as at:
+        await at.start(BTC, flush_seconds=1e6)
+        await at.listening(TOPICS[0])
+        await at.until(lambda: recorded(lake, "findings").collect().height, "the connection, stored")
+        await at.tell(5)
+        await at.until(lambda: at.station is not None and at.station.counts().get("delivered"), "the first trades")
+        await at.die()
+        assert at.held("BTCUSDT") == []
+        await at.tell(50)
+        await at.start(BTC)
+        await at.listening(TOPICS[0])
+        await at.tell(75)
+        await at.mended()
+        await at.holds("BTCUSDT", numbers(130))
+
+
+@played
 async def test_what_was_being_repaired_when_it_ended_is_asked_for_by_the_next(market: Market, lake: Lake) -> None:
     async with binance(market, lake) as at:
         await at.start(BTC)

@@ -20,6 +20,7 @@ from resources.streams.base import Bar, Event, Line, Lost, Quote, Repaired, Stat
 from resources.streams.clock import SECOND
 from resources.streams.recording import OPEN_SEGMENTS, SLACK, Recorder, open_gaps, recorded
 from resources.streams.rows import ENDED
+from resources.streams.watch import BAR_LAG
 
 NOW = 1_709_910_000 * SECOND
 """2024-03-08 15:00 UTC."""
@@ -280,6 +281,30 @@ def test_a_line_is_asked_from_its_last_row_a_quiet_one_from_a_minute_before_the_
     slack = SLACK / SECOND
     assert resumed(lake, A, B, QUOTES) == {A: 600 - slack, B: 540 - slack, QUOTES: 540 - slack}
     assert resumed(lake, A, B, begins=NOW + 599 * SECOND)[A] == 599
+
+
+def test_bars_are_asked_for_from_so_much_earlier_as_they_come_late(lake: Lake) -> None:
+    bars = Line("AAA", "bar")
+    recorder(lake).store(
+        [trade(A, 607, 1), Bar("AAA", NOW + 480 * SECOND, 1, 2, 0.5, 1, 9, received=NOW + 607 * SECOND)]
+    )
+    since = resumed(lake, A, bars)
+    assert since[A] == 607 - SLACK / SECOND
+    assert since[bars] == 547 - (SLACK + BAR_LAG) / SECOND
+
+
+def test_who_was_connected_and_stored_no_row_is_followed_by_one_who_asks_for_what_came(lake: Lake) -> None:
+    """Killed before its first rows were stored."""
+    told = [Status("", NOW + at * SECOND, state) for at, state in enumerate(["disconnected", "connected"] * 2, 100)]
+    recorder(lake).store(told[:1])
+    assert resumed(lake, A, QUOTES) == {}, "nobody heard anything"
+    recorder(lake).store(told)
+    assert resumed(lake, A, QUOTES) == dict.fromkeys((A, QUOTES), 101 - SLACK / SECOND)
+    assert resumed(lake, A, begins=NOW + 102 * SECOND) == {A: 102}
+    assert resumed(lake, A, begins=NOW + 104 * SECOND) == {}
+    recorder(lake).rotate()
+    recorder(lake).store([Lost("AAA", NOW + 50 * SECOND, "trade", NOW + 60 * SECOND, None, "disconnected")])
+    assert resumed(lake, A, QUOTES)[A] == 50, "and for gaps that nobody closed"
 
 
 @pytest.mark.parametrize(

@@ -50,7 +50,7 @@ BY_TIME = [  # messages as (time, number), and what is handed on
     ("late, and again", [[(1, 1)], [(3, 3)], [(2, 2)], [(2, 2)]], [1, 3, -2]),
     ("numbers say nothing of what is missing", [[(1, 1)], [(9, 9)]], [1, 9]),
 ]
-BY_NUMBER = [
+BY_NUMBER: list[tuple[str, list[Any], list[Any]]] = [
     ("in order", [[(1, 1)], [(2, 2), (3, 3)]], [1, 2, 3]),
     ("begins anywhere", [[(1, 70)], [(2, 71)]], [70, 71]),
     ("twice", [[(1, 1), (1, 1)], [(1, 1), (2, 2)]], [1, 2]),
@@ -58,6 +58,11 @@ BY_NUMBER = [
     ("a hole that fills itself", [[(1, 1)], [(4, 4)], [(3, 3)], [(2, 2)], [(3, 3)]], [1, (1, 4, 2), 4, -3, -2]),
     ("backwards in a message", [[(3, 3), (2, 2), (1, 1)]], [1, 2, 3]),
     ("times of one instant", [[(1, 2), (1, 1), (1, 3)]], [1, 2, 3]),
+    (
+        "the first message overtook",
+        [[(5, 5)], [(4, 4)], [(2, 2)], [(4, 4)], [(3, 3)], [(2, 2)], [(6, 6)]],
+        [5, (4, 5, 1), -4, (2, 5, 2), -2, -3, 6],
+    ),
     ("counted anew much later", [[(1, 70)], [(200 * SECOND, 1)], [(201 * SECOND, 2)]], [70, 1, 2]),
 ]
 RISING = [
@@ -446,3 +451,36 @@ def test_a_rising_number_that_came_late_makes_no_duplicate_new() -> None:
             watch.admit([trade(NOW + number, 11)], NOW, 9)
     told = watch.admit([trade(NOW, 12)], NOW, 9)
     assert not [event for event in told if isinstance(event, Trade)]
+
+
+def test_what_finds_no_room_though_the_first_event_overtook_it_is_missing() -> None:
+    watch = watching("consecutive")
+    watch.admit([trade(NOW, 5)], NOW, 9)
+    assert shown(watch.admit([trade(NOW - 1, 4)], NOW, 0)) == [(NOW - 1, NOW, 1)]
+    (gap,) = watch.found
+    assert gap.left() == 1
+    assert watch.lacks(gap, trade(NOW - 1, 4))
+    assert watch.admit([trade(NOW - 1, 4)], NOW, 9) == []
+
+
+def test_a_number_of_before_the_subscription_is_not_missing() -> None:
+    watch = Watch({"trade": "consecutive"})
+    watch.add([LINE], NOW)
+    watch.admit([trade(NOW, 5)], NOW, 9)
+    assert watch.admit([trade(NOW - 60 * SECOND, 1)], NOW, 9) == []
+    assert watch.found == []
+
+
+@pytest.mark.parametrize("heard", [0, -3600], ids=["nothing was heard", "another line was heard long ago"])
+def test_a_break_before_the_first_live_event_misses_what_came_since_rest_told(heard: int) -> None:
+    watch = watching("consecutive", Line("B", "trade"))
+    if heard:
+        watch.admit([trade(NOW + heard * SECOND, 1, symbol="B")], NOW + heard * SECOND, 9)
+    watch.remove([Line("B", "trade")])
+    watch.add([LINE], NOW)
+    watch.owe([LINE], NOW - 30 * SECOND, NOW, SECOND)
+    (gap,), watch.found = watch.found, []
+    assert watch.lacks(gap, trade(NOW - 2 * SECOND, 7))
+    watch.done(gap)
+    (lost,) = watch.connected(NOW + 10 * SECOND, SECOND, 0)
+    assert shown([lost]) == [(NOW - 2 * SECOND, NOW + 11 * SECOND, None)]
