@@ -41,5 +41,5 @@ def tick(instance: dg.DagsterInstance, world: StreamWorld, now: datetime) -> dg.
 
 
 def kept(world: StreamWorld, *, endless: bool = False) -> Kept:
-    """The stream job, as it is kept alive: it trades nothing, so it is tried to the end of its window, if that has one."""
+    """The stream job, as it is kept alive: it trades nothing, so it is tried as long as its window lasts."""
     return Kept(STREAM_JOB, world.settings.heartbeat_seconds, "it", "over", tireless=not endless)
