@@ -161,6 +161,14 @@ class StreamSettings(_Settings):
         examples=[{"url": "redis://localhost:6379/0", "name": "us"}],
     )  # fmt: skip
 
+    @field_validator("symbols")
+    @classmethod
+    def _each_once(cls, symbols: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for at, symbol in enumerate(symbols or ()):
+            if not symbol or symbol != symbol.strip() or symbol in (symbols or ())[:at]:
+                raise ValueError(f"{symbol!r} is empty, has spaces around it or stands twice; for example [AAPL, MSFT]")
+        return symbols
+
     @model_validator(mode="after")
     def _bars_once(self) -> StreamSettings:
         if len(set(self.kinds)) < len(self.kinds):

@@ -36,10 +36,10 @@ def tick(instance: dg.DagsterInstance, world: StreamWorld, now: datetime) -> dg.
     window = world.window(now)
     if window.waits(now):
         return dg.SkipReason(f"the streams of {window.session} are followed from {window.begins:%Y-%m-%d %H:%M} UTC on")
-    verdict = look(instance, window.session, now, kept(world))
+    verdict = look(instance, window.session, now, kept(world, endless=window.replay))
     return dg.SkipReason(verdict.why) if verdict.act is Act.WAIT else attempt(instance, window.session, verdict)
 
 
-def kept(world: StreamWorld) -> Kept:
-    """The stream job, as it is kept alive."""
-    return Kept(STREAM_JOB, world.settings.heartbeat_seconds, "it", "over")
+def kept(world: StreamWorld, *, endless: bool = False) -> Kept:
+    """The stream job, as it is kept alive: it trades nothing, so it is tried as long as its window lasts."""
+    return Kept(STREAM_JOB, world.settings.heartbeat_seconds, "it", "over", tireless=not endless)

@@ -11,6 +11,7 @@ Every tick looks at the live runs there are, by their status and the age of thei
 | a run of the session succeeded                          | nothing more for this session                         |
 | the last attempt was CANCELED                           | nothing more: terminating a run means stop trading    |
 | the last attempt FAILED                                 | next attempt, MAX_ATTEMPTS in all, then says so        |
+| the last attempt FAILED, of a job that trades nothing   | next attempt; after MAX_ATTEMPTS with growing pauses    |
 
 To trade a session again after it was terminated or given up, launch `live_trading` by hand: it takes the next
 attempt's number and carries on from journal and venue. Which session: quant_assets/live/sessions.py.
@@ -32,6 +33,9 @@ from quant_assets.live.heartbeat import last_beat
 from quant_assets.live.world import ATTEMPT_TAG, LIVE_JOB, SESSION_TAG, World
 
 MAX_ATTEMPTS = 5
+
+PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 15.0, 600.0
+"""Of what is tireless: how long after so many attempts the next one waits, doubled with each until the longest."""
 
 SLACK_SECONDS = 15.0
 """Added to three heartbeats before a run counts as dead: one tick of this sensor."""
@@ -90,6 +94,8 @@ class Kept:
     heartbeat_seconds: float
     doing: str
     done: str
+    tireless: bool = False
+    """Whether it is tried again to the end of its session, with growing pauses, and never given up."""
 
     @property
     def silence(self) -> float:
@@ -117,7 +123,12 @@ def judge(session: date, runs: Sequence[Seen], kept: Kept) -> Verdict:
         ended = f"{session}: run {last.run_id[:8]} was terminated"
         why = f"{ended}, so {kept.doing} stays stopped; launch {kept.job} to go on"
         return Verdict(Act.WAIT, why)
-    if last.attempt >= MAX_ATTEMPTS:
+    if kept.tireless:
+        pause = min(LONGEST_PAUSE_SECONDS, PAUSE_SECONDS * 2.0 ** min(10, max(0, last.attempt - MAX_ATTEMPTS)))
+        if last.attempt >= MAX_ATTEMPTS and last.silent < pause:
+            why = f"{session}: {last.attempt} attempts failed; the next one is {pause:.0f} s after the last"
+            return Verdict(Act.WAIT, why)
+    elif last.attempt >= MAX_ATTEMPTS:
         why = (
             f"{session}: {last.attempt} attempts failed; mend the error of run {last.run_id[:8]} and launch {kept.job}"
         )

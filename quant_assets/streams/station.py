@@ -186,10 +186,12 @@ class Station:
             return Memory(), since
         topic = self._task.topic(clock)
         held.push_async_callback(topic.close)
-        told = await topic.resume(since, owed=self._task.owed)
+        # From as early as the recorder says, which may be before the window, and never from the future.
+        owed = min(self._task.owed, clock.now(), *since.values())
+        told = await topic.resume(since, owed=owed)
         # Lines are asked for together, some of them from earlier than they need be: then the topic must know that.
         asked = _from_together({line: ts for line, ts in told.items() if line in self._task.lines})
-        await topic.resume(asked, owed=self._task.owed)
+        await topic.resume(asked, owed=owed)
         return Relay(topic), asked
 
     async def _follow(

@@ -59,6 +59,12 @@ def test_what_is_out_of_bounds_is_refused_by_name(tmp_path: Path, part: str, fie
     assert said in refused(tmp_path, part, **fields)
 
 
+@pytest.mark.parametrize("symbols", [[""], [" AAPL "], ["AAPL", "MSFT", "AAPL"]])
+def test_a_symbol_is_a_name_and_stands_once(symbols: list[str]) -> None:
+    with pytest.raises(ValueError, match="is empty, has spaces around it or stands twice"):
+        StreamSettings.model_validate({"symbols": symbols})
+
+
 @pytest.mark.parametrize(
     ("part", "fields", "names"),
     [

@@ -17,7 +17,8 @@ from quant_assets.streams.windows import Window
 from quant_assets.streams.wiring import wire
 from quant_assets.streams.world import STREAM_JOB, StreamWorld
 from resources.lake import Lake
-from sensors.streaming import stream_supervisor, tick
+from sensors.streaming import kept, stream_supervisor, tick
+from sensors.supervisor import Act, Seen, judge
 from tests.quant_assets.streams.replays import SYMBOLS, settings
 from tests.venues.market import instant
 
@@ -88,6 +89,19 @@ def test_runs_of_live_trading_are_none_of_its(instance: dg.DagsterInstance) -> N
     run = instance.create_run_for_job(trading, tags={SESSION_TAG: "2024-03-08", ATTEMPT_TAG: "1"})
     instance.report_dagster_event(dg.DagsterEvent(dg.DagsterEventType.PIPELINE_START.value, LIVE_JOB), run.run_id)
     assert isinstance(tick(instance, world(), NOW), dg.RunRequest)
+
+
+def test_it_goes_on_trying_with_growing_pauses_to_the_end_of_the_window() -> None:
+    streams = kept(world())
+
+    def after(attempts: int, silent: float) -> Act:
+        runs = [Seen(f"run-{n}", "2024-03-08", n, Status.FAILURE, silent) for n in range(1, attempts + 1)]
+        return judge(NOW.date(), runs, streams).act
+
+    for attempts, pause in ((4, 0), (5, 15), (6, 30), (7, 60), (11, 600), (5000, 600)):
+        assert after(attempts, pause) is Act.START
+        assert not pause or after(attempts, pause - 1) is Act.WAIT
+    assert not kept(world(), endless=True).tireless  # a replay has no end
 
 
 def test_a_terminated_run_stays_so(instance: dg.DagsterInstance) -> None:

@@ -35,8 +35,8 @@ class Site:
     async def start(self, *lines: Line, **options: Any) -> None:
         feed = Feed(self.source, self.clock, self.provider)
         patience = options.pop("patience", Patience(silence=1e9, connect=1e9))
-        flush = options.pop("flush_seconds", 0.02)
-        task = Task("test", lines, micros(NOW), lambda newest: feed, patience, flush_seconds=flush, **options)
+        flush, owed = options.pop("flush_seconds", 0.02), options.pop("owed", micros(NOW))
+        task = Task("test", lines, owed, lambda newest: feed, patience, flush_seconds=flush, **options)
         self.station = Station(task, self.lake)
         self._work = asyncio.create_task(self.station.follow())
 

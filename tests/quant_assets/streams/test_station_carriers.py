@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from quant_assets.streams import caching, wiring
-from quant_assets.streams.station import Station
+from quant_assets.streams.station import Feed, Station, Task
 from quant_assets.streams.wiring import wire
 from resources.config_streams import KafkaSettings, RedisSettings
 from resources.lake import Lake
@@ -22,6 +22,7 @@ from resources.streams.base import Event, Line, Lost, Trade
 from resources.streams.cache import Cache, CacheError, CacheSettings
 from resources.streams.carriers.kafka import Kafka
 from resources.streams.carriers.kafka_client import CarrierError, Topic
+from resources.streams.patience import Patience
 from resources.streams.recording import recorded
 from resources.streams.sources.binance import BinanceStream
 from tests.quant_assets.streams.replays import BEGINS, SYMBOLS, settings
@@ -156,6 +157,33 @@ async def test_a_topic_that_is_behind_the_lake_is_brought_up_to_it(cluster: Kafk
         theirs = provider_bars(at.provider.bars(["BTCUSDT"], NOW.date(), NOW.date(), "1m"))
         assert volumes == pytest.approx([row[4] for row in theirs.values()][: len(volumes)])
         assert volumes
+
+
+@played
+async def test_a_run_before_its_window_begins_goes_on_from_now(cluster: KafkaCluster, lake: Lake) -> None:
+    """The topic knows the line, and nothing is owed before a time that has not come yet."""
+    async with binance(lake) as at:
+        for owed in (micros(NOW), micros(NOW + timedelta(minutes=25))):
+            await at.start(BTC, **carriers(cluster), owed=owed)
+            await at.listening(TOPIC)
+            await at.tell(10)
+            await at.mended()
+            await at.holds("BTCUSDT", at.told("BTCUSDT"))
+            await at.stop()
+        assert await in_topic(cluster) == at.told("BTCUSDT")
+
+
+@played
+async def test_the_topic_is_asked_from_as_early_as_the_recorder_says(cluster: KafkaCluster, lake: Lake) -> None:
+    """A gap may have begun before the window did."""
+    asked, begins = micros(NOW) - 2, micros(NOW)
+    async with binance(lake) as at:
+        station = Station(Task("test", (BTC,), begins, lambda newest: Feed(at.source, at.clock, None),
+                               Patience(), **carriers(cluster)), lake)  # fmt: skip
+        at.station = station
+        async with AsyncExitStack() as held:
+            _, since = await station._carrier(at.clock, {BTC: asked}, held)
+        assert since == {BTC: asked}
 
 
 @played
