@@ -128,6 +128,9 @@ KIND_OF: dict[type[MarketEvent], Kind] = {Trade: "trade", Quote: "quote", Bar: "
 TYPES: tuple[type[Event], ...] = (Trade, Quote, Bar, Lost, Repaired, Status)
 """In an order that does not change: a type's place is its tag where events are written as rows."""
 
+ENDED = "the gateway has ended"
+"""Why a gateway gives up what it had no time for; the next one asks again."""
+
 Offset = Mapping[int, int]
 """Where a reader stands: for each partition the place of the next event to read. In process there is partition 0."""
 

@@ -21,7 +21,19 @@ from typing import Any, Self
 
 from resources.errors import ConfigError, ProviderError, ProviderTimeoutError
 from resources.market_data.base import Provider
-from resources.streams.base import KIND_OF, Batch, Carrier, Event, Kind, Line, Source, Start, Status, StreamEndedError
+from resources.streams.base import (
+    ENDED,
+    KIND_OF,
+    Batch,
+    Carrier,
+    Event,
+    Kind,
+    Line,
+    Source,
+    Start,
+    Status,
+    StreamEndedError,
+)
 from resources.streams.carriers.memory import Memory
 from resources.streams.clock import SECOND, Clock, SystemClock
 from resources.streams.patience import Patience
@@ -214,7 +226,7 @@ class Gateway:
 
     async def _finish(self) -> None:
         """Give up what is not repaired, and let the publisher end when it has handed on everything."""
-        await self._repairer.give_up("the gateway has ended")
+        await self._repairer.give_up(ENDED)
         self._closing = True
         self._filled.set()
         await asyncio.get_running_loop().create_future()

@@ -29,12 +29,11 @@ import polars as pl
 
 from resources.errors import LakeError
 from resources.lake import Lake
-from resources.streams.base import Event, Kind, Line
+from resources.streams.base import ENDED, Event, Kind, Line
 from resources.streams.clock import SECOND, SystemClock
 from resources.streams.known import Known
 from resources.streams.repair import instant
 from resources.streams.rows import (
-    ENDED,
     FINDINGS,
     GIVEN_UP,
     OPEN,

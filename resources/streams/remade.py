@@ -16,11 +16,11 @@ import polars as pl
 
 from resources.market_data.timeframes import INTRADAY
 from resources.streams.aggregation import Before, Made
-from resources.streams.base import Bar, Event, Lost, Repaired, Trade
+from resources.streams.base import ENDED, Bar, Event, Lost, Repaired, Trade
 from resources.streams.clock import SECOND
 from resources.streams.recording import SYMBOLS_AT_ONCE, Recorder, recorded, recorded_since
 from resources.streams.repair import instant
-from resources.streams.rows import ENDED, GIVEN_UP, OPEN, REPAIRED, frames, gaps, made, settled
+from resources.streams.rows import GIVEN_UP, OPEN, REPAIRED, frames, gaps, made, settled
 
 BACK = 900 * SECOND
 """Bars of so long before may have been told and not stored."""

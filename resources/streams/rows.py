@@ -13,7 +13,7 @@ from resources.market_data.base import BAR_SCHEMA
 from resources.market_data.ticks import QUOTE_SCHEMA, TRADE_SCHEMA
 from resources.market_data.timeframes import INTRADAY
 from resources.streams.aggregation import Made
-from resources.streams.base import Bar, Event, Lost, Quote, Repaired, Status, Trade
+from resources.streams.base import ENDED, Bar, Event, Lost, Quote, Repaired, Status, Trade
 from resources.streams.clock import SECOND
 from resources.streams.track import DISCONNECTED
 
@@ -59,9 +59,6 @@ GAPS = pl.Schema(
 """An interval that was not delivered in its time. state: repaired, given up, open (nothing was told of it since)."""
 
 LOST, REPAIRED, GIVEN_UP, OPEN = "lost", "repaired", "given up", "open"
-
-ENDED = "the gateway has ended"
-"""Why a gateway gives up what it had no time for; the next one asks again."""
 
 
 class Table(NamedTuple):

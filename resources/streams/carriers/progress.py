@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from resources.streams.base import KIND_OF, Event, Kind, Line, Lost, MarketEvent, Repaired
-from resources.streams.rows import ENDED
+from resources.streams.base import ENDED, KIND_OF, Event, Kind, Line, Lost, MarketEvent, Repaired
 from resources.streams.track import identity
 
 
