@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from quant_assets.own_source import without_docstrings
+from quant_assets.own_source import in_words
 
 
 def code_version(*parts: Any) -> str:
@@ -68,4 +68,4 @@ def _tree(part: Any) -> str:
 
 @lru_cache(maxsize=1024)
 def _dumped(source: str) -> str:
-    return ast.dump(without_docstrings(source))
+    return in_words(ast.parse(source))
