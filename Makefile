@@ -2,6 +2,8 @@
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
 CONFIG ?= configs/sample.yaml
+# Tests of whole processes wait for them much of their time: one worker more than two cores.
+WORKERS ?= 3
 PORT ?= 3000
 MLFLOW_PORT ?= 5000
 
@@ -51,7 +53,7 @@ types: .venv/.installed
 	$(BIN)/mypy
 
 unit: .venv/.installed
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup
 
 bench: .venv/.installed ## run the benchmarks, each a table
 	@for file in $$(grep -l __main__ benchmarks/*.py); do echo "== $$file"; $(BIN)/python $$file || exit 1; done

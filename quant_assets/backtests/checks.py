@@ -4,7 +4,7 @@ And of each sweep, whether its runs are worth being judged by.
 """
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -49,20 +49,30 @@ def passes(test: Mapping[str, Any]) -> bool:
     required_resource_keys={"lake"},
 )
 def evidence(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-    """What the tests said of each report of the run; of all reports in a run without partitions."""
+    """What the tests said of each report of the run and of all that stand; of every one in a run without partitions."""
     lake: Lake = context.resources.lake
     asked = run_partitions(context, REPORTS)
-    keys = asked or [str(dg.MultiPartitionKey(held)) for held in lake.partitions(REPORT.path)]
-    tests = {key: _tests(lake, key) for key in keys}
+    tests = {key: _tests(lake, key) for key in _standing(lake, REPORT, asked)}
     for name in TITLES:
         rows = {key: of[name] for key, of in tests.items()}
-        for key, row in rows.items() if asked else ():
+        for key in asked:
+            row = rows[key]
             evaluation = dg.AssetCheckEvaluation(
                 asset_key=REPORT, check_name=name, passed=passes(row), severity=dg.AssetCheckSeverity.WARN,
                 description=_said(row), metadata=_figures(row), partition=key,
             )  # fmt: skip
             context.op_execution_context.log_event(evaluation)  # type: ignore[arg-type]  # as in quant_assets.checks
         yield _whole(name, rows)
+
+
+def _standing(lake: Lake, asset: dg.AssetKey, asked: Sequence[str]) -> list[str]:
+    """Those that were asked for, and each strategy's newest; without partitions asked for, all that there are.
+
+    A check has one newest verdict: were it of the run's alone, the next strategy's pass would hide this one's failure.
+    """
+    held = sorted(lake.partitions(asset.path), key=lambda partition: partition["as_of"])
+    chosen = {part["strategy"]: part for part in held}.values() if asked else held
+    return list(dict.fromkeys([*asked, *(str(dg.MultiPartitionKey(part)) for part in chosen)]))
 
 
 def _whole(name: str, rows: Mapping[str, Mapping[str, Any]]) -> dg.AssetCheckResult:
@@ -104,11 +114,9 @@ def _figures(row: Mapping[str, Any]) -> dict[str, Any]:
     required_resource_keys={"lake"},
 )
 def swept(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
-    """Of each sweep of the run; of all sweeps in a run without partitions."""
+    """Of each sweep of the run and of all that stand; of every sweep in a run without partitions."""
     lake: Lake = context.resources.lake
-    asked = run_partitions(context, REPORTS)
-    keys = asked or [str(dg.MultiPartitionKey(held)) for held in lake.partitions(SWEEP.path)]
-    found = {key: _runs(lake, key) for key in keys}
+    found = {key: _runs(lake, key) for key in _standing(lake, SWEEP, run_partitions(context, REPORTS))}
     for name in ("ended", "traded"):
         wrong = {key: of[name] for key, of in found.items() if of[name]}
         key, told = next(iter(wrong.items()), ("", ""))

@@ -18,6 +18,10 @@ from resources.lake_io import partition_of
 
 STRATEGY = SETTINGS.strategies[0].name
 KEYS = [str(dg.MultiPartitionKey({"as_of": month, "strategy": STRATEGY})) for month in ("2012-01", "2012-02")]
+OTHER = [
+    str(dg.MultiPartitionKey({"as_of": month, "strategy": SETTINGS.strategies[1].name}))
+    for month in ("2012-01", "2012-02")
+]
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def judged(
 
 
 def test_a_failed_check_says_which_test_failed_and_why(instance: dg.DagsterInstance, tmp_path: Path) -> None:
-    reports = {KEYS[0]: all_passed_but(cost_stress=False, overfitting=None), KEYS[1]: all_passed_but()}
+    reports = {KEYS[0]: all_passed_but(cost_stress=False, overfitting=None)}
     found = judged(instance, tmp_path, reports, KEYS[0])
     assert {name for name, partition in found if partition == KEYS[0]} == set(TITLES)
     assert {name for name, partition in found if partition is None} == set(TITLES)
@@ -78,6 +82,17 @@ def test_a_run_without_partitions_judges_every_report(instance: dg.DagsterInstan
     assert not whole.passed
     assert whole.description == f"{KEYS[1]}: Not judged: deflated_sharpe said so."
     assert (whole.metadata["reports"].value, whole.metadata["failing"].value) == (2, KEYS[1])
+
+
+def test_a_strategys_failure_is_not_hidden_by_the_next_ones_pass(instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    """A check has one newest verdict: that of each strategy's newest report, besides those of the run."""
+    passed = all_passed_but()
+    reports = {KEYS[0]: passed, KEYS[1]: all_passed_but(alpha=False), OTHER[0]: all_passed_but(sample=False)}
+    found = judged(instance, tmp_path, {**reports, OTHER[1]: passed}, OTHER[1])
+    assert all(found[name, OTHER[1]].passed for name in TITLES)
+    assert {name for name in TITLES if not found[name, None].passed} == {"alpha"}
+    assert found["alpha", None].description == f"{KEYS[1]}: alpha said so."
+    assert found["alpha", None].metadata["failing"].value == KEYS[1]
 
 
 PASSES = [
