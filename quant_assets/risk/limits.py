@@ -199,23 +199,23 @@ def uncovered(
 
     `standing` are on their way, `left` is what there is of them once some are cancelled, made smaller or replaced, and
     `resting` rests beside them. They may not where the account would then come to be beyond a limit on exposure, and
-    further than it comes to be with them, and than it is.
+    further than it comes to be with them.
     """
 
-    def measured(orders: Sequence[Order], rests: Mapping[str, Resting]) -> dict[tuple[str, str], float]:
-        held = {**dict.fromkeys(rests, 0.0), **positions}
+    def measured(orders: Sequence[Order]) -> dict[tuple[str, str], float]:
+        rests = dict(resting or {})
         account = (prices, equity, equity, limits, 0, 0.0, sectors or {}, controls or {})
-        book = _Book(held, *account, dict(rests))
+        book = _Book({**dict.fromkeys(rests, 0.0), **positions}, *account, rests)
         for order in orders:
             book.accept(order)
         return book.measures()
 
-    now, before = measured((), {}), measured(standing, resting or {})
-    for (limit, name), amount in measured(left, resting or {}).items():
+    before = measured(standing)
+    for (limit, name), amount in measured(left).items():
         bound = getattr(limits, limit)
         if bound is None:
             continue
-        allowed = max(bound * max(equity, 0.0), *(each.get((limit, name), 0.0) for each in (now, before)))
+        allowed = max(bound * max(equity, 0.0), before.get((limit, name), 0.0))
         if amount > allowed * (1 + ROUNDING):
             share = amount / equity if equity > 0 else math.inf
             where = f"{name} " if limit == "sector" else ""

@@ -6,8 +6,8 @@ already sent in this session, and those that still rest. What is refused never r
 it falls with it. A replace is judged by the units that it adds.
 
 Market orders of one instant make room for one another, and hedge one another. What takes one of them away before it has
-filled (a cancel, a replace by fewer units, the next target of its symbol) is refused where the others would then
-be beyond a limit. Any other cancel passes: what rests makes no room.
+filled (a cancel, a replace by fewer units, the next target of its symbol) is refused where the account would then be
+beyond a limit, and further than with it. Any other cancel passes: what rests makes no room.
 
 A target, or an amount of money, is judged as the units that the exchange will make of it, with the same closes and
 equity (`size` in resources/exchange/requests.py).
@@ -15,6 +15,7 @@ equity (`size` in resources/exchange/requests.py).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -197,7 +198,7 @@ class Judge:
         asked = [row for row in requests if requested.leaves(book, row)[0] in standing]
 
         def why(rows: Sequence[int]) -> tuple[str, str] | None:
-            return self._uncovered(venue, known, standing, lambda orders: self._left(book, orders, rows))
+            return self._uncovered(venue, known, standing, lambda orders: self._left(book, orders, rows), self._limits)
 
         for row, (_, reason) in _too_many(asked, why).items():
             book["state"][row] = REJECTED
@@ -216,31 +217,36 @@ class Judge:
         """
         book = venue.desk.book
         last = {rows[-1]: number for number, rows in targets.items() if rows}
-        rows = {row for row, number in last.items() if self._replaced(venue, {number})}
-        rows |= {row for row, verdict in verdicts.items() if verdict.order.reduce_only}
-        rows -= {row for row in rows if requested.is_refused(row, verdicts)}
-        standing = self._standing(venue) if rows else {}
+        replaced = {int(book["symbol"][row]) for row in self._replaced(venue, set(last.values()))}
+        taking = [row for row in sorted(last) if last[row] in replaced and not requested.is_refused(row, verdicts)]
+        passed = {row: verdict.order for row, verdict in verdicts.items() if verdict.accepted}
+        reducing = [row for row in sorted(passed.keys() - {*taking}) if passed[row].reduce_only]
+        standing = self._standing(venue) if taking or reducing else {}
         if not standing:
             return {}
-        asked = {row: verdicts[row].order if row in verdicts else self._order(book, row, 0.0) for row in sorted(rows)}
+        asked = {
+            row: verdicts[row].order if row in verdicts else self._order(book, row, 0.0) for row in taking + reducing
+        }
 
-        def why(rows: Sequence[int]) -> tuple[str, str] | None:
+        def why(rows: Sequence[int], limits: LimitSettings) -> tuple[str, str] | None:
             out = self._replaced(venue, {last[row] for row in rows if row in last})
 
             def fault(new: Sequence[int]) -> tuple[str, str] | None:
-                beside = {row: asked[row] for row in new}
-                return self._uncovered(
-                    venue,
-                    known,
-                    standing,
-                    lambda orders: {row: orders[row] for row in orders if row not in out} | beside,
-                )
+                def change(orders: Mapping[int, Order]) -> dict[int, Order]:
+                    return {row: orders[row] for row in orders if row not in out} | {row: asked[row] for row in new}
+
+                return self._uncovered(venue, known, standing, change, limits)
 
             # An order on its way for longer than until the next open leaves a while without it.
             soon = [row for row in rows if book["eligible"][row] <= self._opens]
             return fault(soon) or (fault(rows) if len(soon) < len(rows) else None)
 
-        return {row: Decision(asked[row], False, *fault) for row, fault in _too_many(list(asked), why).items()}
+        faults = _too_many(taking, lambda rows: why(rows, self._limits))
+        taken = [row for row in taking if row not in faults]
+        # As any order that only reduces, it passes though it leaves another position without its hedge.
+        unhedged = self._limits.model_copy(update={"net": math.inf})
+        faults |= _too_many(reducing, lambda rows: why([*taken, *rows], unhedged))
+        return {row: Decision(asked[row], False, *fault) for row, fault in faults.items()}
 
     def _replaced(self, venue: Venue, targeted: set[int]) -> set[int]:
         """The rows of targets that new ones of their symbols replace."""
@@ -260,11 +266,12 @@ class Judge:
         known: Known,
         standing: Mapping[int, Order],
         change: Callable[[Mapping[int, Order]], Mapping[int, Order]],
+        limits: LimitSettings,
     ) -> tuple[str, str] | None:
         """Why market orders may not be changed so, whether what is on its way to change them comes in time or not."""
         book = venue.desk.book
         resting = self._resting(venue, set(), beside=standing.keys())
-        account = self._account(venue.desk.symbols, known)
+        account = self._account(venue.desk.symbols, known) | {"limits": limits}
         late = [row for row in self._requested(venue) if book["eligible"][row] > book["submitted"][row]]
         for orders in (standing, self._left(book, standing, late)) if late else (standing,):
             fault = uncovered(list(orders.values()), list(change(orders).values()), **account, resting=resting)
