@@ -28,7 +28,10 @@ the same, but for an option, which controls as much of its underlying: a premium
 Orders that rest at the venue count as if they had filled, those of one side without those of the other, where that
 takes the account nearer to a bound. Orders of one OCO group, of a symbol and a side, count as the largest of them.
 A market order may fill before them or after: a reversal, or a plain sale of all that is held, beside a resting exit may
-open as much again, and counts so. A reduce-only order never does.
+open as much again, and counts so. A reduce-only order never does, but it may leave plain ones of its side less to
+reduce, so that they open more: then it is judged as they are.
+
+What makes room must not be taken away again: whoever cancels, shrinks or replaces market orders asks `uncovered`.
 """
 
 from __future__ import annotations
@@ -76,6 +79,8 @@ class Resting(NamedTuple):
     reducing_sells: float = 0.0
     bought: float = 0.0
     sold: float = 0.0
+    reduced: float = 0.0
+    """Signed units by which reduce-only market orders are counted to end the position."""
 
     def plus(self, units: float, reduce_only: bool) -> Resting:
         """With an order of so many signed units more."""
@@ -93,7 +98,10 @@ class Resting(NamedTuple):
         # Reduce-only orders may find the position as it is before the market orders of the other side, or of their own.
         ends_long = max(self.reducing_sells, min(self.sold - held, 0.0))
         ends_short = min(self.reducing_buys, max(self.bought - held, 0.0))
-        return held + ends_long + self.sells, held + ends_short + self.buys
+        # Those that are market orders themselves may come after others of their side, which leave them less to reduce.
+        less_sold = min(max(-self.reduced, 0.0), -self.sold)
+        less_bought = min(max(self.reduced, 0.0), self.bought)
+        return held + ends_long + self.sells - less_bought, held + ends_short + self.buys + less_sold
 
 
 def signed_quantity(order: Order) -> float:
@@ -175,6 +183,46 @@ def check(
     return [verdicts[index] for index in range(len(orders))]
 
 
+def uncovered(
+    standing: Sequence[Order],
+    left: Sequence[Order],
+    positions: Mapping[str, float],
+    prices: Mapping[str, float],
+    *,
+    equity: float,
+    limits: LimitSettings,
+    sectors: Mapping[str, str] | None = None,
+    controls: Mapping[str, float] | None = None,
+    resting: Mapping[str, Resting] | None = None,
+) -> tuple[str, str] | None:
+    """The limit by which market orders may not give way to what would be left of them, and why; None where they may.
+
+    `standing` are on their way, `left` is what there is of them once some are cancelled, made smaller or replaced, and
+    `resting` rests beside them. They may not where the account would then come to be beyond a limit on exposure, and
+    further than it comes to be with them.
+    """
+
+    def measured(orders: Sequence[Order]) -> dict[tuple[str, str], float]:
+        rests = dict(resting or {})
+        account = (prices, equity, equity, limits, 0, 0.0, sectors or {}, controls or {})
+        book = _Book({**dict.fromkeys(rests, 0.0), **positions}, *account, rests)
+        for order in orders:
+            book.accept(order)
+        return book.measures()
+
+    before = measured(standing)
+    for (limit, name), amount in measured(left).items():
+        bound = getattr(limits, limit)
+        if bound is None:
+            continue
+        allowed = max(bound * max(equity, 0.0), before.get((limit, name), 0.0))
+        if amount > allowed * (1 + ROUNDING):
+            share = amount / equity if equity > 0 else math.inf
+            where = f"{name} " if limit == "sector" else ""
+            return limit, f"limit {limit}: {where}{share:.6g} exceeds {bound:.6g}"
+    return None
+
+
 class _Exposure(NamedTuple):
     """Amounts of account currency: of one symbol, or of many added up. `low` and `high` are net, by side resting."""
 
@@ -235,7 +283,9 @@ class _Book:
     def reduces(self, order: Order) -> bool:
         """Whether the order only reduces, as the account will stand, or adds nothing to an alternative of it."""
         if order.reduce_only or not order.quantity > 0:
-            return is_reducing(order, 0.0)
+            # It may leave less of a position than the plain orders of its side were to reduce: they then open more.
+            _, before, after = self._change(order)
+            return is_reducing(order, 0.0) and not after.gross > before.gross * (1 + ROUNDING)
         units, held = self._units(order), self.held.get(order.symbol, 0.0)
         return units == 0.0 or _reduces(units, held, self._resting(order.symbol))
 
@@ -271,6 +321,17 @@ class _Book:
         else:
             self._add_up()  # what had no price may be gone now
         return Decision(order, accepted=True, worth=worth)
+
+    def measures(self) -> dict[tuple[str, str], float]:
+        """Amounts that limits on exposure compare with their bounds, by limit and the name or sector that it is of."""
+        most = max(abs(self.whole.low), abs(self.whole.high))
+        whole = {("gross", ""): self.whole.gross, ("net", ""): most, ("leverage", ""): self.whole.controlled}
+        sectors = {("sector", name): gross for name, gross in self.by_sector.items()}
+        names = {
+            ("single_name", name): self._exposure(name, units, self._resting(name)).gross
+            for name, units in self.held.items()
+        }
+        return whole | sectors | names
 
     def judge(self, order: Order) -> Decision:
         # Orders accepted meanwhile may have turned this one into a reducing one.
@@ -336,11 +397,13 @@ def _then(order: Order, units: float, held: float, resting: Resting) -> tuple[fl
     """
     if order.type in AT_ONCE and not order.oco_group:
         if order.reduce_only:
-            return held + units, resting
+            # It may come after others that leave it more to reduce.
+            beside = resting._replace(reduced=resting.reduced + units)
+            return held + units, beside.plus(signed_quantity(order) - units, reduce_only=True)
         exits = order.take_profit is not None or order.stop_loss is not None
         beside = resting.filled(units)
         return held + units, beside.plus(-units, reduce_only=True) if exits else beside
-    return held, resting.plus(math.copysign(order.quantity, units) if order.reduce_only else units, order.reduce_only)
+    return held, resting.plus(signed_quantity(order) if order.reduce_only else units, order.reduce_only)
 
 
 def _group(order: Order) -> tuple[str, str, Side]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from quant_assets.backtests.simulation.known import Known
 from quant_assets.risk.limits import Decision
-from resources.exchange.layout import NOWHERE, Floats, Integers, Records
+from resources.exchange.layout import NOWHERE, Integers, Records
 from resources.exchange.words import (
     CANCEL,
     FILLED,
@@ -36,17 +36,6 @@ AT_ONCE = (MARKET, MARKET_ON_OPEN)
 
 DUST = 1e-9
 """Units smaller than this are nothing to the exchange."""
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What can be known when orders are submitted."""
-
-    close: Floats
-    """Last close by symbol, NaN before the first."""
-    factor: Floats
-    """By symbol, what a price unit of one unit is worth in account currency."""
-    equity: float
 
 
 def submitted(venue: Venue, opens: Integers, first: int) -> Iterator[tuple[int, Integers]]:
@@ -142,6 +131,19 @@ def cancelled(book: Records, batch: Integers) -> set[int]:
     """The rows that a batch cancels at once: before anything of it can trade, and before they can."""
     at_once = (book["action"][batch] == CANCEL) & (book["eligible"][batch] <= book["submitted"][batch])
     return {_standing(book, int(row)) for row in book["names"][batch[at_once]]}
+
+
+def leaves(book: Records, row: int) -> tuple[int, float]:
+    """The row that a cancel or replace is about, as it stands now, and the units that it leaves of it; NaN for all."""
+    standing = _standing(book, int(book["names"][row]))
+    if book["action"][row] == CANCEL:
+        return standing, 0.0
+    return standing, max(float(book["quantity"][row] - book["filled"][standing]), 0.0)
+
+
+def is_target(book: Records, row: int, symbols: Records) -> bool:
+    """Whether a row asks for a target, or has taken the place of one."""
+    return bool(book["sizing"][row] in TARGETS or symbols["target"][book["symbol"][row]] == row)
 
 
 def fills_at_once(record: Records) -> bool:

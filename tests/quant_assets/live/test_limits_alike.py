@@ -69,6 +69,12 @@ class Case:
     tuesday: dict[str, float] = field(default_factory=dict)
     closes: Mapping[str, float] = field(default_factory=dict)
     """Monday's closes, where a price moves inside the day."""
+    exits: float | None = None
+    """How far take-profit and stop-loss of Monday's orders are from the price, as a fraction; they rest on Tuesday."""
+
+    def fractions(self, session: date) -> dict[str, float | None]:
+        far = self.exits if session == MONDAY else None
+        return {"take_profit_fraction": far, "stop_loss_fraction": far}
 
 
 CASES = [
@@ -91,6 +97,12 @@ CASES = [
     Case("drawdown_stop", 0.1, 0.11, {"AAA": 0.5}, {(TUESDAY, "CCC"): "drawdown 0.1 has reached 0.1"}, {"CCC": 0.1},
          {"AAA": 80.0}),
     Case("drawdown_stop", 0.1, 0.11, {"AAA": 0.5}, {}, {"AAA": 0.2}, {"AAA": 80.0}),
+    # a reversal beside exits that rest may fill after one of them has ended what it was to end
+    Case("single_name", 0.79, 0.8, {"AAA": -0.3}, {(TUESDAY, "AAA"): "0.8 exceeds 0.79"}, {"AAA": 0.5}, exits=0.4),
+    Case("net", 0.79, 0.8, {"AAA": 0.3}, {(TUESDAY, "AAA"): "0.8 exceeds 0.79"}, {"AAA": -0.5}, exits=0.4),
+    # what is sold makes room for what is bought beside it, and none where exits may leave it short
+    Case("gross", 0.49, 0.5, {"AAA": 0.4}, {(TUESDAY, "BBB"): "0.5 exceeds 0.49"}, {"AAA": 0.0, "BBB": 0.5}, exits=0.4),
+    Case("gross", 0.59, 0.6, {"AAA": 0.4}, {(TUESDAY, "BBB"): "0.6 exceeds 0.59"}, {"AAA": 0.1, "BBB": 0.3}, exits=0.4),
 ]  # fmt: skip
 
 
@@ -141,6 +153,9 @@ def in_the_paper_session(folder: Path, case: Case, limits: LimitSettings) -> Out
         before = SIGNALS[session]
         wishes = {"symbol": list(weights), "target_weight": list(weights.values())}
         signals = pl.DataFrame(wishes).with_columns(session=before, strategy=pl.lit("test"), order_intent=pl.lit("buy"))
+        signals = signals.with_columns(
+            pl.lit(far, pl.Float64).alias(name) for name, far in case.fractions(session).items()
+        )
         prices = dict(bars(case, before).select("symbol", "close").iter_rows())
         task = Assignment(session, signals, prices, dict, LISTINGS)
         hooks = Hooks(
@@ -162,12 +177,14 @@ def in_the_backtest(case: Case, limits: LimitSettings) -> Outcome:
             "target_weight": weight,
             "reduce_only": weight == 0.0,
             "order_id": order_id(session, "test", symbol),
+            **case.fractions(session),
         }
         for session, weights in ((MONDAY, case.monday), (TUESDAY, case.tuesday))
         for symbol, weight in weights.items()
     ]
     history = pl.concat([bars(case, session) for session in (FRIDAY, MONDAY, TUESDAY)])
-    orders = pl.DataFrame(wishes, schema_overrides={"ts": UTC_MICROS})
+    numbers = dict.fromkeys(case.fractions(MONDAY), pl.Float64())
+    orders = pl.DataFrame(wishes, schema_overrides={"ts": UTC_MICROS, **numbers})
     result = run(history, orders, TERMS.model_copy(update={"limits": limits}), INSTRUMENTS)
     rejected = result.orders.filter(pl.col("state") == "rejected")
     signed = pl.when(pl.col("side") == "buy").then("quantity").otherwise(-pl.col("quantity"))
@@ -177,7 +194,7 @@ def in_the_backtest(case: Case, limits: LimitSettings) -> Outcome:
 
 
 def label(case: Case) -> str:
-    return f"{case.limit} {case.monday} then {case.tuesday}"
+    return f"{case.limit} {case.monday} then {case.tuesday}" + (f", exits at {case.exits}" if case.exits else "")
 
 
 @pytest.mark.parametrize("case", CASES, ids=label)

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from quant_assets.risk.limits import Resting, check, controlled, is_reducing, sectors_of, signed_quantity
+from quant_assets.risk.limits import Resting, check, controlled, is_reducing, sectors_of, signed_quantity, uncovered
 from resources.brokers.base import Order, OrderType, Side, TimeInForce
 from resources.config import LimitSettings
 from resources.exchange import Listing
@@ -28,6 +29,14 @@ def order(symbol: str, units: float, number: int = 1, reduce_only: bool = False,
     side = Side.SELL if units < 0 else Side.BUY
     kind, tif = OrderType.MARKET, TimeInForce.DAY
     return Order(f"o-{number}", symbol, side, abs(units), kind, tif, NOW, reduce_only=reduce_only, oco_group=group)
+
+
+def at_a_price(symbol: str, units: float, number: int = 1) -> Order:
+    return replace(order(symbol, units, number), type=OrderType.LIMIT, limit_price=PRICES[symbol])
+
+
+def exit_at_a_price(symbol: str, units: float, number: int = 1) -> Order:
+    return replace(at_a_price(symbol, units, number), reduce_only=True)
 
 
 @dataclass(frozen=True)
@@ -148,6 +157,19 @@ CASES = [
          limits=only(single_name=0.5, net=0.5, gross=0.5), resting={"AAA": Resting(reducing_buys=300)}),
     Case("an exit of a part", [order("AAA", 500), order("BBB", 51)], {1: "gross"}, held={"AAA": -300},
          limits=only(gross=0.4), resting={"AAA": Resting(reducing_buys=100)}),
+    Case("one sent beside an entry may end it before a plain sale", [order("AAA", 200),
+         exit_at_a_price("AAA", -200, 2), at_a_price("AAA", -600, 3)], {2: "single_name"},
+         limits=only(single_name=0.5)),
+    Case("one that leaves a plain sale less to reduce", [order("AAA", -200, reduce_only=True)], {0: "single_name"},
+         held={"AAA": 200}, limits=only(single_name=0.5), resting={"AAA": Resting(sells=-600)}),
+    Case("and one that leaves it enough", [order("AAA", -200, reduce_only=True)], {}, held={"AAA": 200},
+         limits=only(single_name=0.5), resting={"AAA": Resting(sells=-500)}),
+    Case("one that may find more to reduce", [order("AAA", -300), order("AAA", 400, 2, reduce_only=True),
+         order("AAA", 500, 3)], {2: "single_name"}, limits=only(single_name=0.3)),
+    Case("one that may find less", [order("AAA", -400, reduce_only=True), order("AAA", -200, 2), order("AAA", 600, 3)],
+         {2: "single_name"}, held={"AAA": 400}, limits=only(single_name=0.5)),
+    Case("a short one too", [order("AAA", 400, reduce_only=True), order("AAA", 200, 2), order("AAA", -600, 3)],
+         {2: "single_name"}, held={"AAA": -400}, limits=only(single_name=0.5)),
     Case("a sale whole beside an exit may turn the position", [order("AAA", -300), order("BBB", 101)], {1: "gross"},
          held={"AAA": 300}, limits=only(gross=0.5), resting={"AAA": Resting(reducing_sells=-300)}),
     Case("a reduce-only one does not", [order("AAA", -300, reduce_only=True), order("BBB", 250)], {},
@@ -216,6 +238,31 @@ def test_sectors_and_what_options_control_come_from_the_instruments() -> None:
     assert sectors_of(listings) == {"AAA": "tech", "CALL": "tech"}
     assert controlled(PRICES, listings) == {"CALL": 1_000.0}
     assert math.isnan(controlled({}, listings)["CALL"])
+
+
+def taken_away(left: list[Order], limits: LimitSettings, **more: Any) -> tuple[str, str] | None:
+    """What is said of leaving so much of 400 of AAA sold, which are held, and 200 of BBB bought beside it."""
+    account = {"positions": {"AAA": 400.0}, "prices": PRICES, "equity": EQUITY, "limits": limits, **more}
+    return uncovered([order("AAA", -400), order("BBB", 200, 2)], left, **account)
+
+
+def test_what_makes_room_may_not_be_taken_away():
+    limits = only(gross=0.5)
+    assert taken_away([order("BBB", 200)], limits) == ("gross", "limit gross: 0.8 exceeds 0.5")
+    assert taken_away([order("AAA", -300), order("BBB", 200)], limits) is None  # 1,000 and 4,000 of 10,000
+    assert taken_away([order("AAA", -299), order("BBB", 200)], limits) == ("gross", "limit gross: 0.501 exceeds 0.5")
+    assert taken_away([order("AAA", -400)], limits) is None
+    assert taken_away([], limits) is None
+    assert taken_away([order("BBB", 200)], only(sector=0.5), sectors=SECTORS) == (
+        "sector", "limit sector: tech 0.8 exceeds 0.5",
+    )  # fmt: skip
+
+
+def test_what_leaves_the_account_no_further_beyond_a_bound_may():
+    assert taken_away([], only(gross=0.3)) is None  # no further than it is
+    assert taken_away([order("AAA", -400), order("BBB", 200)], only(gross=0.3)) is None  # than it comes to be
+    assert taken_away([order("BBB", 200)], only(gross=0.3)) == ("gross", "limit gross: 0.8 exceeds 0.3")
+    assert taken_away([order("BBB", 200)], only(), equity=0.0) == ("gross", "limit gross: inf exceeds 10")
 
 
 units = st.floats(min_value=-2000, max_value=2000, allow_nan=False).map(lambda number: float(round(number)))

@@ -6,7 +6,7 @@ That each limit binds, and as it does in a paper session: tests/quant_assets/liv
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import polars as pl
@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from quant_assets.backtests import BacktestResult, OnBar, run
 from quant_assets.risk.limits import check
+from resources.calendars import UTC_MICROS
 from resources.config import BacktestSettings, LimitSettings
 from resources.errors import ConfigError
 from resources.exchange import Bar
@@ -113,7 +114,7 @@ class Case:
     bars: dict[str, Any] = field(default_factory=lambda: FLAT)
 
 
-def buy(ts: int, name: str, quantity: float, **more: Any) -> dict[str, Any]:
+def buy(ts: int | datetime, name: str, quantity: float, **more: Any) -> dict[str, Any]:
     return sized(ts, more.pop("symbol", "X"), more.pop("side", "buy"), quantity, order_id=name, **more)
 
 
@@ -121,6 +122,11 @@ def more_of_it(quantity: float) -> dict[str, Any]:
     """A replace of order a after it was sent, and before it is received."""
     return {"ts": LATER, "symbol": "X", "action": "replace", "order_id": "a", "quantity": quantity}
 
+
+LATER_ON = closes(1) + timedelta(minutes=1)
+ROTATION = [buy(0, "a", 40), buy(1, "b", 40, side="sell"), buy(1, "c", 40, symbol="Y")]
+TARGETED = [target(1, "X", 0.0, order_id="b"), target(1, "Y", 0.4, order_id="c")]
+"""Out of X, which is held, and into Y: of half the equity together only because X is sold."""
 
 CASES = [
     # ---- what an order is worth: equity 10,000, every price 100
@@ -294,6 +300,60 @@ CASES = [
          {"c": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
     Case("one of several alternatives", [buy(0, "a", 30, oco_group="g"), buy(1, "b", 30, side="sell", oco_group="g"),
          buy(1, "c", 30)], {"c": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
+    # ---- what covers others may not be taken away: b makes the room that c fills, or is hedged by it
+    Case("a cancel of a sale that made room", [*ROTATION, {"ts": LATER_ON, "symbol": "X", "action": "cancel",
+         "order_id": "b"}], {"b": "a cancel was refused: limit gross: 0.8 exceeds 0.5"}, {"gross": 0.5}),
+    Case("at the same instant it makes none", [*ROTATION, buy(1, "b", 1, action="cancel", side="sell")],
+         {"c": "limit gross: 0.8 exceeds 0.5"}, {"gross": 0.5}),
+    Case("a replace that shrinks it", [*ROTATION, buy(LATER_ON, "b", 10, action="replace", side="sell")],
+         {"b": "a replace was refused: limit gross: 0.7 exceeds 0.5"}, {"gross": 0.5}),
+    Case("a replace that shrinks it at the same instant", [*ROTATION, buy(1, "b", 10, action="replace", side="sell")],
+         {"c": "limit gross: 0.8 exceeds 0.5"}, {"gross": 0.5}),
+    Case("a replace that leaves enough", [*ROTATION, buy(LATER_ON, "b", 30, action="replace", side="sell")], {},
+         {"gross": 0.5}),
+    Case("two replaces of which each would", [buy(0, "a", 20), buy(0, "z", 20, symbol="Z"), buy(1, "b", 20,
+         side="sell"), buy(1, "y", 20, symbol="Z", side="sell"), buy(1, "c", 40, symbol="Y"), buy(LATER_ON, "b", 10,
+         side="sell", action="replace"), buy(LATER_ON, "y", 10, symbol="Z", side="sell", action="replace")],
+         {"y": "a replace was refused: limit gross: 0.6 exceeds 0.5"}, {"gross": 0.5}),
+    Case("a cancel of the purchase with it", [*ROTATION, *({"ts": LATER_ON, "symbol": symbol, "action": "cancel",
+         "order_id": name} for symbol, name in (("X", "b"), ("Y", "c")))], {}, {"gross": 0.5}),
+    Case("a cancel of the purchase", [*ROTATION, {"ts": LATER_ON, "symbol": "Y", "action": "cancel",
+         "order_id": "c"}], {}, {"gross": 0.5}),
+    Case("a cancel where nothing counts on it", [buy(0, "a", 40), buy(1, "b", 40, side="sell"), {"ts": LATER_ON,
+         "symbol": "X", "action": "cancel", "order_id": "b"}], {}, {"gross": 0.5}),
+    Case("a cancel of a sale that brings a position back within a bound", [buy(0, "a", 40), buy(1, "b", 20,
+         side="sell"), {"ts": LATER_ON, "symbol": "X", "action": "cancel", "order_id": "b"}],
+         {"b": "a cancel was refused: limit single_name: 0.571429 exceeds 0.4"}, {"single_name": 0.4},
+         {"X": [flat(100), Bar(100, 200, 100, 200, 1e6), flat(200), flat(200)]}),
+    Case("a cancel of what thin volume left of it", [*ROTATION, {"ts": 2, "symbol": "X", "action": "cancel",
+         "order_id": "b"}], {"b": "a cancel was refused: limit gross: 0.7 exceeds 0.5"}, {"gross": 0.5},
+         {"X": [flat(100), flat(100), flat(100, volume=10), flat(100)], "Y": [flat(100)] * 4}),
+    Case("a cancel of what hedges a limit", [buy(0, "b", 40), buy(0, "c", 60, symbol="Y", side="sell", type="stop",
+         stop_price=90.0), {"ts": LATER, "symbol": "X", "action": "cancel", "order_id": "b"}],
+         {"b": "a cancel was refused: limit net: 0.6 exceeds 0.4"}, {"net": 0.4}),
+    Case("a new target in place of a sale that made room", [buy(0, "a", 40), *TARGETED, target(LATER_ON, "X", 0.2,
+         order_id="d")], {"d": "limit gross: 0.6 exceeds 0.5"}, {"gross": 0.5}),
+    Case("a new target that is met", [buy(0, "a", 40), *TARGETED, target(LATER_ON, "X", 0.4, order_id="d")],
+         {"d": "limit gross: 0.8 exceeds 0.5"}, {"gross": 0.5}),
+    Case("that fills no more at once", [buy(0, "a", 40), *TARGETED, target(LATER_ON, "X", 0.0, order_id="d",
+         type="limit", limit_price=120.0)], {"d": "limit gross: 0.8 exceeds 0.5"}, {"gross": 0.5}),
+    Case("new targets of both", [buy(0, "a", 40), *TARGETED, target(LATER_ON, "X", 0.4, order_id="d"),
+         target(LATER_ON, "Y", 0.1, order_id="e")], {}, {"gross": 0.5}),
+    Case("what a new target replaced is no more", [buy(0, "a", 40), target(1, "X", 0.0, order_id="b"),
+         target(LATER_ON, "X", 0.4, order_id="d"), {**target(1, "Y", 0.4, order_id="c"),
+         "ts": LATER_ON + timedelta(minutes=1)}], {"c": "limit gross: 0.8 exceeds 0.5"}, {"gross": 0.5}),
+    Case("a reduce-only sale of what a plain one was to close", [buy(0, "a", 20), buy(1, "b", 60, side="sell",
+         type="limit", limit_price=120.0), buy(2, "c", 20, side="sell", reduce_only=True)],
+         {"c": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
+    Case("of what hedges another, beside an order on its way", [buy(0, "a", 40), buy(0, "h", 40, symbol="Y",
+         side="sell"), buy(1, "z", 10, symbol="Z", side="sell"), buy(LATER_ON, "c", 40, side="sell", reduce_only=True)],
+         {}, {"net": 0.4}),
+    Case("before it is held", [buy(0, "a", 20), buy(0, "b", 60, side="sell", type="limit", limit_price=120.0),
+         buy(LATER, "c", 20, side="sell", reduce_only=True)], {"c": "limit single_name: 0.6 exceeds 0.5"},
+         {"single_name": 0.5}),
+    Case("sent with both", [buy(0, "a", 20), buy(0, "b", 60, side="sell", type="limit", limit_price=120.0),
+         buy(0, "c", 20, side="sell", type="stop", stop_price=90.0, reduce_only=True)],
+         {"b": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
     # ---- what cannot be judged
     Case("before its first close", [{**buy(0, "a", 1), "ts": opens(0)}, buy(0, "b", 1)],
          {"a": "limit price: X has no usable price (nan)"}),
@@ -304,6 +364,23 @@ CASES = [
 def test_what_the_limits_see(case: Case) -> None:
     result = run(cleaned(case.bars), sent(*case.orders), limited(**case.limits))
     assert refused(result) == case.refused
+
+
+def test_a_sale_for_the_open_of_the_next_session_makes_no_room_inside_this_one():
+    halves = [(day, opens(day) + timedelta(hours=hours)) for day in range(3) for hours in (0, 3)]
+    flat_bars = [
+        {"symbol": symbol, "ts": ts, "session": ts.date(), "known_at": ts + timedelta(hours=3), "close": 100.0}
+        for symbol in ("X", "Y")
+        for _, ts in halves
+    ]
+    prices = [pl.col("close").alias(name) for name in ("open", "high", "low")]
+    whole = pl.DataFrame(flat_bars).with_columns(*prices, volume=1e6, split=1.0, dividend=0.0)
+    times = [pl.col(name).cast(UTC_MICROS) for name in ("ts", "known_at")]
+    noon, evening = opens(1) + timedelta(hours=3), opens(1) + timedelta(hours=6)
+    for instant, stopped in ((noon, {"c": "limit gross: 0.8 exceeds 0.5"}), (evening, {})):
+        rotation = (buy(instant, "b", 40, side="sell", tif="opg"), buy(instant, "c", 40, symbol="Y"))
+        result = run(whole.with_columns(times), sent(buy(0, "a", 40), *rotation), limited(gross=0.5))
+        assert refused(result) == stopped
 
 
 def test_of_two_targets_at_one_instant_the_one_that_stands_is_traded():
