@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from resources.calendars import UTC_MICROS
 from resources.catalog import (
     Catalog,
     CatalogError,
@@ -29,6 +28,7 @@ from resources.catalog import (
 )
 from resources.errors import ConfigError
 from resources.warehouse import asking
+from resources.warehouse.clickhouse_types import answered
 from resources.warehouse.questions import Dialect, Source, sql_name
 from resources.warehouse.slots import EPOCH, MICROSECOND
 
@@ -196,18 +196,27 @@ class ClickHouse(Catalog):
 
     def _sql(self, text: str, tables: Sequence[str]) -> pl.DataFrame:
         """Beside the lake's columns a table has `place`, `date` and `version` (see the module)."""
-        self._refuse_files(text)
-        return self._ask(text, {})
-
-    def _refuse_files(self, text: str) -> None:
-        """Raises QuestionError on INTO OUTFILE, CatalogError on more than one statement, by the engine's own reading.
-
-        The reader writes no table, but in this process the engine writes a file for who asks. What it reads it tells
-        again without comments, with texts in single quotes.
-        """
-        read = self._ask("SELECT formatQuerySingleLine({text:String}) AS told", {"text": text})["told"][0]
+        read = self._as_read(text)
         if re.search(r"\bINTO OUTFILE\b", asking.bare(read, backslash=True)):
+            # The reader writes no table, but in this process the engine writes a file for who asks.
             raise asking.QuestionError("sql: INTO OUTFILE writes, and only questions are answered")
+        return self._ask(self._typed(text) if read.startswith(("SELECT", "WITH", "(")) else text, {})
+
+    def _as_read(self, text: str) -> str:
+        """A statement as the engine reads it, told again without comments and with texts in single quotes.
+
+        Raises CatalogError on more than one.
+        """
+        return str(self._ask("SELECT formatQuerySingleLine({text:String}) AS told", {"text": text})["told"][0])
+
+    def _typed(self, select: str) -> str:
+        """A SELECT with the columns that Arrow has no type for as those that DuckDB answers with."""
+        types = dict(self._ask(f"DESCRIBE (\n{select}\n)", {}).select("name", "type").iter_rows())
+        casts = {name: cast for name, kind in types.items() if (cast := answered(self.dialect.quoted(name), kind))}
+        if not casts:
+            return select
+        told = ", ".join(f"{cast} AS {self.dialect.quoted(name)}" for name, cast in casts.items())
+        return f"SELECT * REPLACE ({told}) FROM (\n{select}\n)"
 
     def _known(self, table: str, symbols: Sequence[str]) -> set[str]:
         return set(self._symbols(table)) & set(symbols)
@@ -245,7 +254,7 @@ class ClickHouse(Catalog):
             raise CatalogError(
                 f"{self.where}: the answer is no frame, cast its columns: {_first_line(error)}"
             ) from error
-        return frame.with_columns(pl.selectors.datetime().cast(UTC_MICROS))
+        return frame
 
     def _told(self, error: Exception) -> CatalogError:
         return _told(error, self.where, self._user)

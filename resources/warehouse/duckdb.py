@@ -16,7 +16,7 @@ from resources.catalog import Catalog, CatalogError, UnknownColumnError, Unknown
 from resources.lake import Lake
 from resources.warehouse.asking import QuestionError
 from resources.warehouse.files import LakeFiles, literal
-from resources.warehouse.questions import Dialect, Source, quoted_names, sql_name
+from resources.warehouse.questions import Dialect, Source, sql_name
 
 DUCKDB = Dialect(
     micros="epoch_us({})",
@@ -149,7 +149,7 @@ class DuckDB(Catalog):
         if "sequence" in schema:
             place = "row_number() OVER (PARTITION BY symbol, ts ORDER BY coalesce(sequence, 0), place) AS place"
         relation = f"""(
-            SELECT {quoted_names(schema.names())}, {place} FROM (
+            SELECT {self.dialect.quoted(*schema)}, {place} FROM (
                 SELECT * FROM {empty} UNION ALL BY NAME
                 SELECT * EXCLUDE (file_row_number), file_row_number AS place FROM read_parquet(
                     ${name}_files, hive_partitioning = false, union_by_name = true, file_row_number = true)

@@ -5,7 +5,8 @@
 chDB is the engine without the server: this stands in for the server's HTTP alone. It takes what clickhouse-connect
 sends (query in the body, the address or a form; param_ values; settings; rows in Arrow; Basic credentials) and answers
 with the engine's own bytes, or its exception with code and text. Everything else, SQL included, is the real thing.
-USERS are those it lets in, of whom READERS may only read. Tables live in FOLDER: after a kill it can be started on them again.
+USERS are those it lets in, of whom READERS may only read. Tables live in FOLDER: after a kill it can be started on them
+again.
 """
 
 from __future__ import annotations
