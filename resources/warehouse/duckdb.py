@@ -59,7 +59,7 @@ class DuckDB(Catalog):
         return self._files.tables()
 
     def columns(self, table: str) -> list[str]:
-        return self._files.schema(table).names()
+        return self._files.readable_schema(table).names()
 
     def symbols(self, table: str) -> list[str]:
         if "symbol" in self._files.dimensions(table):
@@ -137,7 +137,7 @@ class DuckDB(Catalog):
         self, name: str, table: str, symbols: Sequence[str], paths: Sequence[str], where: str, values: dict[str, Any]
     ) -> Source:
         """These files' rows, with their place in the file; those of one symbol and instant are all in one."""
-        schema, empty = self._files.schema(table), f"none_{name}"
+        schema, empty = self._files.readable_schema(table), f"none_{name}"
         # Files from before a column was added, and no files at all, have the columns of this empty frame.
         self._engine.register(empty, pl.Schema({**schema, "place": pl.Int64()}).to_frame())
         if not paths:
