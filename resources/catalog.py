@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import polars as pl
 
@@ -28,6 +28,9 @@ from resources.market_data.ticks import QUOTE_SCHEMA, TRADE_SCHEMA
 from resources.market_data.timeframes import INTRADAY
 from resources.warehouse import asking, questions, slots
 from resources.warehouse.questions import Dialect, Source, sql_name
+
+if TYPE_CHECKING:
+    from polars._typing import PolarsDataType
 
 TRADES = "market_data/trades"
 QUOTES = "market_data/quotes"
@@ -331,7 +334,7 @@ def _plain(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.cast({name: dtype for name, dtype in plain.items() if dtype != frame.schema[name]})
 
 
-def _plain_type(dtype: pl.DataType) -> pl.DataType:
+def _plain_type(dtype: PolarsDataType) -> PolarsDataType:
     match dtype:
         case pl.Datetime():
             return UTC_MICROS

@@ -1,7 +1,7 @@
 """What may be asked in SQL: one statement, which reads. The same holds for every engine.
 
-This keeps a slip of the pen from costing a table; it does not keep out who means harm. A user of ClickHouse that may
-only read does.
+This keeps a slip of the pen from costing a table, and says what is wrong in the same words. The engines refuse to write
+by themselves as well; who means harm is kept out by a user of ClickHouse that may only read.
 """
 
 from __future__ import annotations
