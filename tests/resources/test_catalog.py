@@ -28,6 +28,7 @@ from resources.catalog import (
 from resources.config_warehouse import WarehouseSettings
 from resources.errors import ConfigError, LakeError
 from resources.lake import Lake
+from resources.warehouse.asking import QuestionError
 from resources.warehouse.choose import open_catalog
 from resources.warehouse.duckdb import DuckDB
 from tests.resources.warehouse import worlds
@@ -241,6 +242,31 @@ def test_names_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         DuckDB(Lake(str(tmp_path / "a\\b")))
     with pytest.raises(LakeError, match=r"memory://a\[b\]: .* pattern"):
         Lake("memory://a[b]")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "COPY (SELECT 1) TO 'OUT'",
+        "SELECT 1; COPY (SELECT 1) TO 'OUT'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO 'OUT'",
+        "EXPLAIN /* a */ ANALYZE COPY (SELECT 1) TO 'OUT'",
+        "EXPLAIN (ANALYZE, FORMAT JSON) COPY (SELECT 1) TO 'OUT'",
+        "EXPLAIN ANALYZE CREATE TABLE a AS SELECT 1",
+    ],
+)
+def test_duckdb_refuses_to_write_by_itself(catalog: Catalog, tmp_path: Path, text: str) -> None:
+    """Whatever our own look at a question lets through."""
+    with pytest.raises(QuestionError, match=r"COPY|CREATE|EXPLAIN"):
+        catalog._sql(text.replace("OUT", str(tmp_path / "out.csv")), [])
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["EXPLAIN SELECT 1", "/* a */ explain analyze SELECT 1", "EXPLAIN (FORMAT JSON) SELECT 1"]
+)
+def test_questions_are_explained(catalog: Catalog, text: str) -> None:
+    assert catalog.sql(text).height > 0
 
 
 def test_a_frame_of_the_program_is_no_table(catalog: Catalog) -> None:
