@@ -17,7 +17,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import polars as pl
 
@@ -28,6 +28,9 @@ from resources.market_data.ticks import QUOTE_SCHEMA, TRADE_SCHEMA
 from resources.market_data.timeframes import INTRADAY
 from resources.warehouse import asking, questions, slots
 from resources.warehouse.questions import Dialect, Source, sql_name
+
+if TYPE_CHECKING:
+    from polars._typing import PolarsDataType
 
 TRADES = "market_data/trades"
 QUOTES = "market_data/quotes"
@@ -192,6 +195,9 @@ class Catalog(ABC):
     def sql(self, text: str) -> pl.DataFrame:
         """The answer to a question in the engine's own SQL; tables are named as their path with _ for /.
 
+        Both engines' types come as the same of the frame's: instants in UTC microseconds, texts of few values, UUIDs
+        and addresses as texts, whole numbers of 128 bits as decimals.
+
         One statement that reads: SELECT, also with FROM or WITH at its beginning, DESCRIBE, EXPLAIN.
 
         Raises QuestionError on any other, UnknownTableError, UnknownColumnError, and CatalogError with the engine's
@@ -203,7 +209,7 @@ class Catalog(ABC):
         names = {table: sql_name(table) for table in self.tables()}
         named = [table for table, name in names.items() if name.lower() in question.lower()]
         try:
-            return self._sql(question, named)
+            return _plain(self._sql(question, named))
         except UnknownTableError as error:
             raise UnknownTableError(f"{error}; there is {', '.join(names.values()) or 'no table'}") from error
         except UnknownColumnError as error:
@@ -320,6 +326,30 @@ def _span(start: datetime, end: datetime) -> tuple[datetime, datetime]:
 def _typed(frame: pl.DataFrame, schema: pl.Schema) -> pl.DataFrame:
     """The columns of the schema, with its types."""
     return frame.select(schema.names()).cast(dict(schema))  # type: ignore[arg-type]
+
+
+def _plain(frame: pl.DataFrame) -> pl.DataFrame:
+    """Instants in UTC microseconds, those without a zone as UTC; texts of few values as texts."""
+    plain = {name: _plain_type(dtype) for name, dtype in frame.schema.items()}
+    return frame.cast({name: dtype for name, dtype in plain.items() if dtype != frame.schema[name]})
+
+
+def _plain_type(dtype: PolarsDataType) -> PolarsDataType:
+    match dtype:
+        case pl.Datetime():
+            return UTC_MICROS
+        case pl.Enum() | pl.Categorical():
+            return pl.String()
+        case pl.List():
+            return pl.List(_plain_type(dtype.inner))
+        case pl.Array():
+            return pl.Array(_plain_type(dtype.inner), dtype.size)
+        case pl.Map():
+            return pl.Map(dtype.key, _plain_type(dtype.value))
+        case pl.Struct():
+            return pl.Struct({field.name: _plain_type(field.dtype) for field in dtype.fields})
+        case _:
+            return dtype
 
 
 def _ordered(frame: pl.DataFrame) -> pl.DataFrame:

@@ -1,7 +1,7 @@
 """What may be asked in SQL: one statement, which reads. The same holds for every engine.
 
-This keeps a slip of the pen from costing a table; it does not keep out who means harm. A user of ClickHouse that may
-only read does.
+This keeps a slip of the pen from costing a table, and says what is wrong in the same words. The engines refuse to write
+by themselves as well; who means harm is kept out by a user of ClickHouse that may only read.
 """
 
 from __future__ import annotations
@@ -33,18 +33,14 @@ def question(text: str, *, backslash: bool) -> str:
 
     Example: `question("SELECT 1; -- done", backslash=False)` is "SELECT 1"
     """
-    # Comments and what stands in quotes, as long as they were: what is left has the statement's own words.
-    blank = re.compile(
-        f"(?P<odd>{_ODD})|{_COMMENT}|{_ESCAPED if backslash else _QUOTED}|(?P<open>['\"`]|/\\*)", re.DOTALL
-    )
-    bare = blank.sub(_blanked, text)
-    statements = [(found.start(), found.end()) for found in re.finditer(r"[^;]+", bare) if found[0].strip()]
+    words_only = bare(text, backslash=backslash)
+    statements = [(found.start(), found.end()) for found in re.finditer(r"[^;]+", words_only) if found[0].strip()]
     if not statements:
         raise QuestionError("sql: it is empty; give one SELECT")
     if len(statements) > 1:
         raise QuestionError(f"sql: it is {len(statements)} statements; ask one at a time")
     start, end = statements[0]
-    words = re.findall(r"\w+", bare[start:end].upper()) or [bare[start:end].strip()]
+    words = re.findall(r"\w+", words_only[start:end].upper()) or [words_only[start:end].strip()]
     if words[0] not in _READS:
         raise QuestionError(
             f"sql: {words[0]} is no question; only {', '.join(_READS)} are answered, nothing is written"
@@ -55,6 +51,16 @@ def question(text: str, *, backslash: bool) -> str:
                 f"sql: {word} writes, and only questions are answered; a column of that name stands in quotes"
             )
     return text[start:end].strip()
+
+
+def bare(text: str, *, backslash: bool) -> str:
+    """The text's own words, where they stand: comments are blank, and what stands in quotes is all _.
+
+    Raises QuestionError on what the engines do not read alike, and on quotes that are not closed.
+    """
+    quoted = _ESCAPED if backslash else _QUOTED
+    blank = re.compile(f"(?P<odd>{_ODD})|{_COMMENT}|{quoted}|(?P<open>['\"`]|/\\*)", re.DOTALL)
+    return blank.sub(_blanked, text)
 
 
 def _blanked(found: re.Match[str]) -> str:

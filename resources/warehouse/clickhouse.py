@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from resources.calendars import UTC_MICROS
 from resources.catalog import (
     Catalog,
     CatalogError,
@@ -27,6 +27,8 @@ from resources.catalog import (
     WarehouseUnavailableError,
 )
 from resources.errors import ConfigError
+from resources.warehouse import asking
+from resources.warehouse.clickhouse_types import answered
 from resources.warehouse.questions import Dialect, Source, sql_name
 from resources.warehouse.slots import EPOCH, MICROSECOND
 
@@ -47,7 +49,18 @@ OWN_COLUMNS = ("place", "date", "version")
 SETTINGS = {"join_use_nulls": 1}
 """A trade without a quote has none, not a quote of zeros from 1970."""
 
-_REFUSED = (192, 193, 194, 497, 516)  # unknown user, wrong or required password, not enough privileges, authentication
+READING = {
+    **SETTINGS,
+    "output_format_arrow_string_as_string": 1,
+    "output_format_arrow_compression_method": "none",
+    "readonly": 1,
+}
+"""Of what asks. An engine in this process sets them one after the other: once it only reads, none can be changed.
+1, because 2 lets INSERT INTO FUNCTION file(...) write."""
+
+_REFUSED = (164, 192, 193, 194, 497, 516)
+"""Only reads, unknown user, wrong or required password, not enough privileges, authentication."""
+
 _NO_DATABASE, _NO_TABLE, _NO_COLUMN, _TOO_SLOW = 81, 60, 47, 159
 
 
@@ -55,14 +68,17 @@ class ClickHouse(Catalog):
     """A catalog over a ClickHouse database. Made by `connect`, or by `embedded` over the engine in this process."""
 
     dialect = CLICKHOUSE
-    _server = False
 
-    def __init__(self, client: Any, database: str, where: str) -> None:
+    def __init__(self, writer: Any, reader: Any, database: str, where: str, user: str = "") -> None:
+        """Over two clients of one engine, which refuses the reader to write. `where` and `user` are for errors."""
         self.database = database
         self.where = where
-        self._client = client
-        self.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
-        client.database = database
+        self._user = user
+        self._writer, self._reader = writer, reader
+        # A user that may only read finds it made.
+        if self._ask("SELECT 1 FROM system.databases WHERE name = {name:String}", {"name": database}).is_empty():
+            self.command(f"CREATE DATABASE IF NOT EXISTS `{database}`")
+        writer.database = reader.database = database
 
     @classmethod
     def connect(cls, settings: WarehouseSettings) -> ClickHouse:
@@ -70,27 +86,17 @@ class ClickHouse(Catalog):
 
         Raises WarehouseUnavailableError, WarehouseAccessError, and ConfigError without the package.
         """
-        connect = _package().get_client
-        where = f"ClickHouse at {settings.address}"
-        try:
-            client = connect(
-                host=settings.host,
-                port=settings.port or (8443 if settings.tls else 8123),
-                interface="https" if settings.tls else "http",
-                username=settings.user,
-                password=os.environ.get("CLICKHOUSE_PASSWORD", ""),
-                database="default",
-                ca_cert=str(settings.ca_file) if settings.ca_file else None,
-                send_receive_timeout=settings.timeout_seconds,
-                autogenerate_session_id=False,
-                show_clickhouse_errors="scrub",
-                settings=SETTINGS,
-            )
-        except Exception as error:
-            raise _told(error, where, settings.user) from error
-        catalog = cls(client, settings.database, where)
-        catalog._server = True
-        return catalog
+        options = {
+            "host": settings.host,
+            "port": settings.port or (8443 if settings.tls else 8123),
+            "interface": "https" if settings.tls else "http",
+            "username": settings.user,
+            "password": os.environ.get("CLICKHOUSE_PASSWORD", ""),
+            "ca_cert": str(settings.ca_file) if settings.ca_file else None,
+            "send_receive_timeout": settings.timeout_seconds,
+            "autogenerate_session_id": False,
+        }
+        return cls._over(options, {}, settings.database, f"ClickHouse at {settings.address}")
 
     @classmethod
     def embedded(cls, folder: Path | str, database: str = "quant", *, threads: int | None = None) -> ClickHouse:
@@ -98,23 +104,33 @@ class ClickHouse(Catalog):
 
         One folder a process at a time. For trying out and measuring; a server is for several users.
         """
-        settings = SETTINGS | ({"max_threads": threads} if threads is not None else {})
-        where = f"ClickHouse's engine in {folder}"
+        further = {"max_threads": threads} if threads is not None else {}
+        options = {"interface": "chdb", "path": str(folder)}
         try:
-            client = _package().get_client(
-                interface="chdb",
-                path=str(folder),
-                database="default",
-                show_clickhouse_errors="scrub",
-                settings=settings,
-            )
+            return cls._over(options, further, database, f"ClickHouse's engine in {folder}")
         except ImportError as error:
             raise ConfigError(
                 f"warehouse: chDB is not installed; pip install 'quant-assets[clickhouse]' ({error})"
             ) from error
+
+    @classmethod
+    def _over(cls, options: Mapping[str, Any], further: Mapping[str, int], database: str, where: str) -> ClickHouse:
+        """Over two clients with these options. `further` are settings of both."""
+        package, user = _package(), options.get("username", "")
+
+        def client(settings: Mapping[str, Any]) -> Any:
+            return package.get_client(
+                database="default", show_clickhouse_errors="scrub", settings={**further, **settings}, **options
+            )
+
+        try:
+            writer = client(SETTINGS)
+            # A user that may only read cannot set this, and needs it not.
+            fixed = getattr(writer.server_settings.get("readonly"), "readonly", False)
+            reader = client({name: value for name, value in READING.items() if not (fixed and name == "readonly")})
         except Exception as error:
-            raise _told(error, where, "") from error
-        return cls(client, database, where)
+            raise _told(error, where, user) from error
+        return cls(writer, reader, database, where, user)
 
     # --- the catalog
 
@@ -131,7 +147,8 @@ class ClickHouse(Catalog):
         return self._symbols(table)
 
     def close(self) -> None:
-        self._client.close()
+        self._reader.close()
+        self._writer.close()
 
     # --- what loading needs too
 
@@ -161,7 +178,7 @@ class ClickHouse(Catalog):
     def command(self, text: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement that has no answer."""
         try:
-            self._client.command(text, parameters=dict(parameters or {}))
+            self._writer.command(text, parameters=dict(parameters or {}))
         except Exception as error:
             raise self._told(error) from error
 
@@ -171,7 +188,7 @@ class ClickHouse(Catalog):
         # Strings as ClickHouse reads them: it does not know Arrow's views.
         frame.write_ipc(content, compression="lz4", compat_level=pl.CompatLevel.oldest())
         try:
-            self._client.raw_insert(name, frame.columns, content.getvalue(), fmt="Arrow")
+            self._writer.raw_insert(name, frame.columns, content.getvalue(), fmt="Arrow")
         except Exception as error:
             raise self._told(error) from error
 
@@ -179,11 +196,27 @@ class ClickHouse(Catalog):
 
     def _sql(self, text: str, tables: Sequence[str]) -> pl.DataFrame:
         """Beside the lake's columns a table has `place`, `date` and `version` (see the module)."""
-        # A server refuses by itself what writes. It does so anyhow for a user who may only read and cannot set this;
-        # the engine in this process would keep to it for all that comes after.
-        held = self._client.server_settings.get("readonly")
-        settable = self._server and not (held is not None and held.readonly)
-        return self._ask(text, {}, {"readonly": 2} if settable else {})
+        read = self._as_read(text)
+        if re.search(r"\bINTO OUTFILE\b", asking.bare(read, backslash=True)):
+            # The reader writes no table, but in this process the engine writes a file for who asks.
+            raise asking.QuestionError("sql: INTO OUTFILE writes, and only questions are answered")
+        return self._ask(self._typed(text) if read.startswith(("SELECT", "WITH", "(")) else text, {})
+
+    def _as_read(self, text: str) -> str:
+        """A statement as the engine reads it, told again without comments and with texts in single quotes.
+
+        Raises CatalogError on more than one.
+        """
+        return str(self._ask("SELECT formatQuerySingleLine({text:String}) AS told", {"text": text})["told"][0])
+
+    def _typed(self, select: str) -> str:
+        """A SELECT with the columns that Arrow has no type for as those that DuckDB answers with."""
+        types = dict(self._ask(f"DESCRIBE (\n{select}\n)", {}).select("name", "type").iter_rows())
+        casts = {name: cast for name, kind in types.items() if (cast := answered(self.dialect.quoted(name), kind))}
+        if not casts:
+            return select
+        told = ", ".join(f"{cast} AS {self.dialect.quoted(name)}" for name, cast in casts.items())
+        return f"SELECT * REPLACE ({told}) FROM (\n{select}\n)"
 
     def _known(self, table: str, symbols: Sequence[str]) -> set[str]:
         return set(self._symbols(table)) & set(symbols)
@@ -210,14 +243,9 @@ class ClickHouse(Catalog):
         values = {f"{name}_symbols": list(symbols), f"{name}_dates": dates, f"{name}_at": _us(at)}
         return Source(self.name(table), where, values)
 
-    def _ask(self, text: str, parameters: Mapping[str, Any], further: Mapping[str, int] | None = None) -> pl.DataFrame:
-        settings = {
-            **(further or {}),
-            "output_format_arrow_string_as_string": 1,
-            "output_format_arrow_compression_method": "none",
-        }
+    def _ask(self, text: str, parameters: Mapping[str, Any]) -> pl.DataFrame:
         try:
-            content = self._client.raw_query(text, parameters=dict(parameters), settings=settings, fmt="Arrow")
+            content = self._reader.raw_query(text, parameters=dict(parameters), fmt="Arrow")
         except Exception as error:
             raise self._told(error) from error
         try:
@@ -226,10 +254,10 @@ class ClickHouse(Catalog):
             raise CatalogError(
                 f"{self.where}: the answer is no frame, cast its columns: {_first_line(error)}"
             ) from error
-        return frame.with_columns(pl.selectors.datetime().cast(UTC_MICROS))
+        return frame
 
     def _told(self, error: Exception) -> CatalogError:
-        return _told(error, self.where, getattr(self._client, "username", ""))
+        return _told(error, self.where, self._user)
 
 
 LOADED = "SELECT symbol, date, version, count() AS rows, min(ts) AS first"

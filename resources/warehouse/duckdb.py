@@ -6,6 +6,7 @@ catalog is open is seen by the next question.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -14,9 +15,10 @@ import polars as pl
 
 from resources.catalog import Catalog, CatalogError, UnknownColumnError, UnknownTableError
 from resources.lake import Lake
+from resources.warehouse import asking
 from resources.warehouse.asking import QuestionError
 from resources.warehouse.files import LakeFiles, literal
-from resources.warehouse.questions import Dialect, Source, quoted_names, sql_name
+from resources.warehouse.questions import Dialect, Source, sql_name
 
 DUCKDB = Dialect(
     micros="epoch_us({})",
@@ -25,6 +27,8 @@ DUCKDB = Dialect(
     in_order=True,
     backslash=False,
 )
+
+_EXPLAIN = re.compile(r"\s*EXPLAIN\b(\s+ANALYZE\b|\s*\(\s*(ANALYZE|FORMAT)\b[^)]*\))*", re.IGNORECASE)
 
 
 class DuckDB(Catalog):
@@ -59,7 +63,7 @@ class DuckDB(Catalog):
         return self._files.tables()
 
     def columns(self, table: str) -> list[str]:
-        return self._files.schema(table).names()
+        return self._files.readable_schema(table).names()
 
     def symbols(self, table: str) -> list[str]:
         if "symbol" in self._files.dimensions(table):
@@ -94,14 +98,23 @@ class DuckDB(Catalog):
     def _refuse_writing(self, text: str) -> None:
         """Raises QuestionError where DuckDB itself takes the text for more than one statement, or for one that writes;
         what it cannot parse it tells when it is asked."""
+        kinds = self._kinds(text)
+        if kinds == ["EXPLAIN"]:
+            # EXPLAIN ANALYZE carries out what it explains.
+            explain = _EXPLAIN.match(asking.bare(text, backslash=False))
+            kinds = self._kinds(text[explain.end() :] if explain else text) or ["EXPLAIN"]
+            kinds = ["SELECT"] if kinds == ["SELECT"] else [f"EXPLAIN of {kind}" for kind in kinds]
+        if kinds is not None and kinds != ["SELECT"]:
+            raise QuestionError(f"sql: it is {' and '.join(kinds) or 'empty'}; give one SELECT, nothing is written")
+
+    def _kinds(self, text: str) -> list[str] | None:
+        """What statements DuckDB takes the text for, None where it cannot parse it."""
         import duckdb
 
         try:
-            kinds = [statement.type.name for statement in self._engine.extract_statements(text)]
+            return [statement.type.name for statement in self._engine.extract_statements(text)]
         except duckdb.Error:
-            return
-        if kinds not in (["SELECT"], ["EXPLAIN"]):
-            raise QuestionError(f"sql: it is {' and '.join(kinds) or 'empty'}; give one SELECT, nothing is written")
+            return None
 
     def _known(self, table: str, symbols: Sequence[str]) -> set[str]:
         if "symbol" in self._files.dimensions(table):
@@ -137,7 +150,7 @@ class DuckDB(Catalog):
         self, name: str, table: str, symbols: Sequence[str], paths: Sequence[str], where: str, values: dict[str, Any]
     ) -> Source:
         """These files' rows, with their place in the file; those of one symbol and instant are all in one."""
-        schema, empty = self._files.schema(table), f"none_{name}"
+        schema, empty = self._files.readable_schema(table), f"none_{name}"
         # Files from before a column was added, and no files at all, have the columns of this empty frame.
         self._engine.register(empty, pl.Schema({**schema, "place": pl.Int64()}).to_frame())
         if not paths:
@@ -149,7 +162,7 @@ class DuckDB(Catalog):
         if "sequence" in schema:
             place = "row_number() OVER (PARTITION BY symbol, ts ORDER BY coalesce(sequence, 0), place) AS place"
         relation = f"""(
-            SELECT {quoted_names(schema.names())}, {place} FROM (
+            SELECT {self.dialect.quoted(*schema)}, {place} FROM (
                 SELECT * FROM {empty} UNION ALL BY NAME
                 SELECT * EXCLUDE (file_row_number), file_row_number AS place FROM read_parquet(
                     ${name}_files, hive_partitioning = false, union_by_name = true, file_row_number = true)

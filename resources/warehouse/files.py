@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote, unquote
 
 import fsspec
@@ -15,6 +15,8 @@ import polars as pl
 
 from resources.catalog import CatalogError, UnknownTableError
 from resources.lake import FETCH_KEY, VERSION_KEY, Lake
+
+T = TypeVar("T")
 
 _PART = "part.parquet"
 
@@ -121,25 +123,43 @@ class LakeFiles:
         return [self._file(asset, partition) for partition in partitions]
 
     def has_rows(self, table: str, symbol: str) -> bool:
-        return any(self.footer(file.path).rows for file in reversed(self.of(table, [symbol])))
+        """Whether a file of the symbol has; one that is damaged is told where no other does."""
+        return any(self._readable(table, [symbol], lambda path: self.footer(path).rows))
 
     def schema(self, table: str) -> pl.Schema:
-        """Columns of the table's newest partition, as it was when first asked for. Raises UnknownTableError."""
+        """Columns of the table's newest partition. Raises UnknownTableError."""
+        self.dimensions(table)
+        return self._schema_of(max(self.of(table), key=_date).path)
+
+    def readable_schema(self, table: str) -> pl.Schema:
+        """Columns of the newest partition that is not damaged, as it was when first asked for: what is wrong with one
+        symbol's file is told to who asks for its rows. Raises UnknownTableError."""
         if table not in self._schemas:
             self.dimensions(table)
-            asset = table.split("/")
-            newest = max(self.lake.partitions(asset), key=lambda partition: partition.get("date", ""))
-            path = self.lake.path(asset, newest)
-            with _named_where_damaged(path):
-                content = self.filesystem.cat_file(path)
-                self._schemas[table] = pl.Schema(pl.read_parquet_schema(io.BytesIO(content)))
+            self._schemas[table] = next(self._readable(table, None, self._schema_of))
         return self._schemas[table]
+
+    def _schema_of(self, path: str) -> pl.Schema:
+        with self._named_where_damaged(path):
+            return pl.Schema(pl.read_parquet_schema(io.BytesIO(self.filesystem.cat_file(path))))
+
+    def _readable(self, table: str, symbols: Sequence[str] | None, look: Callable[[str], T]) -> Iterator[T]:
+        """What a look at each file tells, the newest first. Raises what was wrong with the first that is damaged,
+        where who asks has not found what it looks for in any other."""
+        wrong: CatalogError | None = None
+        for file in sorted(self.of(table, symbols), key=_date, reverse=True):
+            try:
+                yield look(file.path)
+            except CatalogError as error:
+                wrong = wrong or error
+        if wrong is not None:
+            raise wrong
 
     def footer(self, path: str) -> Footer:
         """What a file says about itself, without its rows being read."""
         from pyarrow import parquet
 
-        with _named_where_damaged(path), self.filesystem.open(path, "rb") as file:
+        with self._named_where_damaged(path), self.filesystem.open(path, "rb") as file:
             held = parquet.read_metadata(file)
         metadata = held.metadata or {}
         ours = {
@@ -149,7 +169,7 @@ class LakeFiles:
 
     def read(self, path: str) -> tuple[str | None, pl.DataFrame]:
         """A file's version (see Footer) and its rows, both from one reading of it."""
-        with _named_where_damaged(path):
+        with self._named_where_damaged(path):
             content = self.filesystem.cat_file(path)
             return _version(pl.read_parquet_metadata(io.BytesIO(content))), pl.read_parquet(io.BytesIO(content))
 
@@ -157,6 +177,27 @@ class LakeFiles:
         path = self._named(self.lake.path(asset, partition))
         first, after = _dates(partition.get("date", ""))
         return File(path, partition, first, after)
+
+    @contextmanager
+    def _named_where_damaged(self, path: str) -> Iterator[None]:
+        import pyarrow as pa
+
+        try:
+            yield
+        except FileNotFoundError as error:
+            raise CatalogError(f"{self._told(path)} was taken away while it was asked for; ask again") from error
+        except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
+            told = " ".join(str(error).split())
+            raise CatalogError(
+                f"{self._told(path)} is not readable Parquet; materialize that partition again ({told})"
+            ) from error
+
+    def _told(self, path: str) -> str:
+        """A file by its table, its partition and its path."""
+        folders = path.removeprefix(f"{self._named(self._root)}/").split("/")[:-1]
+        table = "/".join(folder for folder in folders if "=" not in folder)
+        keys = "".join(" " + unquote(folder.partition("=")[2]) for folder in folders if "=" in folder)
+        return f"{table}{keys}: {path}"
 
     def _named(self, path: str) -> str:
         return path if self.local else self.filesystem.unstrip_protocol(path)
@@ -173,17 +214,8 @@ def literal(path: str) -> str:
     return "".join(f"[{letter}]" if letter in "*?[" else letter for letter in path)
 
 
-@contextmanager
-def _named_where_damaged(path: str) -> Iterator[None]:
-    import pyarrow as pa
-
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise CatalogError(f"{path} was taken away while it was asked for; ask again") from error
-    except (pa.ArrowException, pl.exceptions.PolarsError, OSError) as error:
-        told = " ".join(str(error).split())
-        raise CatalogError(f"{path} is not readable Parquet; materialize that partition again ({told})") from error
+def _date(file: File) -> str:
+    return file.partition.get("date", "")
 
 
 def _dates(key: str) -> tuple[datetime, datetime]:

@@ -261,9 +261,9 @@ def _held(warehouse: ClickHouse, name: str) -> dict[str, Held]:
 
 def _prepare(warehouse: ClickHouse, table: str, schema: pl.Schema) -> None:
     """Make the table, or give it the columns that the lake has added since; sweep what killed loads left."""
-    columns = {name: _type(table, name, dtype) for name, dtype in schema.items()}
+    columns, quoted = {name: _type(table, name, dtype) for name, dtype in schema.items()}, warehouse.dialect.quoted
     if table not in warehouse.tables():
-        named = ", ".join(f"{_quoted(name)} {kind}" for name, kind in columns.items())
+        named = ", ".join(f"{quoted(name)} {kind}" for name, kind in columns.items())
         warehouse.command(
             f"CREATE TABLE IF NOT EXISTS `{warehouse.database}`.`{sql_name(table)}` ({named}, "
             "place UInt32 CODEC(Delta, ZSTD), date LowCardinality(String), version LowCardinality(String), "
@@ -280,9 +280,9 @@ def _prepare(warehouse: ClickHouse, table: str, schema: pl.Schema) -> None:
     for name, kind in columns.items():
         if name not in held:
             # Where it stands in the lake: answers have their columns in that order.
-            where = f"AFTER {_quoted(before)}" if before else "FIRST"
+            where = f"AFTER {quoted(before)}" if before else "FIRST"
             warehouse.command(
-                f"ALTER TABLE {warehouse.name(table)} ADD COLUMN IF NOT EXISTS {_quoted(name)} {kind} {where}"
+                f"ALTER TABLE {warehouse.name(table)} ADD COLUMN IF NOT EXISTS {quoted(name)} {kind} {where}"
             )
         elif held[name] != kind:
             raise CatalogError(
@@ -314,7 +314,3 @@ def _type(table: str, name: str, dtype: pl.DataType) -> str:
             f"{table}: column {name} is {dtype}, which the warehouse does not hold; use numbers and text"
         )
     return kind if required else f"Nullable({kind})"
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"

@@ -40,6 +40,11 @@ class Dialect:
         """A number that orders rows of a symbol by ts, then place."""
         return f"CAST({self.us('ts')} AS {self.wide}) * {_PLACES} + {place}"
 
+    def quoted(self, *names: str) -> str:
+        """Column names, each in double quotes."""
+        escaped = (name.replace("\\", "\\\\") if self.backslash else name for name in names)
+        return ", ".join('"' + name.replace('"', '""') + '"' for name in escaped)
+
     def pairs(self, rows: Sequence[tuple[int, int]]) -> str:
         """A relation of pairs of whole numbers, opens and closes."""
         return self.values.format(", ".join(f"({first}, {second})" for first, second in rows))
@@ -71,11 +76,6 @@ def sql_name(table: str) -> str:
     return table.replace("/", "_")
 
 
-def quoted_names(names: Sequence[str]) -> str:
-    """Column names for SQL, each in double quotes."""
-    return ", ".join('"' + name.replace('"', '""') + '"' for name in names)
-
-
 def counts(source: Source) -> str:
     """How many rows of each symbol there are."""
     return f"SELECT symbol, count(*) AS held FROM {source.relation} WHERE {source.where} GROUP BY symbol"
@@ -85,26 +85,26 @@ def rows(dialect: Dialect, source: Source, columns: Sequence[str]) -> str:
     """The columns and `place` of the source's rows; in order but for engines that read them in order anyway."""
     names = list(dict.fromkeys(["symbol", "ts", *columns]))
     order = "" if dialect.in_order else "ORDER BY symbol, ts, place"
-    return f"SELECT {quoted_names(names)}, place FROM {source.relation} WHERE {source.where} {order}"
+    return f"SELECT {dialect.quoted(*names)}, place FROM {source.relation} WHERE {source.where} {order}"
 
 
 def last(dialect: Dialect, source: Source, columns: Sequence[str]) -> str:
     """The last row of each symbol by ts and place."""
     key, origin = dialect.key(), f"FROM {source.relation} WHERE {source.where}"
     return f"""
-        SELECT {quoted_names(columns)} {origin}
+        SELECT {dialect.quoted(*columns)} {origin}
         AND (symbol, {key}) IN (SELECT symbol, max({key}) {origin} GROUP BY symbol)
     """
 
 
 def quoted(dialect: Dialect, trades: Source, quotes: Source, columns: Sequence[str]) -> str:
     """Each trade with the last quote at or before its ts: `quoted_at` and both sides, null where there is none."""
-    told = "".join(f't."{name}" AS "{name}", ' for name in columns)
+    told = "".join(f"t.{name} AS {name}, " for name in map(dialect.quoted, columns))
     return f"""
         SELECT {told} t.place AS place, q.quoted_at AS quoted_at,
             q.bid AS bid, q.bid_size AS bid_size, q.ask AS ask, q.ask_size AS ask_size
         FROM (
-            SELECT {quoted_names(columns)}, place, {dialect.key(str(_PLACES - 1))} AS k
+            SELECT {dialect.quoted(*columns)}, place, {dialect.key(str(_PLACES - 1))} AS k
             FROM {trades.relation} WHERE {trades.where}
         ) AS t
         ASOF LEFT JOIN (

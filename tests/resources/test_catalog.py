@@ -28,6 +28,7 @@ from resources.catalog import (
 from resources.config_warehouse import WarehouseSettings
 from resources.errors import ConfigError, LakeError
 from resources.lake import Lake
+from resources.warehouse.asking import QuestionError
 from resources.warehouse.choose import open_catalog
 from resources.warehouse.duckdb import DuckDB
 from tests.resources.warehouse import worlds
@@ -243,6 +244,31 @@ def test_names_that_cannot_be_read_are_refused(tmp_path: Path) -> None:
         Lake("memory://a[b]")
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "COPY (SELECT 1) TO 'OUT'",
+        "SELECT 1; COPY (SELECT 1) TO 'OUT'",
+        "EXPLAIN ANALYZE COPY (SELECT 1) TO 'OUT'",
+        "EXPLAIN /* a */ ANALYZE COPY (SELECT 1) TO 'OUT'",
+        "EXPLAIN (ANALYZE, FORMAT JSON) COPY (SELECT 1) TO 'OUT'",
+        "EXPLAIN ANALYZE CREATE TABLE a AS SELECT 1",
+    ],
+)
+def test_duckdb_refuses_to_write_by_itself(catalog: Catalog, tmp_path: Path, text: str) -> None:
+    """Whatever our own look at a question lets through."""
+    with pytest.raises(QuestionError, match=r"COPY|CREATE|EXPLAIN"):
+        catalog._sql(text.replace("OUT", str(tmp_path / "out.csv")), [])
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize(
+    "text", ["EXPLAIN SELECT 1", "/* a */ explain analyze SELECT 1", "EXPLAIN (FORMAT JSON) SELECT 1"]
+)
+def test_questions_are_explained(catalog: Catalog, text: str) -> None:
+    assert catalog.sql(text).height > 0
+
+
 def test_a_frame_of_the_program_is_no_table(catalog: Catalog) -> None:
     parameters = relation = pl.DataFrame({"a": [1]})
     assert parameters is relation
@@ -287,6 +313,47 @@ def test_the_newest_file_may_be_the_damaged_one(tmp_path: Path) -> None:
     for ask in (lambda catalog: catalog.columns(TRADES), lambda catalog: catalog.symbols(TRADES)):
         with DuckDB(lake) as catalog, pytest.raises(CatalogError, match=r"date=2024-03/part\.parquet is not readable"):
             ask(catalog)
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_what_is_damaged_is_told_to_those_alone_who_ask_for_it(
+    tmp_path: Path, damage: Callable[[bytes], bytes]
+) -> None:
+    """The newest file of the table, which has a column more, is another symbol's."""
+    lake = worlds.make(Lake(str(tmp_path)), *worlds.drawn(3, 60))
+    later = MONDAY + timedelta(days=60)
+    for table, frame in (
+        (TRADES, worlds.of_trades([("B/C", later, 1.0, 1.0, None)])),
+        (QUOTES, worlds.of_quotes([("B/C", later, 1.0, 1.0)])),
+    ):
+        worlds.write(lake, table, frame.with_columns(more=pl.lit(1.0)))
+    with DuckDB(lake) as catalog:
+        asks = [
+            lambda symbol: catalog.rows(TRADES, [symbol], columns=["symbol", "ts", "price"]),
+            lambda symbol: catalog.last_quotes([symbol], later),
+            lambda symbol: catalog.bars([symbol], "1h", SPAN[0], later + MICROSECOND),
+            lambda symbol: catalog.quoted_trades([symbol], SPAN[0], later + MICROSECOND),
+        ]
+        before = [ask("A") for ask in asks]
+        symbols, early = catalog.symbols(TRADES), catalog.rows(TRADES, ["B/C"], *SPAN)
+    for table in (TRADES, QUOTES):
+        path = Path(lake.path(table.split("/"), {"symbol": "B/C", "date": "2024-05"}))
+        path.write_bytes(damage(path.read_bytes()))
+    said = (
+        r"market_data/(trades|quotes) B/C 2024-05: .*symbol=B%2FC/date=2024-05/part\.parquet is not readable Parquet; "
+    )
+    with DuckDB(lake) as catalog:
+        for ask, answer in zip(asks, before, strict=True):
+            assert_frame_equal(ask("A"), answer, check_exact=True)
+            with pytest.raises(CatalogError, match=said + "materialize that partition again"):
+                ask("B/C")
+        assert catalog.symbols(TRADES) == symbols
+        # Of the damaged symbol, what lies in other files.
+        assert_frame_equal(
+            catalog.rows(TRADES, ["B/C"], *SPAN).select(early.columns[:9]), early.select(early.columns[:9])
+        )
+        with pytest.raises(UnheldSymbolError, match=r"no rows of ZZ; it has A, B/C"):
+            catalog.rows(TRADES, ["ZZ"])
 
 
 def test_a_lake_elsewhere_is_read_through_fsspec() -> None:

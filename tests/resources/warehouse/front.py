@@ -5,12 +5,15 @@
 chDB is the engine without the server: this stands in for the server's HTTP alone. It takes what clickhouse-connect
 sends (query in the body, the address or a form; param_ values; settings; rows in Arrow; Basic credentials) and answers
 with the engine's own bytes, or its exception with code and text. Everything else, SQL included, is the real thing.
-USERS are those it lets in. Tables live in FOLDER: after a kill it can be started on them again.
+USERS are those it lets in, of whom READERS may only read. Tables live in FOLDER: after a kill it can be started on them
+again.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
+import functools
 import os
 import re
 import ssl
@@ -23,7 +26,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
-USERS = {"default": "", "quant": "right horse"}
+USERS = {"default": "", "quant": "right horse", "reader": ""}
+READERS = {"reader": "2"}
+"""By user, the `readonly` of its profile."""
 
 _NO_SETTINGS = {"query", "database", "wait_end_of_query", "client_protocol_version", "query_id", "session_id"}
 _NO_SETTINGS |= {"enable_http_compression", "send_progress_in_http_headers", "http_headers_progress_interval_ms"}
@@ -31,40 +36,36 @@ _INSERT = re.compile(rb"INSERT INTO [^\n]* FORMAT (\w+)\n")
 
 
 class Engine:
-    """The one engine of this process. Queries run one after the other."""
+    """The one engine of this process. Queries run one after the other, each with settings of its own."""
 
     def __init__(self, folder: str) -> None:
         import chdb
 
-        self._connection = chdb.connect(folder)
-        # A session that was set to read only stays so.
-        self._reading = chdb.connect(folder)
-        self._reading.query("SET readonly = 2")
+        self._open = functools.partial(chdb.connect, folder)
+        self._keep = self._open()  # the engine ends with its last connection
         self._lock = threading.Lock()
 
-    def answer(self, query: dict[str, str], body: bytes) -> bytes:
+    def answer(self, user: str, query: dict[str, str], body: bytes) -> bytes:
         """The engine's bytes. Raises RuntimeError with its exception."""
         values = {name[6:]: value for name, value in query.items() if name.startswith("param_")}
         settings = {n: v for n, v in query.items() if n not in _NO_SETTINGS and not n.startswith("param_")}
-        connection = self._reading if settings.pop("readonly", "0") == "2" else self._connection
-        with self._lock:
-            self._run(connection, f"USE `{query.get('database') or 'default'}`", {})
+        settings["readonly"] = settings.pop("readonly", "0")  # the last: once it only reads, none can be set
+        database, text = query.get("database") or "default", query.get("query", "")
+        with self._lock, contextlib.closing(self._open()) as connection:
+            if user in READERS:
+                self._run(connection, f"SET readonly = {READERS[user]}", {})
+            self._run(connection, f"USE `{database}`", {})
             for name, value in settings.items():
-                self._run(connection, f"SET {name} = '{value}'", {})
-            try:
-                insert = _INSERT.match(body)
-                if insert is None:
-                    return self._run(connection, query.get("query") or body.decode(), values)
-                with tempfile.NamedTemporaryFile() as file:
-                    file.write(body[insert.end() :])
-                    file.flush()
-                    into = insert[0].decode().rpartition(" FORMAT ")[0]
-                    return self._run(
-                        connection, f"{into} FROM INFILE '{file.name}' FORMAT {insert[1].decode()}", values
-                    )
-            finally:
-                for name in settings:
-                    self._run(connection, f"SET {name} = DEFAULT", {})
+                if (name, value) != ("readonly", "0"):
+                    self._run(connection, f"SET {name} = '{value}'", {})
+            insert = _INSERT.match(body)
+            if insert is None:
+                return self._run(connection, text or body.decode(), values)
+            with tempfile.NamedTemporaryFile() as file:
+                file.write(body[insert.end() :])
+                file.flush()
+                into = insert[0].decode().rpartition(" FORMAT ")[0]
+                return self._run(connection, f"{into} FROM INFILE '{file.name}' FORMAT {insert[1].decode()}", values)
 
     def _run(self, connection: Any, text: str, values: dict[str, str]) -> bytes:
         return bytes(connection.query(text, "TabSeparated", params=values).bytes() or b"")
@@ -90,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
             self._send(403, f"{told} with such name. (AUTHENTICATION_FAILED)\n".encode(), code=516)
             return
         try:
-            self._send(200, self.engine.answer(query, body))
+            self._send(200, self.engine.answer(user, query, body))
         except RuntimeError as error:
             code = re.search(r"Code: (\d+)", str(error))
             self._send(500, f"{error}\n".encode(), code=int(code[1]) if code else 1)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from resources.catalog import CatalogError, UnknownTableError, WarehouseAccessError, WarehouseUnavailableError
 from resources.config_warehouse import WarehouseSettings
-from resources.errors import ConfigError
+from resources.errors import ConfigError, QuantError
 from resources.lake import Lake
 from resources.warehouse.choose import open_catalog
 from resources.warehouse.clickhouse import ClickHouse
@@ -159,6 +161,121 @@ def test_the_engine_in_this_process_keeps_its_tables(front: Front, tmp_path: Pat
     command = [sys.executable, "-c", EMBEDDED, str(tmp_path / "lake"), str(tmp_path / "engine")]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3])
     assert done.stdout.splitlines() == ["1", "0 [100.0]"], done.stderr
+
+
+WRITES = [
+    "CREATE TABLE a (x Int8) ENGINE = Memory",
+    "CREATE OR REPLACE TABLE market_data_trades (x Int8) ENGINE = Memory",
+    "CREATE VIEW a AS SELECT 1 AS x",
+    "CREATE TEMPORARY TABLE a (x Int8)",
+    "CREATE DATABASE a",
+    "CREATE FUNCTION a AS (x) -> x",
+    "CREATE TABLE a (x Int8) ENGINE = File(CSV, 'OUT/engine.csv')",
+    "DROP TABLE market_data_trades",
+    "DROP TABLE IF EXISTS market_data_trades SYNC",
+    "DROP DATABASE quant",
+    "TRUNCATE TABLE market_data_trades",
+    "DETACH TABLE market_data_trades",
+    "RENAME TABLE market_data_trades TO a",
+    "OPTIMIZE TABLE market_data_trades FINAL",
+    "DELETE FROM market_data_trades WHERE 1",
+    "ALTER TABLE market_data_trades DELETE WHERE 1",
+    "ALTER TABLE market_data_trades ADD COLUMN a Int8",
+    "ALTER TABLE market_data_trades DROP PARTITION '2024-03'",
+    "INSERT INTO market_data_trades SELECT * FROM market_data_trades",
+    "WITH a AS (SELECT * FROM market_data_trades) INSERT INTO market_data_trades SELECT * FROM a",
+    "INSERT INTO FUNCTION file('OUT/function.csv', 'CSV', 'x Int8') SELECT 1",
+    "INSERT INTO TABLE FUNCTION file('OUT/function.csv', 'CSV', 'x Int8') SELECT 1",
+    "INSERT INTO FUNCTION url('http://127.0.0.1:9/', 'CSV', 'x Int8') SELECT 1",
+    "INSERT INTO FUNCTION s3('http://127.0.0.1:9/bucket/a.csv', 'CSV', 'x Int8') SELECT 1",
+    "INSERT INTO FUNCTION remote('127.0.0.1', 'quant', 'market_data_trades') SELECT * FROM market_data_trades",
+    "SELECT 1 INTO OUTFILE 'OUT/select.csv'",
+    "SELECT 1 /* ' */ INTO -- '\nOUTFILE 'OUT/comment.csv'",
+    "WITH a AS (SELECT 1) SELECT * FROM a INTO OUTFILE 'OUT/with.csv' TRUNCATE",
+    "EXPLAIN SELECT 1 INTO OUTFILE 'OUT/explain.csv'",
+    "DESCRIBE TABLE market_data_trades INTO OUTFILE 'OUT/describe.csv' AND STDOUT",
+    "SHOW TABLES INTO OUTFILE 'OUT/show.csv'",
+    "SELECT $$'$$ INTO OUTFILE 'OUT/dollar.csv' --'",
+    "SELECT 1) INTO OUTFILE 'OUT/bracket.csv'; SELECT (1",
+    "SELECT 1; SELECT 2 INTO OUTFILE 'OUT/second.csv'",
+    "SELECT 1; DROP TABLE market_data_trades",
+    "SET readonly = 0; DROP TABLE market_data_trades",
+    "SET readonly = 0",
+    "SET readonly = DEFAULT",
+    "SELECT 1 SETTINGS readonly = 0",
+    "DROP TABLE market_data_trades SETTINGS readonly = 0",
+    "INSERT INTO market_data_trades SETTINGS readonly = 0 SELECT * FROM market_data_trades",
+    "EXECUTE IMMEDIATE 'DROP TABLE market_data_trades'",
+    "DROP TABLE market_data_trades PARALLEL WITH DROP TABLE market_data_trades",
+    "BACKUP TABLE market_data_trades TO File('OUT/backup')",
+    "SYSTEM STOP MERGES market_data_trades",
+    "!touch OUT/shell",
+]
+
+ENGINE_ALONE = """
+import json, sys
+from resources.errors import QuantError
+from resources.lake import Lake
+from resources.warehouse.clickhouse import ClickHouse
+from resources.warehouse.loading import load
+with ClickHouse.embedded(sys.argv[2]) as catalog:
+    load(Lake(sys.argv[1]), catalog, "market_data/trades")
+    for text in json.loads(sys.stdin.read()):
+        try:
+            catalog._sql(text, [])
+            print("did", text)
+        except QuantError as error:
+            assert "\\n" not in str(error), error
+    load(Lake(sys.argv[1]), catalog, "market_data/trades")
+    # Were the reader not one of its own, the engine would keep to reading.
+    catalog.command("CREATE TABLE after (x Int8) ENGINE = Memory")
+    print(catalog.tables(), catalog.rows("market_data/trades", ["A"])["price"].to_list())
+"""
+
+
+def test_the_engine_in_this_process_refuses_to_write_by_itself(front: Front, tmp_path: Path) -> None:
+    """Whatever our own look at a question lets through. INTO OUTFILE, which chDB writes, it finds itself."""
+    lake = Lake(str(tmp_path / "lake"))
+    worlds.write(lake, "market_data/trades", worlds.of_trades([("A", worlds.MONDAY, 100.0, 1.0, None)]))
+    out = tmp_path / "out"
+    out.mkdir()
+    command = [sys.executable, "-c", ENGINE_ALONE, str(tmp_path / "lake"), str(tmp_path / "engine")]
+    texts = json.dumps([text.replace("OUT", str(out)).replace(f"{out}FILE", "OUTFILE") for text in WRITES])
+    done = subprocess.run(
+        command, input=texts, capture_output=True, text=True, check=False, cwd=Path(__file__).parents[3]
+    )
+    assert done.stdout.splitlines() == ["['market_data/trades'] [100.0]"], done.stderr
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("text", [text for text in WRITES if "OUT" not in text and "FUNCTION" not in text])
+def test_a_server_refuses_to_write_by_itself(asked: ClickHouse, text: str) -> None:
+    with pytest.raises(QuantError):
+        asked._sql(text, [])
+    assert asked.rows("market_data/trades", ["A"]).height == 1
+
+
+@pytest.fixture(scope="module")
+def asked(front: Front, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClickHouse]:
+    """One trade."""
+    lake = Lake(str(tmp_path_factory.mktemp("lake")))
+    worlds.write(lake, "market_data/trades", worlds.of_trades([("A", worlds.MONDAY, 100.0, 1.0, None)]))
+    with ClickHouse.connect(front.settings(database="asked")) as catalog:
+        load(lake, catalog, "market_data/trades")
+        yield catalog
+        catalog.command("DROP DATABASE asked SYNC")
+
+
+def test_a_user_that_may_only_read_asks_and_does_not_load(front: Front, asked: ClickHouse, tmp_path: Path) -> None:
+    lake, refused = Lake(str(tmp_path)), r"refuses user 'reader': .*Cannot execute query in readonly mode"
+    worlds.write(lake, "market_data/trades", worlds.of_trades([("A", worlds.MONDAY, 200.0, 1.0, None)]))
+    with ClickHouse.connect(front.settings(user="reader", database="asked")) as catalog:
+        assert catalog.rows("market_data/trades", ["A"])["price"].to_list() == [100.0]
+        assert catalog.sql("SELECT max(price) AS price FROM market_data_trades")["price"].to_list() == [100.0]
+        with pytest.raises(WarehouseAccessError, match=refused):
+            load(lake, catalog, "market_data/trades")
+    with pytest.raises(WarehouseAccessError, match=refused):
+        ClickHouse.connect(front.settings(user="reader", database="not_there"))
 
 
 def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

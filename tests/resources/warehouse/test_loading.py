@@ -254,11 +254,21 @@ def test_a_file_of_another_program_is_refused(warehouse: ClickHouse, lake: Lake)
         load(lake, warehouse, TRADES)
 
 
-def test_a_damaged_file_is_named(warehouse: ClickHouse, lake: Lake) -> None:
-    with open(lake.path(TRADES.split("/"), {"symbol": "A", "date": "2024-03-11"}), "r+b") as file:
+@pytest.mark.parametrize("date", ["2024-03-11", "2024-03-12"])
+def test_a_damaged_file_is_named_and_its_date_stays(warehouse: ClickHouse, lake: Lake, date: str) -> None:
+    """The columns are those of the newest file, the damaged one or not."""
+    worlds.write(lake, TRADES, trades("A").with_columns(more=pl.lit(1)), "%Y-%m-%d")
+    load(lake, warehouse, TRADES)
+    before = warehouse.rows(TRADES, ["A", "B"])
+    worlds.write(lake, TRADES, trades("B", price=5.0).with_columns(more=pl.lit(1)), "%Y-%m-%d")
+    with open(lake.path(TRADES.split("/"), {"symbol": "A", "date": date}), "r+b") as file:
         file.truncate(50)
-    with pytest.raises(CatalogError, match=r"symbol=A/date=2024-03-11/part\.parquet is not readable Parquet"):
+    said = rf"{TRADES} A {date}: .*symbol=A/date={date}/part\.parquet is not readable Parquet; materialize that"
+    with pytest.raises(CatalogError, match=said):
         load(lake, warehouse, TRADES)
+    of_date = pl.col("ts").dt.strftime("%Y-%m-%d") == date
+    assert_frame_equal(warehouse.rows(TRADES, ["A", "B"]).filter(of_date), before.filter(of_date), check_exact=True)
+    assert staged(warehouse) == []
 
 
 def test_an_older_partition_unlike_the_newest_is_refused(warehouse: ClickHouse, lake: Lake) -> None:
