@@ -140,8 +140,9 @@ class Source(Protocol):
     """A source of one or more kinds. It has the methods of its `kinds` and no others.
 
     `start` and `end` are aware instants, `end` excluded; they bound `ts`. A frame holds, in `schema(kind)`, the newest
-    version that the source has of each record (all versions, where the source keeps them), made by `versions`; no rows
-    where nothing took place. What the source no longer lists is not withdrawn: it says so, or nothing is known.
+    version that the source has of each record, made by `versions`; no rows where nothing took place. A source that
+    keeps all versions tells all those of a record that has one in the window, those that lie outside as well, so that
+    the last one is what it says now. What the source no longer lists is not withdrawn: it says so, or nothing is known.
     Errors are those of the providers (resources.errors): UnknownSymbolError, AccessDeniedError, RateLimitedError,
     ProviderTimeoutError and BadAnswerError.
     """

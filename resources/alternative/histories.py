@@ -60,13 +60,11 @@ def additions(held: Sequence[Row], answer: Sequence[Row], askings: Askings) -> l
     The last row of an answer is what the source says now. Earlier ones are its history: one from before the newest
     version held tells nothing, unless the record was nowhere at its time and its partition was not asked since.
     """
-    history, told = _departed(held), {each["content"] for each in held}
-    for row in answer:
-        last = row is answer[-1]
-        if not last and held and row["known_at"] <= held[-1]["known_at"]:
-            if row["content"] not in told:
-                history = _filled(history, row, askings)
-        elif not (history and _repeats(row, history[-1], told, last)):
+    told = {each["content"] for each in held}
+    past = [row for row in answer[:-1] if held and row["known_at"] <= held[-1]["known_at"]]
+    history = _departed(_filled(held, [row for row in past if row["content"] not in told], askings))
+    for row in answer[len(past) :]:
+        if not (history and _repeats(row, history[-1], told, row is answer[-1])):
             version = _version(row, history, _asked(row, held[-1:], askings))
             history += _departed([*history[-1:], version])[len(history[-1:]) :]
     before = {id(each) for each in held}
@@ -92,15 +90,21 @@ def _leaves(left: Row, arrived: Row) -> bool:
     return bool(left[PLACE] != arrived[PLACE] and left["state"] != "withdrawn")
 
 
-def _filled(history: list[Row], row: Row, askings: Askings) -> list[Row]:
-    """The history with a row of its past, where that was not asked for, and leaves what it tells as it is."""
-    before = [each for each in history if each["known_at"] <= row["known_at"]]
-    after = history[len(before) :]
-    version = _version(row, before, None)
-    asked = any(each.covers(row["ts"]) and row["known_at"] <= each.at for each in askings.get(row[PLACE], ()))
-    nowhere = not before or (before[-1]["state"] == "withdrawn" and before[-1][PLACE] != row[PLACE])
-    room = not after or (after[0][PLACE] != row[PLACE] and version["known_at"] + TICK < after[0]["known_at"])
-    return _departed([*before, version, *after]) if nowhere and room and not asked else history
+def _filled(held: Sequence[Row], past: Sequence[Row], askings: Askings) -> list[Row]:
+    """The versions held, with those rows of their past that fall where the record was nowhere and nothing was asked."""
+    history = list(held)
+    for row in past:
+        before = [each for each in history if each["known_at"] <= row["known_at"]]
+        after = history[len(before) :]
+        version = _version(row, before, None)
+        last = [each for each in held if each["known_at"] <= row["known_at"]][-1:]
+        nowhere = all(each["state"] == "withdrawn" and each[PLACE] != row[PLACE] for each in last)
+        asked = any(each.covers(row["ts"]) and row["known_at"] <= each.at for each in askings.get(row[PLACE], ()))
+        room = all(each[PLACE] != row[PLACE] and version["known_at"] + TICK < each["known_at"] for each in after[:1])
+        again = any(each["content"] == row["content"] for each in before[-1:])
+        if nowhere and room and not asked and not again:
+            history = [*before, version, *after]
+    return history
 
 
 def _repeats(row: Row, newest: Row, told: set[str], last: bool) -> bool:

@@ -125,7 +125,7 @@ runs = st.sampled_from([[0], [1], [2], [0, 1], [1, 2], [0, 1, 2]])
 steps = st.lists(st.tuples(st.lists(changes, max_size=2), runs), min_size=3, max_size=9)
 
 
-@settings(max_examples=100)
+@settings(max_examples=60)
 @given(steps)
 def test_a_record_has_one_history_over_all_partitions(plan: list[tuple[list[Any], list[int]]]) -> None:
     world, keys = World(), list(MONTHS)
@@ -151,3 +151,45 @@ def test_a_record_has_one_history_over_all_partitions(plan: list[tuple[list[Any]
             assert versions_in_order(world.log(alone)).passed
         assert versions_in_order(world.log(months)).passed
         world.now += HOUR
+
+
+@dataclass
+class Archive(World):
+    """A source of all versions: of each record that was in the window in one of them."""
+
+    history: dict[str, list[Row]] = field(default_factory=dict)
+
+    def news(self, symbols: Any, start: datetime, end: datetime) -> pl.LazyFrame:
+        met = [rows for rows in self.history.values() if any(start <= row["ts"] < end for row in rows)]
+        there = [row for rows in met for row in rows]
+        frame = pl.DataFrame(there or None, None if there else {"record_id": pl.String, "ts": schema("news")["ts"]})
+        return versions("news", frame, self.name, self.now).lazy()
+
+
+told_versions = st.lists(
+    st.tuples(st.sampled_from([0, 31, 45, 60, 61, 80]), st.sampled_from("ab"), st.booleans()), min_size=1, max_size=6
+)
+
+
+@settings(max_examples=60)
+@given(st.lists(told_versions, min_size=1, max_size=2), st.permutations([[0], [1], [2]]), st.booleans())
+def test_partitions_fetched_apart_from_an_archive_are_the_whole(
+    plan: list[list[Any]], order: list[list[int]], twice: bool
+) -> None:
+    history = {
+        str(record): [
+            {
+                "record_id": str(record), "ts": BEGIN + day * DAY, "headline": text, "symbols_told": ["A"],
+                "known_at": BEGIN + (100 + number) * DAY, "state": "withdrawn" if gone else "new",
+            }
+            for number, (day, text, gone) in enumerate(told)
+        ]
+        for record, told in enumerate(plan)
+    }  # fmt: skip
+    whole, apart = Archive(history=history), Archive(history=history)
+    whole.fetch(list(MONTHS))
+    for chosen in order * (1 + twice):
+        apart.now += HOUR
+        apart.fetch([list(MONTHS)[place] for place in chosen])
+    logs = [each.log().drop("fetched_at").sort("record_id", "known_at") for each in (whole, apart)]
+    assert logs[1].equals(logs[0])
