@@ -8,8 +8,9 @@ is a further version, and so is a withdrawal. Two times belong to each version: 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from operator import itemgetter
 from typing import Literal, Protocol
 
 import polars as pl
@@ -297,7 +298,8 @@ def merge_partitions(
     ]
     # Of a row held only what tells its history was read: the word of a record that moved has the rest of it.
     whole = [{**old.row(row[_AT], named=True), **row} if _AT in row else row for row in found]
-    return pl.concat([old, pl.DataFrame([{name: row[name] for name in old.columns} for row in whole], old.schema)])
+    names = old.columns
+    return pl.concat([old, pl.DataFrame([{name: row[name] for name in names} for row in whole], old.schema)])
 
 
 Record = tuple[str, ...]
@@ -306,8 +308,7 @@ _TOLD = (*RECORD, PLACE, "ts", "known_at", "fetched_at", "state", "content")
 _AT = "__at"
 
 
-def _record(row: Row) -> Record:
-    return tuple(row[name] for name in RECORD)
+_record: Callable[[Row], Record] = itemgetter(*RECORD)
 
 
 def _askings(

@@ -78,9 +78,9 @@ def _departed(versions: Sequence[Row]) -> list[Row]:
         known_at = arrived["known_at"] - TICK
         # Versions that were written without each other may leave no room; the later one counts all the same.
         if _leaves(left, arrived) and left["known_at"] < known_at:
-            content = f"{arrived['content']} moved"
-            gone = {"state": "withdrawn", "content": content, "fetched_at": arrived["fetched_at"]}
-            told.append({**left, **gone, "known_at": known_at})
+            # As far from its fetch as the version that it goes with: whether a stamp was believed is told by that.
+            times = {"known_at": known_at, "fetched_at": arrived["fetched_at"] - TICK}
+            told.append({**left, **times, "state": "withdrawn", "content": f"{arrived['content']} moved"})
         told.append(arrived)
     return told
 
