@@ -14,7 +14,8 @@ import dagster as dg
 from dagster._core.definitions.metadata import normalize_metadata
 
 from quant_assets.partitions import partition_keys
-from resources.alternative.base import Asking, Kind, remembered_with
+from resources.alternative.base import Kind
+from resources.alternative.histories import Asking, remembered_with
 from resources.lake_io import add_partition_metadata
 
 ASKED = "alternative/asked"

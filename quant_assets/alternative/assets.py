@@ -3,7 +3,7 @@
 There is an asset for each kind that a configured source has, and none for the others.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -12,7 +12,7 @@ import dagster as dg
 import polars as pl
 
 from quant_assets.alternative import askings, mapping, sentiment
-from quant_assets.alternative.fetch import Asked, Brought, bring
+from quant_assets.alternative.fetch import Asked, Brought, Elsewhere, bring
 from quant_assets.alternative.guard import Guard
 from quant_assets.alternative.mapping import TEXTS
 from quant_assets.alternative.sentiment import SENTIMENT_SCHEMA, scored, scorer
@@ -125,6 +125,7 @@ def kind_asset(kind: Kind) -> dg.AssetsDefinition:
         told: list[Brought] = []
         before: askings.Memory = {}
         guard = Guard(kind, context.resources.lake, lambda there: askings.remembered(context, kind, there))
+        written = _written(context, kind)
 
         def parts() -> Iterator[pl.LazyFrame]:
             for first in range(0, len(every), BATCH_SYMBOLS):
@@ -133,7 +134,8 @@ def kind_asset(kind: Kind) -> dg.AssetsDefinition:
                 guard.reading(wanted)
                 there = [part for part in wanted if context.resources.lake.exists(("alternative", kind), part)]
                 asked = guard.remembered(there)
-                told.append(_brought(context, kind, symbols, now, there, asked, matcher))
+                others = _elsewhere(context, kind, [part for part in written if part["symbol"] in symbols])
+                told.append(_brought(context, kind, symbols, now, there, asked, matcher, others))
                 before.update(asked)
                 yield told[-1].records.lazy()
                 context.log.info(f"fetched up to {symbols[-1]}: {told[-1].new} new versions")
@@ -153,9 +155,10 @@ def _brought(
     there: Sequence[dict[str, str]],
     asked: Asked,
     matcher: Matcher | None,
+    others: Elsewhere,
 ) -> Brought:
     """What the sources say of some symbols in this run's dates, added to the log; `there` is what the lake has."""
-    held = _log(context, kind, there) if there else schema(kind).to_frame()
+    held = _log(context, kind, there, pl.lit(True)) if there else schema(kind).to_frame()
     dates = date_keys(context)
     return bring(
         kind,
@@ -168,13 +171,39 @@ def _brought(
         _DATE_KEY,
         dates,
         lambda: datetime.now(UTC),
+        others,
     )
 
 
-def _log(context: dg.AssetExecutionContext, kind: Kind, there: Sequence[dict[str, str]]) -> pl.DataFrame:
-    """All versions in some partitions. Raises LakeError where one cannot be read: fetching again cannot mend a log."""
+def _written(context: dg.AssetExecutionContext, kind: Kind) -> list[dict[str, str]]:
+    """The partitions of other dates than this run's that the lake has."""
+    mine = date_keys(context)
+    return [part for part in context.resources.lake.partitions(("alternative", kind)) if part["date"] not in mine]
+
+
+def _elsewhere(context: dg.AssetExecutionContext, kind: Kind, written: Sequence[dict[str, str]]) -> Elsewhere:
+    """What partitions that this run leaves as they are hold of some records, a date at a time, and their askings."""
+
+    def log(records: pl.Series) -> pl.DataFrame:
+        found = [schema(kind).to_frame()]
+        for day in sorted({part["date"] for part in written}):
+            there = [part for part in written if part["date"] == day]
+            found.append(_log(context, kind, there, pl.col("record_id").is_in(records.implode())))
+        return pl.concat(found)
+
+    def asked(spots: Collection[tuple[str, str]]) -> Asked:
+        there = [part for part in written if (part["date"], part["symbol"]) in spots]
+        return askings.remembered(context, kind, there)
+
+    return Elsewhere(log, asked)
+
+
+def _log(
+    context: dg.AssetExecutionContext, kind: Kind, there: Sequence[dict[str, str]], picked: pl.Expr
+) -> pl.DataFrame:
+    """Versions in some partitions. Raises LakeError where one cannot be read: fetching again cannot mend a log."""
     try:
-        return context.resources.lake.scan(("alternative", kind), there).collect()
+        return context.resources.lake.scan(("alternative", kind), there).filter(picked).collect()
     except (LakeError, pl.exceptions.PolarsError) as error:
         raise LakeError(
             f"alternative/{kind}: what was known of {there[0]['symbol']} to {there[-1]['symbol']} cannot be read, and "

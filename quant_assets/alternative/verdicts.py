@@ -11,16 +11,21 @@ from resources.alternative.base import RECORD
 def versions_in_order(log: pl.DataFrame) -> Verdict:
     """Whether the versions of each record follow one another: known later, saying something else, new only once.
 
-    Two versions known at one instant would leave open which of them counted then. `log` is in the schema of any kind.
+    Two versions known at one instant would leave open which of them counted then. A record whose event time moved to
+    another partition is withdrawn from the first and new in the next. In one partition it may be withdrawn twice by the
+    same words: in between it stood in another. `log` is in the schema of any kind.
     """
     ordered = log.sort(*RECORD, "known_at", maintain_order=True)
     record = pl.struct(*RECORD)
     follows = record == record.shift()
+    moved = (pl.col("state").shift() == "withdrawn") & (pl.col("ts") != pl.col("ts").shift())
     problems = {
         "known at the same instant as the version before it": follows
         & (pl.col("known_at") == pl.col("known_at").shift()),
-        "says the same as the version before it": follows & (pl.col("content") == pl.col("content").shift()),
-        "is called new, and an earlier version is there": follows & (pl.col("state") == "new"),
+        "says the same as the version before it": follows
+        & (pl.col("content") == pl.col("content").shift())
+        & (pl.col("state") != "withdrawn"),
+        "is called new, and an earlier version is there": follows & (pl.col("state") == "new") & ~moved,
         "is called a correction, and nothing is there to correct": ~follows.fill_null(False)
         & (pl.col("state") == "corrected"),
     }

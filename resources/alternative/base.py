@@ -8,14 +8,14 @@ is a further version, and so is a withdrawal. Two times belong to each version: 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import groupby
-from typing import Any, Literal, Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from operator import itemgetter
+from typing import Literal, Protocol
 
 import polars as pl
 
+from resources.alternative.histories import PLACE, Asking, Row, additions
 from resources.calendars import UTC_MICROS
 from resources.errors import BarSchemaError, ConfigError
 
@@ -141,8 +141,9 @@ class Source(Protocol):
     """A source of one or more kinds. It has the methods of its `kinds` and no others.
 
     `start` and `end` are aware instants, `end` excluded; they bound `ts`. A frame holds, in `schema(kind)`, the newest
-    version that the source has of each record (all versions, where the source keeps them), made by `versions`; no rows
-    where nothing took place. What the source no longer lists is not withdrawn: it says so, or nothing is known.
+    version that the source has of each record, made by `versions`; no rows where nothing took place. A source that
+    keeps all versions tells all those of a record that has one in the window, those that lie outside as well, so that
+    the last one is what it says now. What the source no longer lists is not withdrawn: it says so, or nothing is known.
     Errors are those of the providers (resources.errors): UnknownSymbolError, AccessDeniedError, RateLimitedError,
     ProviderTimeoutError and BadAnswerError.
     """
@@ -245,30 +246,6 @@ def as_of(records: pl.LazyFrame, instant: datetime) -> pl.LazyFrame:
     return newest.filter(pl.col("state") != "withdrawn").sort(*RECORD)
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
-    """A source was asked for what takes place in [start, end), and had answered at `at`."""
-
-    start: datetime
-    end: datetime
-    at: datetime
-
-    @classmethod
-    def for_everything(cls, at: datetime) -> Asking:
-        """An asking of which no more is known than that it took place."""
-        return cls(datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC), at)
-
-    def covers(self, ts: datetime) -> bool:
-        """Whether what takes place at this instant was asked for."""
-        return self.start <= ts < self.end
-
-
-def remembered_with(before: Iterable[Asking], new: Asking) -> tuple[Asking, ...]:
-    """The askings that still say something, oldest first: of a window that was asked again later, the later one."""
-    kept = [each for each in before if not (new.start <= each.start and each.end <= new.end and each.at <= new.at)]
-    return tuple(sorted([*kept, new], key=lambda each: each.at))
-
-
 def merge(
     old: pl.DataFrame, fetched: pl.DataFrame, asked: Mapping[str, Iterable[Asking]] | None = None
 ) -> pl.DataFrame:
@@ -279,44 +256,72 @@ def merge(
     any instant up to the last asking stays what it was. What lies in a window that was never asked for keeps its stamp.
     Rows of `old` that were fetched after every asking that is told of prove one of everything.
 
-    The last row of a record is what the source says now; earlier ones, which the log has, tell nothing, and neither
-    does a stale answer: one that says again what the log has, stamped before its newest version. Rows of `old` come
-    first, unchanged and in their order; new ones are sorted by record and known_at.
+    The last row of a record is what the source says now; earlier ones, which the log has or which were superseded by
+    its newest version, tell nothing, and neither does a stale answer: one that says again what the log has, stamped
+    before its newest version. Rows of `old` come first, unchanged and in their order; new ones are sorted by record and
+    known_at.
 
     Raises BarSchemaError where the frames are not of one kind.
+    """
+    return merge_partitions(old, fetched, {"": asked or {}}, pl.lit(""))
+
+
+def merge_partitions(
+    old: pl.DataFrame,
+    fetched: pl.DataFrame,
+    asked: Mapping[str, Mapping[str, Iterable[Asking]]],
+    partition: pl.Expr,
+) -> pl.DataFrame:
+    """As `merge`, of a log in partitions, each of which was asked for by itself: `asked` is by partition and source.
+
+    `partition` names that of a row by its ts. A record that moves from one to another is withdrawn from the first.
     """
     if old.schema != fetched.schema:
         raise BarSchemaError(
             f"records held have columns {', '.join(old.columns)}, those fetched {', '.join(fetched.columns)}; "
             "they must be of one kind"
         )
-    askings = _askings(old, asked or {})
-    history: dict[tuple[str, ...], list[Row]] = {}
-    for row in old.select(*_TOLD).sort("known_at", maintain_order=True).iter_rows(named=True):
-        history.setdefault(_record(row), []).append(row)
+    placed = old.with_columns(partition.alias(PLACE)).with_row_index(_AT)
+    askings = _askings(placed, asked)
+    held: dict[Record, list[Row]] = {}
+    for row in placed.select(*_TOLD, _AT).sort("known_at", maintain_order=True).iter_rows(named=True):
+        held.setdefault(_record(row), []).append(row)
     # One answer that tells two things of one instant (a page read twice, while it changed): the later one counts.
     told = fetched.unique([*RECORD, "known_at"], keep="last", maintain_order=True).sort(*RECORD, "known_at")
-    found: list[Row] = []
-    for record, rows in groupby(told.iter_rows(named=True), key=_record):
-        found += _added(history.get(record, []), list(rows), askings.get(record[0], []))
-    return pl.concat([old, pl.DataFrame(found, old.schema)])
+    answers: dict[Record, list[Row]] = {}
+    for row in told.with_columns(partition.alias(PLACE)).iter_rows(named=True):
+        answers.setdefault(_record(row), []).append(row)
+    found = [
+        row
+        for record in sorted({**held, **answers}, key=lambda record: [each or "" for each in record])
+        for row in additions(held.get(record, []), answers.get(record, []), askings.get(record[0], {}))
+    ]
+    # Of a row held only what tells its history was read: the word of a record that moved has the rest of it.
+    whole = [{**old.row(row[_AT], named=True), **row} if _AT in row else row for row in found]
+    names = old.columns
+    return pl.concat([old, pl.DataFrame([{name: row[name] for name in names} for row in whole], old.schema)])
 
 
-Row = dict[str, Any]
+Record = tuple[str, ...]
 
-_TOLD = (*RECORD, "ts", "known_at", "fetched_at", "content")
-_TICK = timedelta(microseconds=1)
-
-
-def _record(row: Row) -> tuple[str, ...]:
-    return tuple(row[name] for name in RECORD)
+_TOLD = (*RECORD, PLACE, "ts", "known_at", "fetched_at", "state", "content")
+_AT = "__at"
 
 
-def _askings(old: pl.DataFrame, asked: Mapping[str, Iterable[Asking]]) -> dict[str, list[Asking]]:
-    """The askings of each source, with one of everything where rows were fetched in none: its run was cut short."""
-    askings = {source: list(each) for source, each in asked.items()}
-    for (source,), rows in old.group_by("source"):
-        told = askings.setdefault(str(source), [])
+_record: Callable[[Row], Record] = itemgetter(*RECORD)
+
+
+def _askings(
+    old: pl.DataFrame, asked: Mapping[str, Mapping[str, Iterable[Asking]]]
+) -> dict[str, dict[str, list[Asking]]]:
+    """The askings of each source by partition, with one of everything where a run was cut."""
+    # Rows that were fetched in no asking that is told of prove one.
+    askings: dict[str, dict[str, list[Asking]]] = {}
+    for place, sources in asked.items():
+        for source, each in sources.items():
+            askings.setdefault(source, {})[place] = list(each)
+    for (source, place), rows in old.group_by("source", PLACE):
+        told = askings.setdefault(str(source), {}).setdefault(str(place), [])
         noted = [
             pl.col("ts").is_between(each.start, each.end, closed="left") & (pl.col("fetched_at") <= each.at)
             for each in told
@@ -325,47 +330,3 @@ def _askings(old: pl.DataFrame, asked: Mapping[str, Iterable[Asking]]) -> dict[s
         if isinstance(unnoted, datetime):
             told.append(Asking.for_everything(unnoted))
     return askings
-
-
-def _added(held: list[Row], answer: list[Row], askings: list[Asking]) -> list[Row]:
-    """The versions that an answer adds to those held of one record; all are in the order of known_at."""
-    added: list[Row] = []
-    seen = {each["content"] for each in held}
-    for row in answer:
-        newest = added[-1] if added else held[-1] if held else None
-        if newest is not None:
-            if row["content"] == newest["content"]:
-                continue
-            if row["content"] in seen and _stale(row, newest, row is answer[-1]):
-                continue
-        added.append(_version(row, newest, _asked(row, held[-1:], askings)))
-    return added
-
-
-def _stale(row: Row, newest: Row, last: bool) -> bool:
-    """Whether a row that says what an earlier version said is that version again, and not a return to it.
-
-    The last row of an answer is, where its stamp is earlier than that of the newest version. A version whose stamp was
-    not believed is known since its fetch: what it was stamped nobody knows any more.
-    """
-    if not last:
-        return bool(row["known_at"] <= newest["known_at"])
-    return bool(row["known_at"] < newest["known_at"] < newest["fetched_at"])
-
-
-def _asked(row: Row, held: list[Row], askings: list[Asking]) -> datetime | None:
-    """When the source was asked last for a row, or gave another version in its place; None where it never was."""
-    spots = [row["ts"], *(each["ts"] for each in held)]
-    asked = [each.at for each in askings if any(each.covers(ts) for ts in spots)]
-    return max([*asked, *(each["fetched_at"] for each in held)], default=None)
-
-
-def _version(row: Row, newest: Row | None, asked: datetime | None) -> Row:
-    """A row as a version, known when it is stamped, but after the version before it and not before it was there."""
-    known_at = row["known_at"]
-    if asked is not None and known_at <= asked:
-        known_at = max(row["fetched_at"], asked + _TICK)
-    if newest is not None:
-        known_at = max(known_at, newest["known_at"] + _TICK)
-    state = row["state"] if row["state"] == "withdrawn" else "new" if newest is None else "corrected"
-    return {**row, "known_at": known_at, "fetched_at": max(row["fetched_at"], known_at), "state": state}

@@ -112,7 +112,8 @@ class Bluesky:
     def _search(self, words: str, start: datetime, end: datetime) -> list[Mapping[str, Any]]:
         """The posts between two instants, newest first, each once."""
         found: dict[str, Mapping[str, Any]] = {}
-        until, cursor = end, None
+        # Milliseconds are asked for, and what they cut off would be lost: `social` leaves out what is asked too much.
+        until, cursor = end + _MILLISECOND, None
         while start < until:
             asks = {"q": words, "sort": "latest", "since": _stamp(start), "until": _stamp(until), "limit": PAGE}
             posts, cursor = self._page(words, asks | ({"cursor": cursor} if cursor else {}))

@@ -104,17 +104,20 @@ def amended(forms: Iterable[Form]) -> list[Form]:
 def rows(forms: Iterable[Form], start: datetime, end: datetime) -> list[dict[str, Any]]:
     """The transactions of days in [start, end), as rows of kind insider; what a form says again is no row.
 
-    What a form says again is judged by all forms: an amendment may move a transaction out of the days and back.
+    All versions are told of a transaction that any form says to be of these days: an amendment may move it out of them,
+    and back.
     """
     last: dict[str, tuple[Any, ...]] = {}
-    found = []
+    found, inside = [], set()
     for form in forms:
         for each in form.transactions:
             ts = datetime.combine(each.day, time(), UTC)
             said, before = (form.insider, form.role, replace(each, at=0)), last.get(each.record_id)
             last[each.record_id] = said
-            if said == before or not start <= ts < end:
+            if said == before:
                 continue
+            if start <= ts < end:
+                inside.add(each.record_id)
             found.append({
                 "record_id": each.record_id, "ts": ts, "known_at": form.filing.known_at,
                 "state": "corrected" if before else "new",
@@ -123,7 +126,7 @@ def rows(forms: Iterable[Form], start: datetime, end: datetime) -> list[dict[str
                 "owned_after": each.owned_after, "acquired_disposed": each.acquired_disposed,
                 "accession": form.filing.accession, "filed": form.filing.filed, "note": each.note,
             })  # fmt: skip
-    return found
+    return [row for row in found if row["record_id"] in inside]
 
 
 def _original(form: Form, held: Sequence[Form]) -> Form | None:

@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from resources.alternative.base import Kind, versions
-from resources.alternative.edgar import companies, ownership
+from resources.alternative.edgar import chains, companies, ownership
 from resources.alternative.edgar.client import DATA, FILES, Client
 from resources.alternative.edgar.facts import COMMON_CONCEPTS, facts
 from resources.alternative.edgar.filings import Filing, filings, older_pages, stamps
@@ -25,8 +25,6 @@ from resources.market_data.pacing import TokenBucket
 from resources.market_data.progress import Progress
 
 LOG = logging.getLogger(__name__)
-
-INSIDER_FORMS = ("4", "4/A", "5", "5/A")
 
 
 class Edgar:
@@ -80,8 +78,9 @@ class Edgar:
         )
 
     def insider(self, symbols: Sequence[str], start: datetime, end: datetime) -> pl.LazyFrame:
-        """Transactions of insiders on days in [start, end), all their versions; `ts` is the day, at midnight UTC.
+        """Transactions of insiders on days in [start, end); `ts` is the day, at midnight UTC.
 
+        All versions are told, those of days outside as well: an amendment may move a transaction.
         Forms on paper and in plain text (before July 2003) are left out, and logged. Raises as `fundamentals` does.
         """
         return self._each("insider", symbols, lambda symbol, cik: self._deals(symbol, cik, start, end))
@@ -124,15 +123,32 @@ class Edgar:
             return []
 
     def _deals(self, symbol: str, cik: int, start: datetime, end: datetime) -> list[dict[str, Any]]:
-        listed = self._filings(cik, start.date()).values()
-        about = [each for each in listed if _may_tell(each, start.date(), end.date())]
-        in_xml = [each for each in about if each.document.endswith(".xml")]
-        if len(in_xml) < len(about):
-            LOG.warning("%s: %d ownership forms have no XML and are left out", symbol, len(about) - len(in_xml))
+        since = start.date()
+        listed = self._filings(cik, since)
+        wanted = [each for each in listed.values() if chains.may_tell(each, since, end.date())]
+        forms: dict[str, ownership.Form] = {}
+        without: set[str] = set()
+        while wanted:
+            without |= {each.accession for each in wanted if not each.document.endswith(".xml")}
+            forms |= self._forms(cik, [each for each in wanted if each.accession not in without])
+            # A company's list holds the forms that it files itself, as an insider of others, as well.
+            own = [form for form in forms.values() if form.issuer == cik]
+            found = chains.origins(own, start, end)
+            first = min((day for _, day in found), default=since)
+            if first < since:
+                since, listed = first, self._filings(cik, first)
+            read = forms.keys() | without
+            rest = [each for each in listed.values() if each.accession not in read]
+            wanted = [each for each in rest if chains.belongs(each, found, own)]
+        if without:
+            LOG.warning("%s: %d ownership forms have no XML and are left out", symbol, len(without))
+        return ownership.rows(ownership.amended(form for form in forms.values() if form.issuer == cik), start, end)
+
+    def _forms(self, cik: int, listed: Sequence[Filing]) -> dict[str, ownership.Form]:
+        """Forms by their accession number."""
         with ThreadPoolExecutor(self._workers, thread_name_prefix="edgar") as pool:
-            forms = list(pool.map(lambda each: self._form(cik, each), in_xml))
-        # A company's list holds the forms that it files itself, as an insider of others, as well.
-        return ownership.rows(ownership.amended(form for form in forms if form.issuer == cik), start, end)
+            found = pool.map(lambda each: self._form(cik, each), listed)
+            return {form.filing.accession: form for form in found}
 
     def _filings(self, cik: int, since: date) -> dict[str, Filing]:
         """The filings since a day, and some before."""
@@ -155,8 +171,3 @@ class Edgar:
         # The list names the form as a page for people (xslF345X05/form4.xml); the XML itself lies beside that folder.
         name = filing.document.rpartition("/")[2]
         return self._client.document(cik, filing.accession, name, lambda content: ownership.read(filing, content))
-
-
-def _may_tell(each: Filing, start: date, end: date) -> bool:
-    """Whether it is an ownership form that may tell of days from start to end: `report` is its earliest transaction."""
-    return each.form in INSIDER_FORMS and each.filed >= start and (each.report or each.filed) <= end

@@ -7,7 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, ClassVar
 
@@ -25,6 +25,9 @@ from resources.market_data.base import Clock, utc_now
 from resources.market_data.pacing import TokenBucket
 
 LOG = logging.getLogger(__name__)
+
+LONGEST = timedelta(days=366)
+"""Of composites. Catalogues may date one by its first picture, and search by that date; here it is of its last one."""
 
 
 class Satellite:
@@ -101,7 +104,7 @@ class Satellite:
         return versions("activity", framed("activity", self.name, capped), self.name, fetched_at).lazy()
 
     def _scenes(self, area: Area, start: datetime, end: datetime) -> Iterator[Scene]:
-        for item in self._catalogue.items(self._collections, area.box, start, end):
+        for item in self._catalogue.items(self._collections, area.box, start - LONGEST, end):
             try:
                 found = scene(item)
             except ODD as error:

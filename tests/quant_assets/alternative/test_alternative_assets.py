@@ -60,7 +60,9 @@ class Desk:
         with lake.writing(("market_data", "instruments")) as staging:
             staging.write([({}, Sample().instruments(["AAPL", "IBM"]))])
 
-    def run(self, *names: str, symbol: str = "IBM", expect: bool = True) -> dg.ExecuteInProcessResult:
+    def run(
+        self, *names: str, symbol: str = "IBM", date: str = "2011", expect: bool = True
+    ) -> dg.ExecuteInProcessResult:
         resources: dict[str, Any] = {
             "alternative": {kind: [self.wire] if kind == "news" else [Synthetic()] for kind in KINDS},
             "lake": self.lake,
@@ -69,7 +71,7 @@ class Desk:
         result = dg.materialize(
             [*alternative_assets, dg.AssetSpec(["market_data", "instruments"])],
             selection=dg.AssetSelection.assets(*(f"alternative/{name}" for name in names)),
-            partition_key=dg.MultiPartitionKey({"date": "2011", "symbol": symbol}) if "entities" not in names else None,
+            partition_key=dg.MultiPartitionKey({"date": date, "symbol": symbol}) if "entities" not in names else None,
             instance=self.instance,
             resources=resources,
             raise_on_error=False,
@@ -77,8 +79,8 @@ class Desk:
         assert result.success is expect
         return result
 
-    def log(self, symbol: str = "IBM") -> pl.DataFrame:
-        return self.lake.read(NEWS, {"symbol": symbol, "date": "2011"})
+    def log(self, symbol: str = "IBM", date: str = "2011") -> pl.DataFrame:
+        return self.lake.read(NEWS, {"symbol": symbol, "date": date})
 
 
 @pytest.fixture
@@ -177,6 +179,28 @@ def test_only_what_lies_in_a_window_that_was_asked_for_arrives_late(
     assert known(desk)["late in June"] > asked
     assert known(desk)["in July"] == datetime(2011, 7, 5, 15, tzinfo=UTC)
     assert known(desk)["3"] == stamps["3"]
+
+
+def test_a_record_that_moves_to_another_year_and_back_has_one_history(desk: Desk) -> None:
+    """Each year is fetched in runs of its own, which write nothing else."""
+    desk.wire = wire = Filed()
+    there, away, asked = date(2011, 6, 1), date(2012, 3, 1), list[datetime]()
+    for day, year in [(there, "2011"), (away, "2012"), (there, "2011"), (away, "2012")]:
+        wire.file("1", day)
+        desk.run("news", date=year)
+        asked.append(datetime.now(UTC))
+    stood = [as_of(pl.concat([desk.log(), desk.log(date="2012")]).lazy(), at).collect()["ts"].dt.date() for at in asked]
+    assert [each.to_list() for each in stood] == [[there], [away], [there], [away]]
+    alone = [as_of(desk.log(date="2012").lazy(), at).collect().height for at in asked]
+    assert alone == [0, 1, 0, 1]
+    desk.run("news", date="2011")
+    assert [as_of(desk.log().lazy(), at).collect().height for at in asked] == [1, 0, 1, 0]
+    states = [desk.log(date=year)["state"].to_list() for year in ("2011", "2012")]
+    assert states == [["new", "withdrawn", "corrected", "withdrawn"], ["new", "withdrawn", "corrected"]]
+    logs = [desk.log(date=year) for year in ("2011", "2012")]
+    for year, log in zip(("2011", "2012"), logs, strict=True):
+        desk.run("news", date=year)
+        assert desk.log(date=year).equals(log)
 
 
 def cut(monkeypatch: pytest.MonkeyPatch) -> None:

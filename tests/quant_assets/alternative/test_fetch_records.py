@@ -9,8 +9,9 @@ import polars as pl
 import pytest
 
 from quant_assets.alternative.fetch import Asked, Brought, bring
-from resources.alternative.base import Asking, Kind, as_of, schema, versions
+from resources.alternative.base import Kind, as_of, schema, versions
 from resources.alternative.entities import ENTITY_SCHEMA, Matcher
+from resources.alternative.histories import Asking
 from resources.errors import ProviderTimeoutError
 
 T = datetime(2022, 5, 1, tzinfo=UTC)

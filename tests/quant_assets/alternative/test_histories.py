@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 from quant_assets.alternative.fetch import bring
 from quant_assets.alternative.sentiment import scored, scorer
 from quant_assets.alternative.verdicts import versions_in_order
-from resources.alternative.base import Asking, Kind, as_of, checked, remembered_with, schema, versions
+from resources.alternative.base import Kind, as_of, checked, schema, versions
 from resources.alternative.entities import ENTITY_SCHEMA, Matcher
+from resources.alternative.histories import Asking, remembered_with
 
 BEGIN = datetime(2022, 5, 1, tzinfo=UTC)
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)

@@ -15,14 +15,13 @@ from resources.alternative.base import (
     COMMON,
     KINDS,
     OWN,
-    Asking,
     as_of,
     checked,
     merge,
-    remembered_with,
     schema,
     versions,
 )
+from resources.alternative.histories import Asking, remembered_with
 from resources.errors import BarSchemaError, ConfigError
 
 T = datetime(2024, 3, 8, 12, tzinfo=UTC)

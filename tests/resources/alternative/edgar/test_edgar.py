@@ -90,9 +90,12 @@ def test_insiders_rows_are_known_from_their_forms_and_corrected_by_amendments(bu
 
 
 def test_only_forms_that_may_tell_of_the_window_are_fetched(busy: Desk) -> None:
-    assert busy.edgar().insider(["AAPL"], START, instant(2024, 4, 30)).collect().is_empty()
+    """An amendment may amend any form before it, and says which one in itself alone."""
     assert busy.edgar().insider(["AAPL"], instant(2024, 5, 10), END).collect().is_empty()
     assert busy.venue.asked("/Archives/") == []
+    assert busy.edgar().insider(["AAPL"], START, instant(2024, 4, 30)).collect().is_empty()
+    (asked,) = busy.venue.asked("/Archives/")
+    assert busy.venue.companies[APPLE].filings[-1].accession.replace("-", "") in asked
 
 
 def test_forms_of_which_the_company_is_the_insider_and_those_in_text_are_left_out(
