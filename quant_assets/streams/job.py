@@ -78,7 +78,9 @@ def follow(context: dg.OpExecutionContext, world: StreamWorld) -> dict[str, int]
                 ended = True
             finally:  # the interrupt of a terminated run (a BaseException) comes by here, too
                 try:
-                    station.stop(hurry=not ended)
+                    # Who is terminated by a person owes nothing more; who is declared dead, or goes down with its
+                    # machine, leaves the rest of the session to the next.
+                    station.stop(hurry=not ended, over=ended or _status(context) in _CANCELLED)
                 finally:
                     _tell(context, world, station)
             return dict(station.counts())

@@ -3,8 +3,10 @@
     recorder = Recorder(lake, "binance")
     recorder.rotate()                           # what another left; not needed, but then the next is quick
     since = recorder.resume(lines, begins)      # what of the lines is to be asked for again, and from when on
+    recorder.begin()                            # with `sessions`: that they are followed, and what was missed before
     recorder.store(recorder.new(events))        # on the disk when it returns
     recorder.rotate()                           # now and then: what was stored goes to its partitions
+    recorder.end()                              # with `sessions`: that all ended in good order
 
 What `store` is given is one file, written whole or not at all:
 
@@ -29,15 +31,17 @@ import polars as pl
 
 from resources.errors import LakeError
 from resources.lake import Lake
-from resources.streams.base import ENDED, Event, Kind, Line
+from resources.streams.base import Event, Kind, Line, Lost
 from resources.streams.clock import SECOND, SystemClock
 from resources.streams.known import Known
+from resources.streams.owed import ASKED_BACK, Interval, Sessions, following, marks, owed, told_of, unclosed, unrecorded
 from resources.streams.repair import instant
 from resources.streams.rows import (
     FINDINGS,
-    GIVEN_UP,
-    OPEN,
+    FOLLOWED,
+    FOLLOWING,
     TABLES,
+    Mark,
     frames,
     gaps,
     identities,
@@ -57,6 +61,9 @@ rows may have come in disorder when it ended; bars by BAR_LAG more."""
 
 AGAIN = 120 * SECOND
 """Rows of so long before the newest of a line are likely to come again: they are kept in memory."""
+
+MARKED_DAYS = 31
+"""Of so many days that findings are held of the last marks are looked for."""
 
 SYMBOLS_AT_ONCE = 50
 _TRIES = 5
@@ -83,7 +90,8 @@ class Stand(NamedTuple):
 class Recorder:
     """Stores the events of one gateway. provider: named in each row. now: UTC microseconds, for what has no stamp.
 
-    stands: of each line, as `resume` found it. newest: the time of the newest row of all that it found.
+    stands: of each line, as `resume` found it. newest: the time of the newest row of all that it found. missed: what
+    of sessions that are over is to be told as lost and repaired, beside what `resume` gives.
     """
 
     def __init__(self, lake: Lake, provider: str, now: Callable[[], int] | None = None) -> None:
@@ -95,10 +103,14 @@ class Recorder:
         self._known = Known(self._stored)
         self._moving = Lock()  # held while partitions are replaced
         self.stands: dict[Line, Stand] = {}
+        self.missed: list[Lost] = []
+        self._given_up: list[Event] = []
+        self._following: dict[Line, Interval] = {}  # as the marks say that stand in the lake
+        self._sessions: Sessions | None = None
         self.stored = 0
         self.newest: int | None = None
 
-    def store(self, events: Iterable[Event]) -> int:
+    def store(self, events: Iterable[Event | Mark]) -> int:
         """Keep these; they are in the lake when it returns how many rows they are. Raises LakeError."""
         now = self.now()
         found = frames(events, self.provider, now, max(self._told_at, now))
@@ -156,32 +168,88 @@ class Recorder:
                 moved.enter_context(self._moving)  # until the files have their names
         return [Rotated(name, date, len(counts), sum(counts)) for date, counts in sorted(merged.items())]
 
-    def resume(self, lines: Collection[Line], begins: int) -> dict[Line, int]:
+    def resume(self, lines: Collection[Line], begins: int, sessions: Sessions | None = None) -> dict[Line, int]:
         """From when on (UTC microseconds) each line is to be asked for, so that nothing since `begins` is missing.
 
         That is its last row that is stored, a minute before the newest row of all where it had been quiet for longer,
-        or the beginning of a gap that nobody closed. Without any row it is the first connection since `begins`: what
-        came on it was not stored. {} where there was none either: this is a first start.
+        or the beginning of a gap that nobody closed. Without any row it is the first connection since `begins`, or when
+        it was first marked: what came on it was not stored. {} where there was none either: this is a first start.
         What is stored since then is known again by `new`.
+
+        sessions: what those owe that ended before `begins` is looked for as well (`missed`); and where one was not
+        recorded to its end, all since `begins` is asked for.
         """
         now = self.now()
         begins = min(begins, now)  # who comes early misses nothing, and goes on from then
         first = begins - SLACK
+        self._sessions = sessions
         newest = self._newest(lines, first)
         last = {line: at for line, (at, _) in newest.items() if at >= first}
         self.newest = max(last.values(), default=None)
-        findings = recorded(self.lake, "findings", None, _days(begins, now)).collect()
-        owed, connected = _owed(findings), _connected(findings, begins)
+        findings = self._findings(begins, now)
+        open_ = unclosed(gaps(findings))
+        self._following = following(findings) if sessions else {}
+        over = {line: mark for line, mark in self._following.items() if mark[1] <= begins}
+        connected = _connected(findings, begins)
         for line in lines:
-            since = [ts for ts in owed.get(line, ()) if ts >= first]
+            since = [ts for ts, until in open_.get(line, ()) if until >= first]
             if self.newest is not None:
-                late = SLACK + (BAR_LAG if line.kind == "bar" else 0)
-                since.append(max(begins, max(last.get(line, begins), self.newest - MARGIN) - late))
-            elif connected is not None:
-                since.append(max(begins, connected - SLACK))
+                since.append(max(begins, _doubtful(line, last.get(line, begins), self.newest)))
+            else:
+                marked = [self._following[line][0]] if line in self._following.keys() - over.keys() else []
+                begun = min([*marked, *([connected] if connected is not None else [])], default=None)
+                since += [max(begins, begun - SLACK)] if begun is not None else []
+            if line in over:
+                since.append(begins)
             self.stands[line] = Stand(min(since, default=begins), bool(since), last.get(line, -1))
+        if sessions:
+            past = {line: [one for one in open_[line] if one[1] < first] for line in open_}
+            self.missed, self._given_up = owed(lines, self._unrecorded(over, sessions), past, begins)
         self._remember([line for line in lines if line.kind != "bar"], first, newest)
+        return self._asked()
+
+    def begin(self) -> None:
+        """What is missed is told, and that the lines are followed until their session ends: all at once, so that
+        whoever comes next finds the one or the other. Nothing without sessions, and where that is told already."""
+        if self._sessions is None:
+            return
+        now, ends, before = self.now(), self._sessions.ends, self._following
+        marked = {line: before[line] if before.get(line, (0, 0))[1] == ends else (now, ends) for line in self.stands}
+        told = [*self.missed, *self._given_up, *told_of(self._asked(), now)]
+        if told or marked != before:
+            self.store([*told, *marks(marked, now)])
+            self._following = marked
+
+    def end(self) -> None:
+        """All that was followed has ended in good order, and what came is stored. Nothing without sessions."""
+        if self._sessions is not None:
+            self.store(marks({}, self.now()))
+            self._following = {}
+
+    def _asked(self) -> dict[Line, int]:
         return {line: stand.since for line, stand in self.stands.items() if stand.asked}
+
+    def _findings(self, begins: int, now: int) -> pl.DataFrame:
+        """What was told of gaps that may be asked for, and the marks of the last days that findings are held of."""
+        today, since = f"{instant(now).date()}", begins - ASKED_BACK
+        held = sorted(date for part in self.lake.partitions(("streams", "findings")) if (date := part["date"]) <= today)
+        first = min([f"{instant(since).date()}", *held[-MARKED_DAYS:][:1]])
+        wanted = pl.col("what").is_in([FOLLOWING, FOLLOWED]) | (pl.col("ts").to_physical() >= since)
+        rows = _recorded(self.lake, "findings", None, lambda date: first <= date <= today, [wanted])
+        return settled("findings", rows).collect()
+
+    def _unrecorded(self, over: Mapping[Line, Interval], sessions: Sessions) -> dict[Line, list[Interval]]:
+        """What is missing of these lines, whose sessions did not end in good order."""
+        if not over:
+            return {}
+        first = min(ts for ts, _ in over.values()) - SLACK
+        last = {line: at for line, (at, _) in self._newest(list(over), first).items() if at >= first}
+        newest = max(last.values(), default=None)
+        found = {}
+        for line, (ts, ends) in over.items():
+            since = ts if newest is None else max(ts, min(ends, _doubtful(line, last.get(line, ts), newest)))
+            found[line] = unrecorded(since, ends, sessions)
+        return found
 
     def _newest(self, lines: Collection[Line], first: int) -> dict[Line, tuple[int, int]]:
         """Of lines with rows since `first`: the time of the newest, not later than it came, and as it is stamped."""
@@ -296,17 +364,9 @@ def _connected(findings: pl.DataFrame, begins: int) -> int | None:
     return when.item()
 
 
-def _owed(findings: pl.DataFrame) -> dict[Line, list[int]]:
-    """Beginnings of the gaps that nobody closed."""
-    found = gaps(findings)
-    ended = (pl.col("state") == GIVEN_UP) & (pl.col("detail") == ENDED)
-    left = found.filter((pl.col("state") == OPEN) | ended)
-    owed: dict[Line, list[int]] = {}
-    # One of an instant is asked for from before it, so that what is said of that is told from its own.
-    begins = pl.col("ts").to_physical() - (pl.col("ts") == pl.col("until")).cast(pl.Int64)
-    for symbol, kind, ts in left.select("symbol", "kind", begins).iter_rows():
-        owed.setdefault(Line(symbol, kind), []).append(ts)
-    return owed
+def _doubtful(line: Line, last: int, newest: int) -> int:
+    """From when on a line may lack something whose newest row is of `last`, and the newest row of all of `newest`."""
+    return max(last, newest - MARGIN) - SLACK - (BAR_LAG if line.kind == "bar" else 0)
 
 
 def _by_kind(lines: Collection[Line]) -> dict[Kind, list[str]]:

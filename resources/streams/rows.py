@@ -13,7 +13,7 @@ from resources.market_data.base import BAR_SCHEMA
 from resources.market_data.ticks import QUOTE_SCHEMA, TRADE_SCHEMA
 from resources.market_data.timeframes import INTRADAY
 from resources.streams.aggregation import Made
-from resources.streams.base import ENDED, Bar, Event, Lost, Quote, Repaired, Status, Trade
+from resources.streams.base import ENDED, Bar, Event, Kind, Lost, Quote, Repaired, Status, Trade
 from resources.streams.clock import SECOND
 from resources.streams.track import DISCONNECTED
 
@@ -42,7 +42,8 @@ FINDINGS = pl.Schema(
         "told_at": UTC_MICROS,
     }
 )
-"""What was told of gaps and connections. what: lost, repaired, given up, or the state of a Status (its ts is when)."""
+"""What was told of gaps and connections. what: lost, repaired, given up, the state of a Status (its ts is when), or
+what a Mark says."""
 
 GAPS = pl.Schema(
     {
@@ -59,6 +60,18 @@ GAPS = pl.Schema(
 """An interval that was not delivered in its time. state: repaired, given up, open (nothing was told of it since)."""
 
 LOST, REPAIRED, GIVEN_UP, OPEN = "lost", "repaired", "given up", "open"
+FOLLOWING, FOLLOWED = "following", "followed"
+
+
+class Mark(NamedTuple):
+    """What a run says of its own work. what: following (a line, from `ts` until its session ends, at `until`), or
+    followed (symbol "": all that was being followed has ended in good order)."""
+
+    symbol: str
+    ts: int
+    kind: Kind | None
+    until: int
+    what: str
 
 
 class Table(NamedTuple):
@@ -85,7 +98,9 @@ IDENTITY: dict[str, tuple[str, ...]] = {
 """Columns that are the fields 1 to 6 of an event, by which a gateway knows it again (`track.identity`)."""
 
 
-def frames(events: Iterable[Event], provider: str, now: int, told_at: int | None = None) -> dict[str, pl.DataFrame]:
+def frames(
+    events: Iterable[Event | Mark], provider: str, now: int, told_at: int | None = None
+) -> dict[str, pl.DataFrame]:
     """The events as rows of their tables, in their order; tables without any are left out. now: of UTC microseconds.
 
     told_at (or now): of the first finding; each is told a microsecond after the one before. So two that say the same
@@ -94,7 +109,7 @@ def frames(events: Iterable[Event], provider: str, now: int, told_at: int | None
     apart: dict[type[Any], list[Any]] = {}
     told: list[tuple[Any, ...]] = []
     for event in events:
-        if isinstance(event, Lost | Repaired | Status):
+        if isinstance(event, Lost | Repaired | Status | Mark):
             told.append(_finding(event, (now if told_at is None else told_at) + len(told)))
         else:
             apart.setdefault(event.__class__, []).append(event)
@@ -124,7 +139,7 @@ def _market_rows(name: str, events: Sequence[Any], provider: str, now: int) -> p
     return frame.with_columns(*empty, provider=pl.lit(provider)).select(schema.names()).cast(dict(schema))  # type: ignore[arg-type]
 
 
-def _finding(event: Lost | Repaired | Status, now: int) -> tuple[Any, ...]:
+def _finding(event: Lost | Repaired | Status | Mark, now: int) -> tuple[Any, ...]:
     row: tuple[Any, ...]
     match event:
         case Lost():
@@ -133,6 +148,8 @@ def _finding(event: Lost | Repaired | Status, now: int) -> tuple[Any, ...]:
             row = (event.until, GIVEN_UP if event.error else REPAIRED, event.events, event.left, event.error)
         case Status():
             row = (event.ts, event.state, None, None, event.detail)
+        case Mark():
+            row = (event.until, event.what, None, None, "")
     return (event.symbol, event.kind, event.ts, *row, now)
 
 

@@ -153,6 +153,8 @@ class Writer:
             left = [one for one in before if one.ts < event.ts or one.until > event.until]
         if left:
             self._lost[line] = left
+        else:  # all that an earlier session may have stored has come again
+            self._stored.pop(line, None)
 
     def _repeat(self) -> None:
         """Tell again what is lost where so many messages came since, so that `resume` need not look further back."""
@@ -198,11 +200,6 @@ class Writer:
 
     def _has(self, event: Event) -> bool:
         """Whether the event is stored already, by an earlier session."""
-        if isinstance(event, Repaired):
-            line = Line(event.symbol, event.kind)
-            if line in self._stored and event.ts <= self._stored[line][0]:
-                del self._stored[line]  # all that an earlier session may have stored has come again
-            return False
         if not isinstance(event, Trade | Quote | Bar):
             return False
         since, known = self._stored.get(Line(event.symbol, KIND_OF[type(event)]), NONE)

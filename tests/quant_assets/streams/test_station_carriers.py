@@ -22,8 +22,10 @@ from resources.streams.base import Event, Line, Lost, Trade
 from resources.streams.cache import Cache, CacheError, CacheSettings
 from resources.streams.carriers.kafka import Kafka
 from resources.streams.carriers.kafka_client import CarrierError, Topic
+from resources.streams.clock import SECOND
+from resources.streams.owed import Sessions
 from resources.streams.patience import Patience
-from resources.streams.recording import recorded
+from resources.streams.recording import open_gaps, recorded
 from resources.streams.sources.binance import BinanceStream
 from tests.quant_assets.streams.replays import BEGINS, SYMBOLS, settings
 from tests.quant_assets.streams.stations import NOW, Site, ended
@@ -157,6 +159,49 @@ async def test_a_topic_that_is_behind_the_lake_is_brought_up_to_it(cluster: Kafk
         theirs = provider_bars(at.provider.bars(["BTCUSDT"], NOW.date(), NOW.date(), "1m"))
         assert volumes == pytest.approx([row[4] for row in theirs.values()][: len(volumes)])
         assert volumes
+
+
+@pytest.mark.parametrize("asked", [True, False], ids=["asked for before it died", "not asked for"])
+@played
+async def test_what_a_session_missed_is_in_the_topic_once_whoever_died_before_it_was_stored(
+    cluster: KafkaCluster, lake: Lake, asked: bool
+) -> None:
+    begins, ends = (micros(NOW) + at * SECOND for at in (180, 400))
+    before = [(micros(NOW), micros(NOW) + 120 * SECOND)]
+    first = {"sessions": Sessions(before[0][1], lambda since: ())}
+    later = {"owed": begins, "sessions": Sessions(ends, lambda since: before)}
+    late = {"patience": Patience(silence=1e9, connect=1e9, repair_delay=2 if asked else 1e6)}
+
+    async def die(at: Site) -> None:
+        """The topic has what came since, and the lake has not."""
+        at.station._recorder.store = lambda events: 0  # type: ignore[union-attr, method-assign]
+        if asked:
+            await at.mended()
+        await at.tell(5)
+        async with asyncio.timeout(10):
+            while at.told("BTCUSDT")[-1] not in await in_topic(cluster):
+                pass
+        await at.die()
+        await at.tell(115)
+
+    async with binance(lake) as at:
+        await at.start(BTC, **carriers(cluster), **first)
+        await at.listening(TOPIC)
+        await at.tell(60)
+        await at.holds("BTCUSDT", at.told("BTCUSDT"))
+        await die(at)
+        await at.start(BTC, **carriers(cluster), **later, **late)
+        await at.listening(TOPIC)
+        await at.until(lambda: open_gaps(lake).height, "what was missed, told")
+        await die(at)
+        await at.start(BTC, **carriers(cluster), **later)
+        await at.listening(TOPIC)
+        await at.mended()
+        owed = [*range(1, 120), *range(180, at.told("BTCUSDT")[-1] + 1)]
+        await at.holds("BTCUSDT", owed)
+        await at.stop()
+        assert await in_topic(cluster) == owed
+        assert set(open_gaps(lake)["state"]) == {"repaired"}
 
 
 @played
