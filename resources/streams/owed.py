@@ -108,7 +108,7 @@ def owed(
 
 def told_of(since: Mapping[Line, int], now: int) -> list[Lost]:
     """What is missed of the session that is followed, by lines that are asked for from these instants on."""
-    return [_lost(line, ts, max(ts, now)) for line, ts in since.items()]
+    return [_lost(line, ts, now) for line, ts in since.items() if ts <= now]
 
 
 def _apart(intervals: Iterable[Interval]) -> list[Interval]:

@@ -29,7 +29,6 @@ from typing import NamedTuple
 import fsspec
 import polars as pl
 
-from resources.errors import LakeError
 from resources.lake import Lake
 from resources.streams.base import Event, Kind, Line, Lost
 from resources.streams.clock import SECOND, SystemClock
@@ -37,7 +36,6 @@ from resources.streams.known import Known
 from resources.streams.owed import ASKED_BACK, Interval, Sessions, following, marks, owed, told_of, unclosed, unrecorded
 from resources.streams.repair import instant
 from resources.streams.rows import (
-    FINDINGS,
     FOLLOWED,
     FOLLOWING,
     TABLES,
@@ -47,9 +45,23 @@ from resources.streams.rows import (
     identities,
     settled,
 )
+from resources.streams.stored import (
+    OPEN_SEGMENTS,
+    Found,
+    collected,
+    find,
+    find_all,
+    find_since,
+    open_gaps,
+    recorded,
+    recorded_since,
+    scan,
+    segments,
+)
 from resources.streams.watch import BAR_LAG
 
-OPEN_SEGMENTS = ("streams", "open")
+__all__ = ["OPEN_SEGMENTS", "Recorder", "Rotated", "Stand", "open_gaps", "recorded", "recorded_since"]
+
 TABLE_OF: Mapping[Kind, str] = {"trade": "trades", "quote": "quotes", "bar": "bars"}
 SEGMENT = pl.Schema(
     {"table": pl.String(), **{name: kind for table in TABLES.values() for name, kind in table.schema.items()}}
@@ -66,7 +78,6 @@ MARKED_DAYS = 31
 """Of so many days that findings are held of the last marks are looked for."""
 
 SYMBOLS_AT_ONCE = 50
-_TRIES = 5
 
 
 class Rotated(NamedTuple):
@@ -98,7 +109,7 @@ class Recorder:
         _sweep(lake)
         self.lake, self.provider = lake, provider
         self.now = now or SystemClock().now
-        self._number = self._before = max(_segments(lake), default=0)
+        self._number = self._before = max(segments(lake), default=0)
         self._told_at = 0
         self._known = Known(self._stored)
         self._moving = Lock()  # held while partitions are replaced
@@ -134,10 +145,10 @@ class Recorder:
 
     def rotate(self) -> list[Rotated]:
         """Move what is stored into its partitions; those that have got rows, by table and day. Raises LakeError."""
-        numbers = _segments(self.lake)
+        numbers = segments(self.lake)
         if not numbers:
             return []
-        rows = _scan(self.lake, numbers)
+        rows = scan(self.lake, numbers)
         held = rows.select("table", "symbol").unique().sort("table", "symbol").collect()
         told: list[Rotated] = []
         for (name,), part in held.group_by("table", maintain_order=True):
@@ -181,14 +192,16 @@ class Recorder:
         """
         now = self.now()
         begins = min(begins, now)  # who comes early misses nothing, and goes on from then
-        first = begins - SLACK
+        findings = self._findings(begins, now)
         self._sessions = sessions
+        self._following = following(findings) if sessions else {}
+        # Nor does who comes again to a session that was followed before its time.
+        begins = min([begins, *(ts for ts, ends in self._following.values() if sessions and ends == sessions.ends)])
+        first = begins - SLACK
         newest = self._newest(lines, first)
         last = {line: at for line, (at, _) in newest.items() if at >= first}
         self.newest = max(last.values(), default=None)
-        findings = self._findings(begins, now)
         open_ = unclosed(gaps(findings))
-        self._following = following(findings) if sessions else {}
         over = {line: mark for line, mark in self._following.items() if mark[1] <= begins}
         connected = _connected(findings, begins)
         for line in lines:
@@ -235,7 +248,7 @@ class Recorder:
         held = sorted(date for part in self.lake.partitions(("streams", "findings")) if (date := part["date"]) <= today)
         first = min([f"{instant(since).date()}", *held[-MARKED_DAYS:][:1]])
         wanted = pl.col("what").is_in([FOLLOWING, FOLLOWED]) | (pl.col("ts").to_physical() >= since)
-        rows = _recorded(self.lake, "findings", None, lambda date: first <= date <= today, [wanted])
+        rows = find_all(self.lake, "findings", None, lambda date: first <= date <= today, [wanted]).rows
         return settled("findings", rows).collect()
 
     def _unrecorded(self, over: Mapping[Line, Interval], sessions: Sessions) -> dict[Line, list[Interval]]:
@@ -256,7 +269,7 @@ class Recorder:
         found: dict[Line, tuple[int, int]] = {}
         ts, came = pl.col("ts").to_physical(), pl.col("fetched_at").to_physical()
         for kind, names in _by_kind(lines).items():
-            rows = _since(self.lake, TABLE_OF[kind], names, first)
+            rows = find_since(self.lake, TABLE_OF[kind], names, first).rows
             newest = rows.group_by("symbol").agg(pl.min_horizontal(ts, came).max(), stamp=ts.max())
             found |= {Line(symbol, kind): (at, stamp) for symbol, at, stamp in newest.collect().iter_rows()}
         return found
@@ -265,7 +278,7 @@ class Recorder:
         """Know the newest rows of these again; those before are read when one comes."""
         for kind, names in _by_kind(lines).items():
             begins = {name: max(first, newest.get(Line(name, kind), (0, 0))[0] - AGAIN) for name in names}
-            rows = _since(self.lake, TABLE_OF[kind], names, min(begins.values()))
+            rows = find_since(self.lake, TABLE_OF[kind], names, min(begins.values())).rows
             since = pl.LazyFrame({"symbol": names, "since": [begins[name] for name in names]})
             mine = rows.join(since, on="symbol", maintain_order="left").filter(
                 pl.col("ts").to_physical() >= pl.col("since")
@@ -283,78 +296,17 @@ class Recorder:
 
     def _stored(self, line: Line, since: int, until: int) -> set[int]:
         """The identities of the line's rows that were stored before `resume`, of one day."""
-        table = TABLE_OF[line.kind]
-        within = pl.col("symbol") == line.symbol, pl.col("ts").to_physical().is_between(since, until, closed="left")
-        partition = {"symbol": line.symbol, "date": _days(since, since)[0]}
+        table, at = TABLE_OF[line.kind], pl.col("ts").to_physical()
+        within = [pl.col("symbol") == line.symbol, at.is_between(since, until, closed="left")]
+        day = {"symbol": line.symbol, "date": f"{instant(since).date()}"}
+
+        def rows() -> Found:
+            before = [number for number in segments(self.lake) if number <= self._before]
+            held = [day] if self.lake.exists(("streams", table), day) else []
+            return find(self.lake, table, held, within, before)
+
         with self._moving:
-            rows = _fresh(self.lake, table, self._before).lazy().filter(*within)
-            if self.lake.exists(("streams", table), partition):
-                old = self.lake.scan(("streams", table), [partition]).select(TABLES[table].schema.names())
-                rows = pl.concat([old.filter(*within), rows])
-            return {seen for _, seen in identities(table, rows)}
-
-
-def recorded(
-    lake: Lake,
-    table: str,
-    symbols: Collection[str] | None = None,
-    dates: Collection[str] | None = None,
-    *,
-    only: pl.Expr | None = None,
-) -> pl.LazyFrame:
-    """The rows of a table (trades, quotes, bars, findings) that are stored, of its partitions and open segments.
-
-    symbols, dates (days in UTC, 2024-03-08): only these; None: all. only: of these, what holds for, looked at first.
-    Without any row it is an empty frame.
-
-    Example: `recorded(Lake("lake"), "trades", ["BTCUSDT"], ["2024-03-08"])`
-    """
-    kept = [] if only is None else [only]
-    if dates is not None:
-        kept.append(pl.col("ts").dt.strftime("%Y-%m-%d").is_in(list(dates)))
-    return settled(table, _recorded(lake, table, symbols, lambda date: dates is None or date in dates, kept))
-
-
-def recorded_since(lake: Lake, table: str, symbols: Collection[str] | None, since: int) -> pl.LazyFrame:
-    """The rows of a table from an instant on (UTC microseconds), whatever future they may be stamped with."""
-    return settled(table, _since(lake, table, symbols, since))
-
-
-def _since(lake: Lake, table: str, symbols: Collection[str] | None, since: int) -> pl.LazyFrame:
-    """As `recorded_since`, in no order, and some may stand twice."""
-    first = f"{instant(since).date()}"
-    return _recorded(lake, table, symbols, lambda date: date >= first, [pl.col("ts").to_physical() >= since])
-
-
-def _recorded(
-    lake: Lake, table: str, symbols: Collection[str] | None, dated: Callable[[str], bool], only: Sequence[pl.Expr]
-) -> pl.LazyFrame:
-    schema = TABLES[table].schema
-    # Segments first: what is rotated meanwhile is then read twice, and counts once.
-    fresh = _fresh(lake, table)
-    held = [
-        part
-        for part in lake.partitions(("streams", table))
-        if (symbols is None or table == "findings" or part["symbol"] in symbols) and dated(part["date"])
-    ]
-    old = lake.scan(("streams", table), held) if held else pl.LazyFrame(schema=schema)
-    rows = pl.concat([old.select(schema.names()), fresh.lazy()]).filter(*only)
-    return rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))
-
-
-def _fresh(lake: Lake, table: str, last: int | None = None) -> pl.DataFrame:
-    """The table's rows in open segments (up to one of them); read again where one was rotated away meanwhile."""
-    schema = TABLES[table].schema
-    for attempt in range(_TRIES):
-        numbers = [number for number in _segments(lake) if last is None or number <= last]
-        if not numbers:
-            break
-        try:
-            return _scan(lake, numbers).filter(pl.col("table") == table).select(schema.names()).collect()
-        except (LakeError, OSError, pl.exceptions.PolarsError):
-            if set(numbers) <= set(_segments(lake)) or attempt == _TRIES - 1:
-                raise
-    return pl.DataFrame(schema=schema)
+            return {seen for _, seen in collected(rows, lambda found: identities(table, found))}
 
 
 def _connected(findings: pl.DataFrame, begins: int) -> int | None:
@@ -377,14 +329,6 @@ def _by_kind(lines: Collection[Line]) -> dict[Kind, list[str]]:
     return apart
 
 
-def _segments(lake: Lake) -> list[int]:
-    return sorted(int(part["segment"]) for part in lake.partitions(OPEN_SEGMENTS))
-
-
-def _scan(lake: Lake, numbers: Sequence[int]) -> pl.LazyFrame:
-    return lake.scan(OPEN_SEGMENTS, [{"segment": f"{number:020d}"} for number in numbers])
-
-
 def _remove(lake: Lake, numbers: Sequence[int]) -> None:
     files, _ = fsspec.core.url_to_fs(lake.url)
     for number in numbers:
@@ -405,8 +349,3 @@ def _days(since: int, until: int) -> list[str]:
     """The days in UTC from one instant to another."""
     first, last = instant(since).date(), instant(until).date()
     return [f"{first + timedelta(days=at)}" for at in range(max(0, (last - first).days) + 1)]
-
-
-def open_gaps(lake: Lake, dates: Collection[str] | None = None) -> pl.DataFrame:
-    """What became of each gap of these days (None: of all that are held), in GAPS."""
-    return gaps(recorded(lake, "findings", None, dates).select(FINDINGS.names()).collect())

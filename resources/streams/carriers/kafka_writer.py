@@ -77,10 +77,14 @@ class Writer:
         After an error nobody knows which of them are stored; then this session takes no more.
         """
         self._look()
-        if self._stored:
-            events = [event for event in events if not self._has(event)]
         groups: dict[str, list[Event]] = {}
+        count = 0
         for event in events:
+            if type(event) is Lost or type(event) is Repaired:
+                self._lacks(event)
+            elif self._stored and self._has(event):
+                continue
+            count += 1
             rows = groups.get(event[0])
             if rows is None:
                 rows = groups[event[0]] = []
@@ -88,12 +92,9 @@ class Writer:
         for symbol, rows in groups.items():
             for at in range(0, len(rows), MOST):
                 self._send(partition_of(symbol, len(self._next)), symbol, rows[at : at + MOST])
-            for row in rows:
-                if type(row) is Lost or type(row) is Repaired:
-                    self._lacks(row)
         self._repeat()
         self._flush()
-        self._counts["stored"] += len(events)
+        self._counts["stored"] += count
 
     def beat(self) -> None:
         """A sign of life: a message without events in partition 0, which all read. Raises CarrierError."""

@@ -103,6 +103,14 @@ def test_one_that_never_stored_a_row_owes_what_was_since_it_was_marked_to_the_sa
     assert Run(lake, 0, 2).since == dict.fromkeys((A, B), micros(HOUR) - SLACK)
 
 
+def test_who_comes_again_before_the_session_goes_on_where_the_first_was(lake: Lake) -> None:
+    Run(lake, 0, -2).store(-1.5)
+    again = Run(lake, 0, -1)
+    assert again.since == dict.fromkeys((A, B), micros(-1.5 * HOUR) - SLACK)
+    again.writer.end()
+    assert Run(lake, 1, -1).since == {}
+
+
 def test_lines_that_came_later_owe_what_was_since_then_and_those_that_went_nothing_more(lake: Lake) -> None:
     Run(lake, 0, 0, A).store(1)
     Run(lake, 0, 2, B)  # by other settings
