@@ -12,7 +12,7 @@ import polars as pl
 
 from resources.errors import AccessDeniedError, NoDataError, NotOfferedError, QuantError, UnknownSymbolError
 from resources.market_data.base import Provider
-from resources.streams.base import Bar, Event, Kind, Line, MarketEvent, Quote, Repaired, Status, Trade
+from resources.streams.base import Bar, Event, Kind, Line, Lost, MarketEvent, Quote, Repaired, Status, Trade
 from resources.streams.clock import SECOND, Clock
 from resources.streams.track import Gap
 
@@ -153,6 +153,12 @@ class Repairer:
         if not error:
             mend.asked = 0  # another try looks at all of it again
         if again and gap.closed() > asked:  # it has grown meanwhile
+            gap.due = gap.closed() + self._delay
+            return
+        if left and not error and gap.before > gap.closed():  # the venue's clock is further ahead than was thought
+            gap.until = gap.before
+            row = (gap.line.symbol, gap.since, gap.line.kind, gap.until, gap.events, gap.reason)
+            await mend.tell([Lost._make(row)])
             gap.due = gap.closed() + self._delay
             return
         if error or left:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from resources.calendars import UTC_MICROS
+from resources.errors import LakeError
 from resources.market_data.base import BAR_SCHEMA
 from resources.market_data.ticks import QUOTE_SCHEMA, TRADE_SCHEMA
 from resources.market_data.timeframes import INTRADAY
@@ -131,12 +132,20 @@ def _market_rows(name: str, events: Sequence[Any], provider: str, now: int) -> p
         fields |= {"known_at": ends}
     else:
         fields |= {"known_at": fields["ts"]}
+        _check_numbers(name, events)
     # What is made here, as a bar of trades, was not received.
     fields["fetched_at"] = [received or now for received in fields["received"]]
     columns = {column: fields.get(column) for column in schema if column != "provider"}
     frame = pl.DataFrame({column: pl.Series(column, list(values)) for column, values in columns.items() if values})
     empty = [pl.col(column).replace("", None) for column in ("side", "trade_id") if column in frame.columns]
     return frame.with_columns(*empty, provider=pl.lit(provider)).select(schema.names()).cast(dict(schema))  # type: ignore[arg-type]
+
+
+def _check_numbers(name: str, events: Sequence[Any]) -> None:
+    odd = next((event for event in events if not -(2**63) <= event.sequence < 2**63), None)
+    if odd is not None:
+        what = f"{odd.symbol}, {name} at {odd.ts}: sequence is {odd.sequence}"
+        raise LakeError(f"{what}; the lake keeps numbers of 64 bits: mend the source that gave it")
 
 
 def _finding(event: Lost | Repaired | Status | Mark, now: int) -> tuple[Any, ...]:
