@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from datetime import timedelta
 from pathlib import Path
 
 import polars as pl
@@ -12,17 +9,13 @@ import pytest
 
 from quant_assets.streams.gaps import no_gaps_left
 from resources.lake import Lake
-from resources.market_data.binance import Binance
 from resources.streams.base import Line
 from resources.streams.clock import SECOND
 from resources.streams.owed import Interval, Sessions
 from resources.streams.recording import open_gaps, recorded
-from resources.streams.sources.binance import BinanceStream
-from tests.quant_assets.streams.stations import NOW, Site, ended
-from tests.resources.streams.gateways import ManualClock, bars_of, micros, played, provider_bars
-from tests.venues.binance import BinanceVenue
-from tests.venues.binance_stream import BinanceStream as Streams
-from tests.venues.market import Fault, Listing, Market, VenueClock, every, seeded_trades
+from tests.quant_assets.streams.stations import NOW, Site, binance, crypto
+from tests.resources.streams.gateways import micros, played, provider_bars
+from tests.venues.market import Fault
 
 BTC, ETH, QUOTES = Line("BTCUSDT", "trade"), Line("ETHUSDT", "trade"), Line("BTCUSDT", "quote")
 TOPIC, OTHER = "btcusdt@aggTrade", "ethusdt@aggTrade"
@@ -33,22 +26,6 @@ SESSIONS = [(0, 120), (180, 300), (360, 480), (540, 660)]
 @pytest.fixture
 def lake(tmp_path: Path) -> Lake:
     return Lake(str(tmp_path / "lake"))
-
-
-@asynccontextmanager
-async def binance(lake: Lake) -> AsyncIterator[Site]:
-    market, clock = Market(clock=VenueClock(NOW)), ManualClock(NOW)
-    for seed, symbol in enumerate(("BTCUSDT", "ETHUSDT")):
-        market.add(Listing(symbol, "crypto", currency="USDT"))
-        stamps = every(NOW + timedelta(seconds=1), timedelta(seconds=1), 700)
-        market.set_trades(symbol, seeded_trades(seed, stamps, lot=0.001))
-        for timeframe, minutes in (("1m", 1), ("1h", 60)):
-            market.set_bars(symbol, timeframe, bars_of(market.trades[symbol], timedelta(minutes=minutes)))
-    with BinanceVenue(market) as rest, Streams(market) as streams:
-        provider = Binance(client=rest.client(), timeout_seconds=5.0, threads=1, sleep=lambda _: None)
-        source = BinanceStream(url=f"{streams.address}/", clock=clock)
-        async with ended(Site(lake, streams, clock, provider, source)) as site:
-            yield site
 
 
 def at_(seconds: float) -> int:
@@ -85,7 +62,7 @@ def told(lake: Lake) -> list[tuple[object, ...]]:
 
 @played
 async def test_what_a_killed_session_missed_to_its_end_is_told_and_repaired_by_the_next(lake: Lake) -> None:
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT", "ETHUSDT", seconds=700), lake) as at:
         await follow(at, 0, BTC)
         await at.tell(70)
         await at.holds("BTCUSDT", seconds((1, 71)))
@@ -108,7 +85,7 @@ async def test_what_a_killed_session_missed_to_its_end_is_told_and_repaired_by_t
 @pytest.mark.parametrize("terminated", [True, False], ids=["terminated", "to its end"])
 @played
 async def test_of_a_session_that_ended_in_good_order_nothing_is_told(lake: Lake, terminated: bool) -> None:
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT", "ETHUSDT", seconds=700), lake) as at:
         await follow(at, 0, BTC)
         await at.tell(70 if terminated else 120)
         await at.holds("BTCUSDT", seconds((1, 71 if terminated else 121)))
@@ -124,7 +101,7 @@ async def test_of_a_session_that_ended_in_good_order_nothing_is_told(lake: Lake,
 
 @played
 async def test_sessions_that_nobody_followed_after_a_death_are_told_each_for_itself(lake: Lake) -> None:
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT", "ETHUSDT", seconds=700), lake) as at:
         await follow(at, 0, BTC)
         await at.tell(70)
         await at.holds("BTCUSDT", seconds((1, 71)))
@@ -141,7 +118,7 @@ async def test_sessions_that_nobody_followed_after_a_death_are_told_each_for_its
 
 @played
 async def test_who_dies_again_before_it_was_repaired_leaves_it_to_the_next_of_any_session(lake: Lake) -> None:
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT", "ETHUSDT", seconds=700), lake) as at:
         await follow(at, 0, BTC)
         await at.tell(70)
         await at.holds("BTCUSDT", seconds((1, 71)))
@@ -160,7 +137,7 @@ async def test_who_dies_again_before_it_was_repaired_leaves_it_to_the_next_of_an
 @played
 async def test_who_is_to_end_before_its_session_leaves_the_rest_to_the_next(lake: Lake) -> None:
     """Declared dead, or ended with its machine: nobody wanted it to stop."""
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT", "ETHUSDT", seconds=700), lake) as at:
         await follow(at, 0, BTC)
         await at.tell(70)
         await at.holds("BTCUSDT", seconds((1, 71)))
@@ -176,7 +153,7 @@ async def test_who_is_to_end_before_its_session_leaves_the_rest_to_the_next(lake
 
 @played
 async def test_a_connection_that_is_away_when_the_session_ends_leaves_its_break_to_the_next(lake: Lake) -> None:
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT", "ETHUSDT", seconds=700), lake) as at:
         await follow(at, 0, BTC)
         await at.tell(70)
         await at.holds("BTCUSDT", seconds((1, 71)))
@@ -198,7 +175,7 @@ async def test_a_connection_that_is_away_when_the_session_ends_leaves_its_break_
 @played
 async def test_lines_of_other_settings_owe_what_was_followed_of_them(lake: Lake) -> None:
     """One that is new owes nothing; of one that is gone it is told, and given up, as of one without history."""
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT", "ETHUSDT", seconds=700), lake) as at:
         await follow(at, 0, BTC, QUOTES)
         await at.tell(70)
         await at.holds("BTCUSDT", seconds((1, 71)))
@@ -219,7 +196,7 @@ async def test_lines_of_other_settings_owe_what_was_followed_of_them(lake: Lake)
 
 @played
 async def test_a_lake_of_before_there_were_marks_tells_nothing(lake: Lake) -> None:
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT", "ETHUSDT", seconds=700), lake) as at:
         await at.start(BTC)
         await at.listening(TOPIC)
         await at.tell(70)
