@@ -169,6 +169,8 @@ class Station:
             for symbol, found in (await asyncio.to_thread(before, recorder, self._maker.timeframe)).items():
                 self._pending += self._maker.resume(symbol, found)
         feed = task.open(recorder.newest)
+        recorder.now = feed.clock.now
+        await asyncio.to_thread(recorder.begin)  # from here on it is owed, whatever cannot be reached
         async with contextlib.AsyncExitStack() as held:
             cache = await self._cache(feed.clock, held)
             carrier, since = await self._carrier(feed.clock, stored, held, recorder.missed)
@@ -205,8 +207,7 @@ class Station:
     async def _follow(
         self, recorder: Recorder, feed: Feed, carrier: Memory, since: Mapping[Line, int], cache: Cache | None
     ) -> None:
-        recorder.now, self._rotated_at = feed.clock.now, feed.clock.now()
-        await asyncio.to_thread(recorder.begin)
+        self._rotated_at = feed.clock.now()
         gateway = self._gateway = Gateway(
             feed.source, provider=feed.provider, carrier=carrier, patience=self._task.patience, clock=feed.clock
         )

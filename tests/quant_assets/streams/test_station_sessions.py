@@ -10,6 +10,7 @@ import pytest
 from quant_assets.streams.gaps import no_gaps_left
 from resources.lake import Lake
 from resources.streams.base import Line
+from resources.streams.cache import Cache, CacheError
 from resources.streams.clock import SECOND
 from resources.streams.owed import Interval, Sessions
 from resources.streams.recording import open_gaps, recorded
@@ -149,6 +150,25 @@ async def test_who_is_to_end_before_its_session_leaves_the_rest_to_the_next(lake
         await at.holds("BTCUSDT", seconds((1, 120), (180, at.told("BTCUSDT")[-1] + 1)))
         await at.stop()
     assert ("BTCUSDT", "trade", 65, 120, "repaired") in told(lake)
+
+
+@played
+async def test_a_run_that_could_not_begin_owes_its_session_to_the_next(lake: Lake) -> None:
+    """What it publishes to cannot be reached, all day."""
+
+    def away(_: object) -> Cache:
+        raise CacheError("Redis does not answer")
+
+    async with binance(crypto("BTCUSDT", "ETHUSDT", seconds=700), lake) as at:
+        await at.tell(20)
+        await at.start(BTC, owed=at_(0), sessions=Sessions(at_(120), lambda since: ()), cache=away)
+        with pytest.raises(CacheError, match="does not answer"):
+            await at.over()
+        await follow(at, 1, BTC)
+        await at.mended()
+        await at.holds("BTCUSDT", seconds((20, 120), (180, at.told("BTCUSDT")[-1] + 1)))
+        await at.stop()
+    assert ("BTCUSDT", "trade", 20, 120, "repaired") in told(lake)
 
 
 @played
