@@ -90,7 +90,7 @@ class Gateway:
         self._reader: asyncio.Task[None] | None = None
         self._ended = ""
         self._silence = self.patience.silence
-        self._connections, self._connected_at = 0, 0
+        self._broken, self._connected_at = False, 0  # whether a connection was over, or could not be had
         self._stop, self._closing = asyncio.Event(), False
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -223,7 +223,7 @@ class Gateway:
             ended, _ = await asyncio.wait([publisher, stop, *inputs], return_when=asyncio.FIRST_COMPLETED)
             self._failure = next((task.exception() for task in ended - {stop}), None)
         finally:
-            away = self._reader is None and self._connections > 0
+            away = self._reader is None and self._broken
             stop.cancel()
             for task in inputs:
                 task.cancel()
@@ -243,7 +243,7 @@ class Gateway:
     async def _finish(self, away: bool) -> None:
         """Give up what is not repaired, and let the publisher end when it has handed on everything.
 
-        away: there was no connection at last, and what was missed since the last one was not told yet.
+        away: there was no connection at last, and what was missed since the last one, or all, was not told yet.
         """
         if away:
             self._tell(self._missed())
@@ -266,6 +266,7 @@ class Gateway:
                 if isinstance(error, HOPELESS):
                     raise
                 await self._source.close()
+                self._broken = True
                 self._say("disconnected", str(error))
             failures = 0 if self._watch.messages > messages else failures + 1
             if failures:
@@ -273,17 +274,16 @@ class Gateway:
                 await self._clock.wait(pause * (0.5 + self._chance() / 2))
 
     def _began(self) -> None:
-        self._connections += 1
         self._connected_at = self._clock.now()
         self._ended = ""
         self._say("connected")
-        if self._connections > 1:
+        if self._broken:
             self._tell(self._missed())
         self._owe()
         self._reader = asyncio.create_task(self._read())
 
     def _missed(self) -> list[Event]:
-        """What each line missed since the last connection, up to now."""
+        """What each line missed since the last connection, or since it was subscribed to, up to now."""
         return self._watch.connected(self._clock.now(), self._slack, int(self.patience.margin * SECOND))
 
     def _leave(self, why: str) -> None:
