@@ -132,7 +132,8 @@ def _market_rows(name: str, events: Sequence[Any], provider: str, now: int) -> p
         fields |= {"known_at": ends}
     else:
         fields |= {"known_at": fields["ts"]}
-        _check_numbers(name, events)
+        if not -(2**63) <= min(fields["sequence"]) <= max(fields["sequence"]) < 2**63:
+            raise _no_number(name, events)
     # What is made here, as a bar of trades, was not received.
     fields["fetched_at"] = [received or now for received in fields["received"]]
     columns = {column: fields.get(column) for column in schema if column != "provider"}
@@ -141,11 +142,10 @@ def _market_rows(name: str, events: Sequence[Any], provider: str, now: int) -> p
     return frame.with_columns(*empty, provider=pl.lit(provider)).select(schema.names()).cast(dict(schema))  # type: ignore[arg-type]
 
 
-def _check_numbers(name: str, events: Sequence[Any]) -> None:
-    odd = next((event for event in events if not -(2**63) <= event.sequence < 2**63), None)
-    if odd is not None:
-        what = f"{odd.symbol}, {name} at {odd.ts}: sequence is {odd.sequence}"
-        raise LakeError(f"{what}; the lake keeps numbers of 64 bits: mend the source that gave it")
+def _no_number(name: str, events: Sequence[Any]) -> LakeError:
+    odd = next(event for event in events if not -(2**63) <= event.sequence < 2**63)
+    what = f"{odd.symbol}, {name} at {odd.ts}: sequence is {odd.sequence}"
+    return LakeError(f"{what}; the lake keeps numbers of 64 bits: mend the source that gave it")
 
 
 def _finding(event: Lost | Repaired | Status | Mark, now: int) -> tuple[Any, ...]:
