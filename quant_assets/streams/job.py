@@ -78,7 +78,9 @@ def follow(context: dg.OpExecutionContext, world: StreamWorld) -> dict[str, int]
                 ended = True
             finally:  # the interrupt of a terminated run (a BaseException) comes by here, too
                 try:
-                    station.stop(hurry=not ended)
+                    # Who is terminated by a person owes nothing more; who is declared dead, or goes down with its
+                    # machine, leaves the rest of the session to the next.
+                    station.stop(hurry=not ended, over=ended or _terminated(context))
                 finally:
                     _tell(context, world, station)
             return dict(station.counts())
@@ -131,6 +133,15 @@ def _raise_if_stopped(context: dg.OpExecutionContext) -> None:
 def _status(context: dg.OpExecutionContext) -> dg.DagsterRunStatus:
     run = context.instance.get_run_by_id(context.run.run_id)
     return run.status if run is not None else dg.DagsterRunStatus.CANCELED
+
+
+def _terminated(context: dg.OpExecutionContext) -> bool:
+    """Whether somebody wants the run to end; False where the instance cannot say: what came is stored in any case."""
+    try:
+        return _status(context) in _CANCELLED
+    except Exception:
+        context.log.warning("The run's status cannot be read; what follows in its session is left to the next run.")
+        return False
 
 
 def _observe(context: dg.OpExecutionContext, station: Station) -> None:

@@ -16,7 +16,7 @@ import contextlib
 import gc
 import queue
 import threading
-from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -24,13 +24,14 @@ from quant_assets.streams.caching import keep
 from resources.lake import Lake
 from resources.market_data.base import Provider
 from resources.streams.aggregation import BarMaker
-from resources.streams.base import Batch, Event, Line, Source, Status
+from resources.streams.base import Batch, Event, Line, Lost, Source, Status
 from resources.streams.cache import Cache
 from resources.streams.carriers.kafka import Kafka
 from resources.streams.carriers.memory import Memory
 from resources.streams.carriers.relay import Relay
 from resources.streams.clock import SECOND, Clock
 from resources.streams.gateway import Gateway, first_of
+from resources.streams.owed import Sessions
 from resources.streams.patience import Patience
 from resources.streams.recording import Recorder, Rotated
 from resources.streams.remade import before, remade
@@ -65,7 +66,8 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What to follow, and how it is kept. owed: since when nothing may be missing (UTC microseconds).
+    """What to follow, and how it is kept. owed: since when nothing may be missing (UTC microseconds). sessions: the end
+    of the one that is followed, and those before it; None: what is missing of those is not looked for.
 
     open: the feed; it is told the time of the newest row that is stored, None where there is none. timeframe: of the
     bars that are made of trades. rotate_seconds: by the feed's clock; flush_seconds: by the machine's. topic: where all
@@ -84,6 +86,7 @@ class Task:
     rotate_rows: int = 5_000_000
     topic: Callable[[Clock], Kafka] | None = None
     cache: Callable[[Clock], Cache] | None = None
+    sessions: Sessions | None = None
 
 
 class Station:
@@ -101,6 +104,7 @@ class Station:
         self._maker = BarMaker(task.timeframe) if task.timeframe is not None else None
         self._rotated_at = self._unrotated = 0
         self._ending = self._hurry = False
+        self._all = True
 
     def start(self) -> None:
         self._thread.start()
@@ -110,12 +114,13 @@ class Station:
         """Whether the work has ended by itself, after so many seconds at the latest."""
         return self._over.wait(seconds)
 
-    def stop(self, *, hurry: bool = False) -> None:
+    def stop(self, *, hurry: bool = False, over: bool = True) -> None:
         """End it: what came is stored and goes to its partitions. Raises what ended it before, if anything did.
 
-        hurry: what is being repaired is not waited for; the next one asks for it again.
+        hurry: what is being repaired is not waited for; the next one asks for it again. over: it is to follow no
+        more; else what happens until its session ends is told as lost by whoever comes next.
         """
-        self._hurry = hurry
+        self._hurry, self._all = hurry, over
         if not self._over.is_set():
             with contextlib.suppress(RuntimeError):  # the loop has just ended by itself
                 self._loop.call_soon_threadsafe(self._stop.set)
@@ -159,14 +164,16 @@ class Station:
         task = self._task
         recorder = self._recorder = Recorder(self._lake, task.provider)
         await self._rotate()
-        stored = await asyncio.to_thread(recorder.resume, task.lines, task.owed)
+        stored = await asyncio.to_thread(recorder.resume, task.lines, task.owed, task.sessions)
         if self._maker is not None:
             for symbol, found in (await asyncio.to_thread(before, recorder, self._maker.timeframe)).items():
                 self._pending += self._maker.resume(symbol, found)
         feed = task.open(recorder.newest)
+        recorder.now = feed.clock.now
+        await asyncio.to_thread(recorder.begin)  # from here on it is owed, whatever cannot be reached
         async with contextlib.AsyncExitStack() as held:
             cache = await self._cache(feed.clock, held)
-            carrier, since = await self._carrier(feed.clock, stored, held)
+            carrier, since = await self._carrier(feed.clock, stored, held, recorder.missed)
             await self._follow(recorder, feed, carrier, since, cache)
 
     async def _cache(self, clock: Clock, held: contextlib.AsyncExitStack) -> Cache | None:
@@ -179,7 +186,7 @@ class Station:
         return cache
 
     async def _carrier(
-        self, clock: Clock, since: Mapping[Line, int], held: contextlib.AsyncExitStack
+        self, clock: Clock, since: Mapping[Line, int], held: contextlib.AsyncExitStack, lost: Sequence[Lost] = ()
     ) -> tuple[Memory, Mapping[Line, int]]:
         """The gateway's carrier, and since when each line is asked for: as the recorder or the topic lacks it."""
         if self._task.topic is None:
@@ -189,27 +196,33 @@ class Station:
         # From as early as the recorder says, which may be before the window, and never from the future.
         owed = min(self._task.owed, clock.now(), *since.values())
         told = await topic.resume(since, owed=owed)
-        # Lines are asked for together, some of them from earlier than they need be: then the topic must know that.
+        missed = {Line(one.symbol, one.kind): one.ts for one in reversed(lost)}  # of each the first
+        # Lines are asked for together, some of them from earlier than they need be: then the topic must know that; as
+        # that others missed before.
         asked = _from_together({line: ts for line, ts in told.items() if line in self._task.lines})
-        await topic.resume(asked, owed=owed)
+        known = {**asked, **{line: min(ts, asked.get(line, ts)) for line, ts in missed.items()}}
+        await topic.resume(known, owed=min([owed, *known.values()]))
         return Relay(topic), asked
 
     async def _follow(
         self, recorder: Recorder, feed: Feed, carrier: Memory, since: Mapping[Line, int], cache: Cache | None
     ) -> None:
-        recorder.now, self._rotated_at = feed.clock.now, feed.clock.now()
+        self._rotated_at = feed.clock.now()
         gateway = self._gateway = Gateway(
             feed.source, provider=feed.provider, carrier=carrier, patience=self._task.patience, clock=feed.clock
         )
+        ended = False
         storing = asyncio.create_task(self._keep_storing(feed.clock))
         reading = asyncio.create_task(self._read(gateway.events()))
         beside = [asyncio.create_task(keep(cache, gateway.events))] if cache is not None else []
         try:
             async with gateway:
                 await self._subscribe(gateway, since)
+                gateway.recover(recorder.missed)
                 await first_of(self._stop.wait(), asyncio.wait([reading]), asyncio.wait([storing]), feed.over())
                 if not (reading.done() or storing.done() or self._hurry):
                     await first_of(self._repaired(gateway), asyncio.sleep(LINGER_SECONDS))
+            ended = self._all
         finally:  # whatever ended it, what came is stored
             self._ending = True
             self._stored.set()
@@ -217,6 +230,8 @@ class Station:
             self._full.set()
             await storing
             await self._store(feed.clock)
+            if ended and not any(one.exception() for one in (reading, *beside)):
+                await asyncio.to_thread(recorder.end)
             await self._rotate()
         for one in (reading, *beside):
             one.result()

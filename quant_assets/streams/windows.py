@@ -52,11 +52,25 @@ def window(settings: Settings, now: datetime) -> Window:
     if streams.replay is not None:
         begins = streams.replay.start
         return Window(begins.date(), begins, None, begins)
+    return next(at for at in _around(settings, now, now) if at.ends is not None and at.ends > now)
+
+
+def windows_before(settings: Settings, since: datetime, until: datetime) -> list[tuple[datetime, datetime]]:
+    """Begin and end of each window that ended later than `since`, and at `until` at the latest, in order."""
+    ends = ((at.begins, at.ends) for at in _around(settings, since, until))
+    return [(begin, end) for begin, end in ends if end is not None and since < end <= until]
+
+
+def _around(settings: Settings, first: datetime, last: datetime) -> list[Window]:
+    """The windows of these days, and of some before and after them."""
+    streams = followed(settings)
     before, after = timedelta(minutes=streams.before_minutes), timedelta(minutes=streams.after_minutes)
-    near = sessions(settings.calendar, now.date() - _AROUND, now.date() + _AROUND)
+    near = sessions(settings.calendar, first.date() - _AROUND, last.date() + _AROUND)
     begun = [opens - before for opens in near["open"]]
     # A venue that never closes has windows that meet: the later session's goes first.
     ended = [min(close + after, next_) for close, next_ in zip(near["close"], begun[1:], strict=False)]
-    at = next(place for place, end in enumerate(ended) if end > now)
-    meets = at > 0 and ended[at - 1] == begun[at]
-    return Window(near["session"][at], begun[at], ended[at], begun[at - 1] if meets else begun[at])
+    meets = [False, *(end == begin for end, begin in zip(ended, begun[1:], strict=False))]
+    return [
+        Window(near["session"][at], begun[at], end, begun[at - 1] if meets[at] else begun[at])
+        for at, end in enumerate(ended)
+    ]

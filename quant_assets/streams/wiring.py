@@ -9,7 +9,7 @@ from functools import partial
 import polars as pl
 
 from quant_assets.streams.station import Feed, Task
-from quant_assets.streams.windows import Window, followed, window
+from quant_assets.streams.windows import Window, followed, window, windows_before
 from quant_assets.streams.world import StreamWorld
 from resources.config import PROJECT, Settings
 from resources.config_providers import AlpacaSettings, InteractiveBrokersSettings
@@ -25,6 +25,7 @@ from resources.streams.cache import Cache, CacheSettings
 from resources.streams.carriers.kafka import Kafka
 from resources.streams.carriers.kafka_client import Topic
 from resources.streams.clock import SECOND, Clock, FastClock, SystemClock
+from resources.streams.owed import Sessions
 from resources.streams.patience import Patience
 from resources.streams.repair import EPOCH, instant
 from resources.streams.sources.recorded import Recorded
@@ -39,6 +40,7 @@ def task(settings: Settings, window: Window, symbols: Sequence[str]) -> Task:
         provider=settings.provider.name,
         lines=tuple(Line(name, kind) for kind in streams.kinds for name in names),
         owed=micros(window.owed),
+        sessions=_sessions(settings, window),
         open=lambda newest: played(settings, replay, names, newest) if replay else venue(settings),
         patience=Patience(
             silence=1e9 if replay else streams.silence_seconds, repair_delay=streams.repair_delay_seconds
@@ -51,6 +53,18 @@ def task(settings: Settings, window: Window, symbols: Sequence[str]) -> Task:
         topic=partial(topic, streams.kafka) if streams.kafka is not None else None,
         cache=partial(cache, streams.cache) if streams.cache is not None else None,
     )
+
+
+def _sessions(settings: Settings, window: Window) -> Sessions | None:
+    """When the window ends, and those before it; a replay's waits for whoever goes on with it."""
+    if window.ends is None:
+        return None
+
+    def before(since: int) -> list[tuple[int, int]]:
+        over = windows_before(settings, instant(since), window.owed)
+        return [(micros(begin), micros(end)) for begin, end in over]
+
+    return Sessions(micros(window.ends), before)
 
 
 def topic(kafka: KafkaSettings, clock: Clock) -> Kafka:

@@ -228,9 +228,10 @@ class BarMaker:
             missing = _Missing(event.ts - event.ts % self._step, last, False, True)
             if missing not in state.lost:
                 state.lost.append(missing)
-        begins = max(event.ts, state.kept_from - _DAY)
+        ends = min(event.until + 1, state.kept_from)
+        begins = max(event.ts, ends - _DAY)
         begins -= begins % self._step
-        self.past.update((symbol, at) for at in range(begins, min(event.until + 1, state.kept_from), self._step))
+        self.past.update((symbol, at) for at in range(begins, ends, self._step))
         for start, bar in state.bars.items():
             if bar.told and bar.complete == self._hit(state, start):
                 state.changed.add(start)

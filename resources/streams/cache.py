@@ -29,7 +29,7 @@ from resources.streams.standing import Session, Told
 T = TypeVar("T", Quote, Trade)
 
 DIGITS = 20
-"""An event is kept behind its `ts`, written with so many digits, so that Redis itself can tell which is newer."""
+"""An event is kept behind its place in time, written with so many digits, so that Redis itself tells which is newer."""
 
 WRITE = f"""
 local by, writes = tonumber(redis.call('HGET', KEYS[1], 'by') or '-1'), redis.call('HGET', KEYS[1], 'writes')
@@ -218,7 +218,11 @@ class Cache:
         rows, told.rows = told.rows, {}
         sent: list[Any] = []
         for (kind, symbol), event in rows.items():
-            sent += [keys.index(self._keys[kind]) + 1, symbol, b"%0*d" % (DIGITS, event[1]) + msgpack.packb(event)]
+            sent += [
+                keys.index(self._keys[kind]) + 1,
+                symbol,
+                b"%0*d" % (DIGITS, told.place(event)) + msgpack.packb(event),
+            ]
         state = told.by, msgpack.packb(told.state()), int(self.settings.alive * 1000), told.writes
         try:
             async with self._errors():

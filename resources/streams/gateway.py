@@ -29,6 +29,7 @@ from resources.streams.base import (
     Event,
     Kind,
     Line,
+    Lost,
     Source,
     Start,
     Status,
@@ -38,7 +39,7 @@ from resources.streams.carriers.memory import Memory
 from resources.streams.clock import SECOND, Clock, SystemClock
 from resources.streams.patience import Patience
 from resources.streams.repair import HOPELESS, Mend, Repairer
-from resources.streams.track import FARTHEST
+from resources.streams.track import FARTHEST, Gap
 from resources.streams.watch import Watch
 
 SLICE = 32
@@ -89,7 +90,7 @@ class Gateway:
         self._reader: asyncio.Task[None] | None = None
         self._ended = ""
         self._silence = self.patience.silence
-        self._connections, self._connected_at = 0, 0
+        self._broken, self._connected_at = False, 0  # whether a connection was over, or could not be had
         self._stop, self._closing = asyncio.Event(), False
         self._task: asyncio.Task[None] | None = None
         self._failure: BaseException | None = None
@@ -151,6 +152,20 @@ class Gateway:
                     self._owe()
             self._wanted.set()
 
+    def recover(self, lost: Iterable[Lost]) -> None:
+        """Tell these intervals as lost, and repair them: for a job that goes on after another that missed them.
+
+        Of lines that are subscribed to. They were over before that began: nothing of them comes by the stream, and
+        what `subscribe` is given as `since` is later.
+        """
+        self._raise_failure()
+        found = list(lost)
+        self._tell(found)
+        for one in found:
+            gap = Gap(Line(one.symbol, one.kind), one.ts, one.reason, until=one.until)
+            self._repairer.add(Mend(gap, partial(self._watch.lacked, gap), self._tell_repaired, lambda: None))
+        self._gaps.set()
+
     async def unsubscribe(self, lines: Collection[Line]) -> None:
         """From now on no longer these; what is missing of them is given up. Others are let be."""
         unwanted = _lines(lines)
@@ -208,13 +223,14 @@ class Gateway:
             ended, _ = await asyncio.wait([publisher, stop, *inputs], return_when=asyncio.FIRST_COMPLETED)
             self._failure = next((task.exception() for task in ended - {stop}), None)
         finally:
+            away = self._reader is None and self._broken
             stop.cancel()
             for task in inputs:
                 task.cancel()
             await asyncio.wait(inputs)
             await self._source.close()
             over, limit = asyncio.wait([publisher]), self._clock.wait(self.patience.close)
-            await first_of(over, self._finish(), limit)
+            await first_of(over, self._finish(away), limit)
             if not publisher.done():
                 publisher.cancel()
                 self._failure = self._failure or ProviderTimeoutError(
@@ -224,8 +240,13 @@ class Gateway:
                 self._failure = self._failure or publisher.exception()
             await self.carrier.close()
 
-    async def _finish(self) -> None:
-        """Give up what is not repaired, and let the publisher end when it has handed on everything."""
+    async def _finish(self, away: bool) -> None:
+        """Give up what is not repaired, and let the publisher end when it has handed on everything.
+
+        away: there was no connection at last, and what was missed since the last one, or all, was not told yet.
+        """
+        if away:
+            self._tell(self._missed())
         await self._repairer.give_up(ENDED)
         self._closing = True
         self._filled.set()
@@ -245,6 +266,7 @@ class Gateway:
                 if isinstance(error, HOPELESS):
                     raise
                 await self._source.close()
+                self._broken = True
                 self._say("disconnected", str(error))
             failures = 0 if self._watch.messages > messages else failures + 1
             if failures:
@@ -252,14 +274,17 @@ class Gateway:
                 await self._clock.wait(pause * (0.5 + self._chance() / 2))
 
     def _began(self) -> None:
-        self._connections += 1
-        self._connected_at = now = self._clock.now()
+        self._connected_at = self._clock.now()
         self._ended = ""
         self._say("connected")
-        if self._connections > 1:
-            self._tell(self._watch.connected(now, self._slack, int(self.patience.margin * SECOND)))
+        if self._broken:
+            self._tell(self._missed())
         self._owe()
         self._reader = asyncio.create_task(self._read())
+
+    def _missed(self) -> list[Event]:
+        """What each line missed since the last connection, or since it was subscribed to, up to now."""
+        return self._watch.connected(self._clock.now(), self._slack, int(self.patience.margin * SECOND))
 
     def _leave(self, why: str) -> None:
         """End the connection, if there is one."""

@@ -3,8 +3,10 @@
     recorder = Recorder(lake, "binance")
     recorder.rotate()                           # what another left; not needed, but then the next is quick
     since = recorder.resume(lines, begins)      # what of the lines is to be asked for again, and from when on
+    recorder.begin()                            # with `sessions`: that they are followed, and what was missed before
     recorder.store(recorder.new(events))        # on the disk when it returns
     recorder.rotate()                           # now and then: what was stored goes to its partitions
+    recorder.end()                              # with `sessions`: that all ended in good order
 
 What `store` is given is one file, written whole or not at all:
 
@@ -27,25 +29,39 @@ from typing import NamedTuple
 import fsspec
 import polars as pl
 
-from resources.errors import LakeError
 from resources.lake import Lake
-from resources.streams.base import ENDED, Event, Kind, Line
+from resources.streams.base import Event, Kind, Line, Lost
 from resources.streams.clock import SECOND, SystemClock
 from resources.streams.known import Known
+from resources.streams.owed import ASKED_BACK, Interval, Sessions, following, marks, owed, told_of, unclosed, unrecorded
 from resources.streams.repair import instant
 from resources.streams.rows import (
-    FINDINGS,
-    GIVEN_UP,
-    OPEN,
+    FOLLOWED,
+    FOLLOWING,
     TABLES,
+    Mark,
     frames,
     gaps,
     identities,
     settled,
 )
+from resources.streams.stored import (
+    OPEN_SEGMENTS,
+    Found,
+    collected,
+    find,
+    find_all,
+    find_since,
+    open_gaps,
+    recorded,
+    recorded_since,
+    scan,
+    segments,
+)
 from resources.streams.watch import BAR_LAG
 
-OPEN_SEGMENTS = ("streams", "open")
+__all__ = ["OPEN_SEGMENTS", "Recorder", "Rotated", "Stand", "open_gaps", "recorded", "recorded_since"]
+
 TABLE_OF: Mapping[Kind, str] = {"trade": "trades", "quote": "quotes", "bar": "bars"}
 SEGMENT = pl.Schema(
     {"table": pl.String(), **{name: kind for table in TABLES.values() for name, kind in table.schema.items()}}
@@ -58,8 +74,10 @@ rows may have come in disorder when it ended; bars by BAR_LAG more."""
 AGAIN = 120 * SECOND
 """Rows of so long before the newest of a line are likely to come again: they are kept in memory."""
 
+MARKED_DAYS = 31
+"""Of so many days that findings are held of the last marks are looked for."""
+
 SYMBOLS_AT_ONCE = 50
-_TRIES = 5
 
 
 class Rotated(NamedTuple):
@@ -83,22 +101,27 @@ class Stand(NamedTuple):
 class Recorder:
     """Stores the events of one gateway. provider: named in each row. now: UTC microseconds, for what has no stamp.
 
-    stands: of each line, as `resume` found it. newest: the time of the newest row of all that it found.
+    stands: of each line, as `resume` found it. newest: the time of the newest row of all that it found. missed: what
+    of sessions that are over is to be told as lost and repaired, beside what `resume` gives.
     """
 
     def __init__(self, lake: Lake, provider: str, now: Callable[[], int] | None = None) -> None:
         _sweep(lake)
         self.lake, self.provider = lake, provider
         self.now = now or SystemClock().now
-        self._number = self._before = max(_segments(lake), default=0)
+        self._number = self._before = max(segments(lake), default=0)
         self._told_at = 0
         self._known = Known(self._stored)
         self._moving = Lock()  # held while partitions are replaced
         self.stands: dict[Line, Stand] = {}
+        self.missed: list[Lost] = []
+        self._given_up: list[Event] = []
+        self._following: dict[Line, Interval] = {}  # as the marks say that stand in the lake
+        self._sessions: Sessions | None = None
         self.stored = 0
         self.newest: int | None = None
 
-    def store(self, events: Iterable[Event]) -> int:
+    def store(self, events: Iterable[Event | Mark]) -> int:
         """Keep these; they are in the lake when it returns how many rows they are. Raises LakeError."""
         now = self.now()
         found = frames(events, self.provider, now, max(self._told_at, now))
@@ -122,10 +145,10 @@ class Recorder:
 
     def rotate(self) -> list[Rotated]:
         """Move what is stored into its partitions; those that have got rows, by table and day. Raises LakeError."""
-        numbers = _segments(self.lake)
+        numbers = segments(self.lake)
         if not numbers:
             return []
-        rows = _scan(self.lake, numbers)
+        rows = scan(self.lake, numbers)
         held = rows.select("table", "symbol").unique().sort("table", "symbol").collect()
         told: list[Rotated] = []
         for (name,), part in held.group_by("table", maintain_order=True):
@@ -156,39 +179,97 @@ class Recorder:
                 moved.enter_context(self._moving)  # until the files have their names
         return [Rotated(name, date, len(counts), sum(counts)) for date, counts in sorted(merged.items())]
 
-    def resume(self, lines: Collection[Line], begins: int) -> dict[Line, int]:
+    def resume(self, lines: Collection[Line], begins: int, sessions: Sessions | None = None) -> dict[Line, int]:
         """From when on (UTC microseconds) each line is to be asked for, so that nothing since `begins` is missing.
 
         That is its last row that is stored, a minute before the newest row of all where it had been quiet for longer,
-        or the beginning of a gap that nobody closed. Without any row it is the first connection since `begins`: what
-        came on it was not stored. {} where there was none either: this is a first start.
+        or the beginning of a gap that nobody closed. Without any row it is the first connection since `begins`, or when
+        it was first marked: what came on it was not stored. {} where there was none either: this is a first start.
         What is stored since then is known again by `new`.
+
+        sessions: what those owe that ended before `begins` is looked for as well (`missed`); and where one was not
+        recorded to its end, all since `begins` is asked for.
         """
         now = self.now()
         begins = min(begins, now)  # who comes early misses nothing, and goes on from then
+        findings = self._findings(begins, now)
+        self._sessions = sessions
+        self._following = following(findings) if sessions else {}
+        # Nor does who comes again to a session that was followed before its time.
+        begins = min([begins, *(ts for ts, ends in self._following.values() if sessions and ends == sessions.ends)])
         first = begins - SLACK
         newest = self._newest(lines, first)
         last = {line: at for line, (at, _) in newest.items() if at >= first}
         self.newest = max(last.values(), default=None)
-        findings = recorded(self.lake, "findings", None, _days(begins, now)).collect()
-        owed, connected = _owed(findings), _connected(findings, begins)
+        open_ = unclosed(gaps(findings))
+        over = {line: mark for line, mark in self._following.items() if mark[1] <= begins}
+        connected = _connected(findings, begins)
         for line in lines:
-            since = [ts for ts in owed.get(line, ()) if ts >= first]
+            since = [ts for ts, until in open_.get(line, ()) if until >= first]
             if self.newest is not None:
-                late = SLACK + (BAR_LAG if line.kind == "bar" else 0)
-                since.append(max(begins, max(last.get(line, begins), self.newest - MARGIN) - late))
-            elif connected is not None:
-                since.append(max(begins, connected - SLACK))
+                since.append(max(begins, _doubtful(line, last.get(line, begins), self.newest)))
+            else:
+                marked = [self._following[line][0]] if line in self._following.keys() - over.keys() else []
+                begun = min([*marked, *([connected] if connected is not None else [])], default=None)
+                since += [max(begins, begun - SLACK)] if begun is not None else []
+            if line in over:
+                since.append(begins)
             self.stands[line] = Stand(min(since, default=begins), bool(since), last.get(line, -1))
+        if sessions:
+            past = {line: [one for one in open_[line] if one[1] < first] for line in open_}
+            self.missed, self._given_up = owed(lines, self._unrecorded(over, sessions), past, begins)
         self._remember([line for line in lines if line.kind != "bar"], first, newest)
+        return self._asked()
+
+    def begin(self) -> None:
+        """What is missed is told, and that the lines are followed until their session ends: all at once, so that
+        whoever comes next finds the one or the other. Nothing without sessions, and where that is told already."""
+        if self._sessions is None:
+            return
+        now, ends, before = self.now(), self._sessions.ends, self._following
+        marked = {line: before[line] if before.get(line, (0, 0))[1] == ends else (now, ends) for line in self.stands}
+        told = [*self.missed, *self._given_up, *told_of(self._asked(), now)]
+        if told or marked != before:
+            self.store([*told, *marks(marked, now)])
+            self._following = marked
+
+    def end(self) -> None:
+        """All that was followed has ended in good order, and what came is stored. Nothing without sessions."""
+        if self._sessions is not None:
+            self.store(marks({}, self.now()))
+            self._following = {}
+
+    def _asked(self) -> dict[Line, int]:
         return {line: stand.since for line, stand in self.stands.items() if stand.asked}
+
+    def _findings(self, begins: int, now: int) -> pl.DataFrame:
+        """What was told of gaps that may be asked for, and the marks of the last days that findings are held of."""
+        today, since = f"{instant(now).date()}", begins - ASKED_BACK
+        held = sorted(date for part in self.lake.partitions(("streams", "findings")) if (date := part["date"]) <= today)
+        first = min([f"{instant(since).date()}", *held[-MARKED_DAYS:][:1]])
+        wanted = pl.col("what").is_in([FOLLOWING, FOLLOWED]) | (pl.col("ts").to_physical() >= since)
+        rows = find_all(self.lake, "findings", None, lambda date: first <= date <= today, [wanted]).rows
+        return settled("findings", rows).collect()
+
+    def _unrecorded(self, over: Mapping[Line, Interval], sessions: Sessions) -> dict[Line, list[Interval]]:
+        """What is missing of these lines, whose sessions did not end in good order."""
+        if not over:
+            return {}
+        first = min(ts for ts, _ in over.values()) - SLACK
+        last = {line: at for line, (at, _) in self._newest(list(over), first).items() if at >= first}
+        newest = max(last.values(), default=None)
+        found = {}
+        for line, (ts, ends) in over.items():
+            since = ts if newest is None else max(ts, min(ends, _doubtful(line, last.get(line, ts), newest)))
+            found[line] = unrecorded(since, ends, sessions)
+        return found
 
     def _newest(self, lines: Collection[Line], first: int) -> dict[Line, tuple[int, int]]:
         """Of lines with rows since `first`: the time of the newest, not later than it came, and as it is stamped."""
         found: dict[Line, tuple[int, int]] = {}
         ts, came = pl.col("ts").to_physical(), pl.col("fetched_at").to_physical()
         for kind, names in _by_kind(lines).items():
-            rows = _since(self.lake, TABLE_OF[kind], names, first)
+            rows = find_since(self.lake, TABLE_OF[kind], names, first).rows
             newest = rows.group_by("symbol").agg(pl.min_horizontal(ts, came).max(), stamp=ts.max())
             found |= {Line(symbol, kind): (at, stamp) for symbol, at, stamp in newest.collect().iter_rows()}
         return found
@@ -197,7 +278,7 @@ class Recorder:
         """Know the newest rows of these again; those before are read when one comes."""
         for kind, names in _by_kind(lines).items():
             begins = {name: max(first, newest.get(Line(name, kind), (0, 0))[0] - AGAIN) for name in names}
-            rows = _since(self.lake, TABLE_OF[kind], names, min(begins.values()))
+            rows = find_since(self.lake, TABLE_OF[kind], names, min(begins.values())).rows
             since = pl.LazyFrame({"symbol": names, "since": [begins[name] for name in names]})
             mine = rows.join(since, on="symbol", maintain_order="left").filter(
                 pl.col("ts").to_physical() >= pl.col("since")
@@ -215,78 +296,17 @@ class Recorder:
 
     def _stored(self, line: Line, since: int, until: int) -> set[int]:
         """The identities of the line's rows that were stored before `resume`, of one day."""
-        table = TABLE_OF[line.kind]
-        within = pl.col("symbol") == line.symbol, pl.col("ts").to_physical().is_between(since, until, closed="left")
-        partition = {"symbol": line.symbol, "date": _days(since, since)[0]}
+        table, at = TABLE_OF[line.kind], pl.col("ts").to_physical()
+        within = [pl.col("symbol") == line.symbol, at.is_between(since, until, closed="left")]
+        day = {"symbol": line.symbol, "date": f"{instant(since).date()}"}
+
+        def rows() -> Found:
+            before = [number for number in segments(self.lake) if number <= self._before]
+            held = [day] if self.lake.exists(("streams", table), day) else []
+            return find(self.lake, table, held, within, before)
+
         with self._moving:
-            rows = _fresh(self.lake, table, self._before).lazy().filter(*within)
-            if self.lake.exists(("streams", table), partition):
-                old = self.lake.scan(("streams", table), [partition]).select(TABLES[table].schema.names())
-                rows = pl.concat([old.filter(*within), rows])
-            return {seen for _, seen in identities(table, rows)}
-
-
-def recorded(
-    lake: Lake,
-    table: str,
-    symbols: Collection[str] | None = None,
-    dates: Collection[str] | None = None,
-    *,
-    only: pl.Expr | None = None,
-) -> pl.LazyFrame:
-    """The rows of a table (trades, quotes, bars, findings) that are stored, of its partitions and open segments.
-
-    symbols, dates (days in UTC, 2024-03-08): only these; None: all. only: of these, what holds for, looked at first.
-    Without any row it is an empty frame.
-
-    Example: `recorded(Lake("lake"), "trades", ["BTCUSDT"], ["2024-03-08"])`
-    """
-    kept = [] if only is None else [only]
-    if dates is not None:
-        kept.append(pl.col("ts").dt.strftime("%Y-%m-%d").is_in(list(dates)))
-    return settled(table, _recorded(lake, table, symbols, lambda date: dates is None or date in dates, kept))
-
-
-def recorded_since(lake: Lake, table: str, symbols: Collection[str] | None, since: int) -> pl.LazyFrame:
-    """The rows of a table from an instant on (UTC microseconds), whatever future they may be stamped with."""
-    return settled(table, _since(lake, table, symbols, since))
-
-
-def _since(lake: Lake, table: str, symbols: Collection[str] | None, since: int) -> pl.LazyFrame:
-    """As `recorded_since`, in no order, and some may stand twice."""
-    first = f"{instant(since).date()}"
-    return _recorded(lake, table, symbols, lambda date: date >= first, [pl.col("ts").to_physical() >= since])
-
-
-def _recorded(
-    lake: Lake, table: str, symbols: Collection[str] | None, dated: Callable[[str], bool], only: Sequence[pl.Expr]
-) -> pl.LazyFrame:
-    schema = TABLES[table].schema
-    # Segments first: what is rotated meanwhile is then read twice, and counts once.
-    fresh = _fresh(lake, table)
-    held = [
-        part
-        for part in lake.partitions(("streams", table))
-        if (symbols is None or table == "findings" or part["symbol"] in symbols) and dated(part["date"])
-    ]
-    old = lake.scan(("streams", table), held) if held else pl.LazyFrame(schema=schema)
-    rows = pl.concat([old.select(schema.names()), fresh.lazy()]).filter(*only)
-    return rows if symbols is None else rows.filter(pl.col("symbol").is_in(list(symbols)))
-
-
-def _fresh(lake: Lake, table: str, last: int | None = None) -> pl.DataFrame:
-    """The table's rows in open segments (up to one of them); read again where one was rotated away meanwhile."""
-    schema = TABLES[table].schema
-    for attempt in range(_TRIES):
-        numbers = [number for number in _segments(lake) if last is None or number <= last]
-        if not numbers:
-            break
-        try:
-            return _scan(lake, numbers).filter(pl.col("table") == table).select(schema.names()).collect()
-        except (LakeError, OSError, pl.exceptions.PolarsError):
-            if set(numbers) <= set(_segments(lake)) or attempt == _TRIES - 1:
-                raise
-    return pl.DataFrame(schema=schema)
+            return {seen for _, seen in collected(rows, lambda found: identities(table, found))}
 
 
 def _connected(findings: pl.DataFrame, begins: int) -> int | None:
@@ -296,17 +316,9 @@ def _connected(findings: pl.DataFrame, begins: int) -> int | None:
     return when.item()
 
 
-def _owed(findings: pl.DataFrame) -> dict[Line, list[int]]:
-    """Beginnings of the gaps that nobody closed."""
-    found = gaps(findings)
-    ended = (pl.col("state") == GIVEN_UP) & (pl.col("detail") == ENDED)
-    left = found.filter((pl.col("state") == OPEN) | ended)
-    owed: dict[Line, list[int]] = {}
-    # One of an instant is asked for from before it, so that what is said of that is told from its own.
-    begins = pl.col("ts").to_physical() - (pl.col("ts") == pl.col("until")).cast(pl.Int64)
-    for symbol, kind, ts in left.select("symbol", "kind", begins).iter_rows():
-        owed.setdefault(Line(symbol, kind), []).append(ts)
-    return owed
+def _doubtful(line: Line, last: int, newest: int) -> int:
+    """From when on a line may lack something whose newest row is of `last`, and the newest row of all of `newest`."""
+    return max(last, newest - MARGIN) - SLACK - (BAR_LAG if line.kind == "bar" else 0)
 
 
 def _by_kind(lines: Collection[Line]) -> dict[Kind, list[str]]:
@@ -315,14 +327,6 @@ def _by_kind(lines: Collection[Line]) -> dict[Kind, list[str]]:
     for line in lines:
         apart.setdefault(line.kind, []).append(line.symbol)
     return apart
-
-
-def _segments(lake: Lake) -> list[int]:
-    return sorted(int(part["segment"]) for part in lake.partitions(OPEN_SEGMENTS))
-
-
-def _scan(lake: Lake, numbers: Sequence[int]) -> pl.LazyFrame:
-    return lake.scan(OPEN_SEGMENTS, [{"segment": f"{number:020d}"} for number in numbers])
 
 
 def _remove(lake: Lake, numbers: Sequence[int]) -> None:
@@ -345,8 +349,3 @@ def _days(since: int, until: int) -> list[str]:
     """The days in UTC from one instant to another."""
     first, last = instant(since).date(), instant(until).date()
     return [f"{first + timedelta(days=at)}" for at in range(max(0, (last - first).days) + 1)]
-
-
-def open_gaps(lake: Lake, dates: Collection[str] | None = None) -> pl.DataFrame:
-    """What became of each gap of these days (None: of all that are held), in GAPS."""
-    return gaps(recorded(lake, "findings", None, dates).select(FINDINGS.names()).collect())

@@ -12,7 +12,7 @@ import polars as pl
 
 from resources.errors import AccessDeniedError, NoDataError, NotOfferedError, QuantError, UnknownSymbolError
 from resources.market_data.base import Provider
-from resources.streams.base import Bar, Event, Kind, Line, MarketEvent, Quote, Repaired, Status, Trade
+from resources.streams.base import Bar, Event, Kind, Line, Lost, MarketEvent, Quote, Repaired, Status, Trade
 from resources.streams.clock import SECOND, Clock
 from resources.streams.track import Gap
 
@@ -21,6 +21,12 @@ HOPELESS = (AccessDeniedError, NotOfferedError, UnknownSymbolError)
 
 SYMBOLS = 100
 """At most so many symbols in one request."""
+
+STRETCH = 600 * SECOND
+"""A request is for the rows of so long at first; doubled while few came, halved where many did."""
+
+FEW, MANY = 50_000, 500_000
+"""So many rows are few, or many, for one request."""
 
 CHUNK = 2_000
 """So many rows are looked at, and handed on, at once: what is live gets its turn in between."""
@@ -53,13 +59,14 @@ class Mend:
     """A gap, and who lacks what is in it.
 
     lacks: whether a row is missing there; asked once a row, which then counts as delivered. tell: hands events on.
-    done: the gap is over.
+    done: the gap is over. asked: what is before it was asked for, and came.
     """
 
     gap: Gap
     lacks: Callable[[MarketEvent], bool]
     tell: Callable[[Sequence[Event]], Awaitable[None]]
     done: Callable[[], None]
+    asked: int = 0
 
 
 class Repairer:
@@ -103,36 +110,55 @@ class Repairer:
             await self._try(group, clock)
 
     async def _try(self, group: list[Mend], clock: Clock) -> None:
+        """Ask for all that these lack, a stretch of time after the other, so that a long gap of many symbols is never
+        in memory as a whole; one that fails goes on there the next time."""
         kind = group[0].gap.line.kind
         symbols = sorted({mend.gap.line.symbol for mend in group})
-        since, until = min(mend.gap.since for mend in group), max(mend.gap.closed() for mend in group)
-        try:
-            rows = await asyncio.to_thread(self._by_symbol, kind, symbols, since, until)
-        except NoDataError:
-            rows = {}
-        except QuantError as error:
-            if len(group) > 1 and isinstance(error, HOPELESS):  # it may be one of them alone
+        since, until = min(max(mend.gap.since, mend.asked) for mend in group), max(mend.gap.closed() for mend in group)
+        stretch = STRETCH if kind != "bar" else until - since + 1  # of bars there are few
+        while since <= until:
+            end = min(until, since + stretch - 1)
+            try:
+                rows = await asyncio.to_thread(self._by_symbol, kind, symbols, since, end)
+            except NoDataError:
+                rows = {}
+            except QuantError as error:
+                if len(group) > 1 and isinstance(error, HOPELESS):  # it may be one of them alone
+                    for mend in group:
+                        await self._try([mend], clock)
+                    return
                 for mend in group:
-                    await self._try([mend], clock)
+                    await self._end(mend, clock, str(error), asked=until, again=not isinstance(error, HOPELESS))
                 return
             for mend in group:
-                await self._end(mend, clock, str(error), asked=until, again=not isinstance(error, HOPELESS))
-            return
+                if mend in self.open:  # not unsubscribed meanwhile
+                    await self._deliver(mend, rows.get(mend.gap.line.symbol, ()), clock)
+                    mend.asked = max(mend.asked, end + 1)
+            count, since = sum(map(len, rows.values())), end + 1
+            stretch = 2 * stretch if count < FEW else stretch // 2 if count > MANY else stretch
         for mend in group:
-            if mend in self.open:  # not unsubscribed meanwhile
-                await self._deliver(mend, rows.get(mend.gap.line.symbol, ()), clock)
+            if mend in self.open:
                 await self._end(mend, clock, "", asked=until, again=True)
 
     async def _deliver(self, mend: Mend, rows: Sequence[MarketEvent], clock: Clock) -> None:
         for at in range(0, len(rows), CHUNK):
             now = clock.now()
-            await mend.tell([row._replace(received=now) for row in rows[at : at + CHUNK] if mend.lacks(row)])
+            new = [row for row in rows[at : at + CHUNK] if row[1] >= mend.asked and mend.lacks(row)]
+            await mend.tell([row._replace(received=now) for row in new])
 
     async def _end(self, mend: Mend, clock: Clock, error: str, *, asked: int, again: bool) -> None:
         """The gap is over, unless another try may bring more. asked: up to which time its rows were asked for."""
         gap, left = mend.gap, mend.gap.left()
         all_of_it = gap.delivered + (left or 0)
+        if not error:
+            mend.asked = 0  # another try looks at all of it again
         if again and gap.closed() > asked:  # it has grown meanwhile
+            gap.due = gap.closed() + self._delay
+            return
+        if left and not error and gap.before > gap.closed():  # the venue's clock is further ahead than was thought
+            gap.until = gap.before
+            row = (gap.line.symbol, gap.since, gap.line.kind, gap.until, gap.events, gap.reason)
+            await mend.tell([Lost._make(row)])
             gap.due = gap.closed() + self._delay
             return
         if error or left:

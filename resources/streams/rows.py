@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from resources.calendars import UTC_MICROS
+from resources.errors import LakeError
 from resources.market_data.base import BAR_SCHEMA
 from resources.market_data.ticks import QUOTE_SCHEMA, TRADE_SCHEMA
 from resources.market_data.timeframes import INTRADAY
 from resources.streams.aggregation import Made
-from resources.streams.base import ENDED, Bar, Event, Lost, Quote, Repaired, Status, Trade
+from resources.streams.base import ENDED, Bar, Event, Kind, Lost, Quote, Repaired, Status, Trade
 from resources.streams.clock import SECOND
 from resources.streams.track import DISCONNECTED
 
@@ -42,7 +43,8 @@ FINDINGS = pl.Schema(
         "told_at": UTC_MICROS,
     }
 )
-"""What was told of gaps and connections. what: lost, repaired, given up, or the state of a Status (its ts is when)."""
+"""What was told of gaps and connections. what: lost, repaired, given up, the state of a Status (its ts is when), or
+what a Mark says."""
 
 GAPS = pl.Schema(
     {
@@ -59,6 +61,18 @@ GAPS = pl.Schema(
 """An interval that was not delivered in its time. state: repaired, given up, open (nothing was told of it since)."""
 
 LOST, REPAIRED, GIVEN_UP, OPEN = "lost", "repaired", "given up", "open"
+FOLLOWING, FOLLOWED = "following", "followed"
+
+
+class Mark(NamedTuple):
+    """What a run says of its own work. what: following (a line, from `ts` until its session ends, at `until`), or
+    followed (symbol "": all that was being followed has ended in good order)."""
+
+    symbol: str
+    ts: int
+    kind: Kind | None
+    until: int
+    what: str
 
 
 class Table(NamedTuple):
@@ -85,7 +99,9 @@ IDENTITY: dict[str, tuple[str, ...]] = {
 """Columns that are the fields 1 to 6 of an event, by which a gateway knows it again (`track.identity`)."""
 
 
-def frames(events: Iterable[Event], provider: str, now: int, told_at: int | None = None) -> dict[str, pl.DataFrame]:
+def frames(
+    events: Iterable[Event | Mark], provider: str, now: int, told_at: int | None = None
+) -> dict[str, pl.DataFrame]:
     """The events as rows of their tables, in their order; tables without any are left out. now: of UTC microseconds.
 
     told_at (or now): of the first finding; each is told a microsecond after the one before. So two that say the same
@@ -94,7 +110,7 @@ def frames(events: Iterable[Event], provider: str, now: int, told_at: int | None
     apart: dict[type[Any], list[Any]] = {}
     told: list[tuple[Any, ...]] = []
     for event in events:
-        if isinstance(event, Lost | Repaired | Status):
+        if isinstance(event, Lost | Repaired | Status | Mark):
             told.append(_finding(event, (now if told_at is None else told_at) + len(told)))
         else:
             apart.setdefault(event.__class__, []).append(event)
@@ -116,6 +132,8 @@ def _market_rows(name: str, events: Sequence[Any], provider: str, now: int) -> p
         fields |= {"known_at": ends}
     else:
         fields |= {"known_at": fields["ts"]}
+        if not -(2**63) <= min(fields["sequence"]) <= max(fields["sequence"]) < 2**63:
+            raise _no_number(name, events)
     # What is made here, as a bar of trades, was not received.
     fields["fetched_at"] = [received or now for received in fields["received"]]
     columns = {column: fields.get(column) for column in schema if column != "provider"}
@@ -124,7 +142,13 @@ def _market_rows(name: str, events: Sequence[Any], provider: str, now: int) -> p
     return frame.with_columns(*empty, provider=pl.lit(provider)).select(schema.names()).cast(dict(schema))  # type: ignore[arg-type]
 
 
-def _finding(event: Lost | Repaired | Status, now: int) -> tuple[Any, ...]:
+def _no_number(name: str, events: Sequence[Any]) -> LakeError:
+    odd = next(event for event in events if not -(2**63) <= event.sequence < 2**63)
+    what = f"{odd.symbol}, {name} at {odd.ts}: sequence is {odd.sequence}"
+    return LakeError(f"{what}; the lake keeps numbers of 64 bits: mend the source that gave it")
+
+
+def _finding(event: Lost | Repaired | Status | Mark, now: int) -> tuple[Any, ...]:
     row: tuple[Any, ...]
     match event:
         case Lost():
@@ -133,6 +157,8 @@ def _finding(event: Lost | Repaired | Status, now: int) -> tuple[Any, ...]:
             row = (event.until, GIVEN_UP if event.error else REPAIRED, event.events, event.left, event.error)
         case Status():
             row = (event.ts, event.state, None, None, event.detail)
+        case Mark():
+            row = (event.until, event.what, None, None, "")
     return (event.symbol, event.kind, event.ts, *row, now)
 
 

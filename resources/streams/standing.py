@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from resources.streams.base import KIND_OF, Batch, Line, Lost, MarketEvent, Quote, Repaired, Status, Trade
+from resources.streams.base import KIND_OF, Batch, Event, Line, Lost, MarketEvent, Quote, Repaired, Status, Trade
 from resources.streams.carriers.progress import line_of
 from resources.streams.clock import SECOND
+
+BELIEVED = 5 * SECOND
+"""A stamp is not later than its event came by more than the venue's clock is ahead, and this; else it is not true."""
+
+LATELY = 60 * SECOND
+"""By how much the venue's clock is ahead is told by the least of what came so long ago or later."""
 
 Rows = dict[tuple[type[MarketEvent], str], Quote | Trade]
 
@@ -69,6 +75,8 @@ class Told:
         self.rows: Rows = {}
         self.writes = 0
         self._late, self._behind = late, after is not None and by - after.updated > late  # until something is heard
+        self._least_before = self._least = 2**62  # until something came each stamp is believed
+        self._least_since = 0
         self._first: int | None = None  # when the gateway received the first that this follower was told
         before = after or Session(by, by, False, False, True, "", (), {}, (), -1, -1)
         self._updated, self._offset, self._detail = before.updated, before.offset, before.detail
@@ -92,7 +100,7 @@ class Told:
                         self._begin(event.received)
                 key = type(event), event.symbol
                 held = self.newest.get(key)
-                if held is None or event.ts >= held.ts:
+                if held is None or event.ts >= held.ts or self.place(event) >= self.place(held):
                     self.newest[key] = self.rows[key] = event
                     if not event.repaired and (self._whole or self._given_up):
                         self._passed(event)
@@ -102,6 +110,21 @@ class Told:
                     heard = max(heard, event.ts)
         if heard >= 0:
             self._behind = now - heard > self._late
+        self._compare(batch.events[-1] if batch.events else None)
+
+    def place(self, event: Quote | Trade) -> int:
+        """When it happened, as far as that can be known: not long after it came, whatever its stamp says."""
+        latest = event.received + max(0, min(self._least_before, self._least))
+        return event.ts if event.ts <= latest + BELIEVED or not event.received else latest
+
+    def _compare(self, event: Event | None) -> None:
+        """How far the venue's clock is ahead, as an event tells that has just come."""
+        if not isinstance(event, Quote | Trade) or event.repaired or not event.received:
+            return
+        ahead = event.ts - event.received
+        if event.received - self._least_since > LATELY:
+            self._least_before, self._least, self._least_since = self._least, ahead, event.received
+        self._least = min(self._least, ahead)
 
     def again(self, rows: Rows) -> None:
         """These are still to be written."""

@@ -56,6 +56,7 @@ class Gap:
     the track. floor: what has its place there or before was delivered or given up when the gap began.
 
     Of a numbered line, the missing numbers: first (0: not known, from `since` on) to last (None: to what is to come).
+    before: the time of the event that told the last; what is missing before a number is missing before its time.
     """
 
     line: Line
@@ -66,6 +67,7 @@ class Gap:
     numbered: bool = False
     first: int = 0
     last: int | None = None
+    before: int = 0
     due: int = 0
     attempts: int = 0
     delivered: int = 0
@@ -356,7 +358,7 @@ class NumberedTrack(Track):
         """A gap that is open at its end ends before this event."""
         gap = self.open_gap()
         if gap is not None:
-            gap.last = _number(event) - 1
+            gap.last, gap.before = _number(event) - 1, event[1]
             gap.events = max(0, gap.last - gap.first + 1) if gap.first else None
 
 

@@ -135,7 +135,8 @@ class Watch:
         return told
 
     def connected(self, now: int, slack: int, margin: int) -> list[Event]:
-        """A connection is there again: what each line missed since its last event, up to now. Lost of each.
+        """A connection is there again, or none will be: what each line missed since its last event, up to now. Lost of
+        each.
 
         slack: how much longer REST is asked, since a clock may be off; what the stream tells itself is not told
         twice. margin: how long before the newest event of the lost connection a line that had been quiet may have
@@ -185,6 +186,14 @@ class Watch:
         track = self.track(gap.line)
         if track is None or not track.came_back(gap, row):
             return False
+        self.counts["repaired"] += 1
+        return True
+
+    def lacked(self, gap: Gap, row: MarketEvent) -> bool:
+        """As `lacks`, of a gap of before its line was watched: each row of its interval is missing."""
+        if not gap.since <= row[1] <= gap.closed():
+            return False
+        gap.delivered += 1
         self.counts["repaired"] += 1
         return True
 

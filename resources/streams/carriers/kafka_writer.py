@@ -77,10 +77,14 @@ class Writer:
         After an error nobody knows which of them are stored; then this session takes no more.
         """
         self._look()
-        if self._stored:
-            events = [event for event in events if not self._has(event)]
         groups: dict[str, list[Event]] = {}
+        count = 0
         for event in events:
+            if type(event) is Lost or type(event) is Repaired:
+                self._lacks(event)
+            elif self._stored and self._has(event):
+                continue
+            count += 1
             rows = groups.get(event[0])
             if rows is None:
                 rows = groups[event[0]] = []
@@ -88,12 +92,9 @@ class Writer:
         for symbol, rows in groups.items():
             for at in range(0, len(rows), MOST):
                 self._send(partition_of(symbol, len(self._next)), symbol, rows[at : at + MOST])
-            for row in rows:
-                if type(row) is Lost or type(row) is Repaired:
-                    self._lacks(row)
         self._repeat()
         self._flush()
-        self._counts["stored"] += len(events)
+        self._counts["stored"] += count
 
     def beat(self) -> None:
         """A sign of life: a message without events in partition 0, which all read. Raises CarrierError."""
@@ -153,6 +154,8 @@ class Writer:
             left = [one for one in before if one.ts < event.ts or one.until > event.until]
         if left:
             self._lost[line] = left
+        else:  # all that an earlier session may have stored has come again
+            self._stored.pop(line, None)
 
     def _repeat(self) -> None:
         """Tell again what is lost where so many messages came since, so that `resume` need not look further back."""
@@ -198,11 +201,6 @@ class Writer:
 
     def _has(self, event: Event) -> bool:
         """Whether the event is stored already, by an earlier session."""
-        if isinstance(event, Repaired):
-            line = Line(event.symbol, event.kind)
-            if line in self._stored and event.ts <= self._stored[line][0]:
-                del self._stored[line]  # all that an earlier session may have stored has come again
-            return False
         if not isinstance(event, Trade | Quote | Bar):
             return False
         since, known = self._stored.get(Line(event.symbol, KIND_OF[type(event)]), NONE)

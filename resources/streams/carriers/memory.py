@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Collection, Sequence
 from typing import NamedTuple
 
-from resources.errors import QuantError
+from resources.errors import ConfigError, QuantError
 from resources.streams.base import (
     KIND_OF,
     Bar,
@@ -64,6 +64,8 @@ class Memory:
             reader.wake.set()
 
     def subscribe(self, symbols: Collection[str] | None = None, since: Start = "latest") -> AsyncGenerator[Batch, None]:
+        if not isinstance(since, str) and 0 not in since:
+            raise ConfigError(f"streams: the offset {dict(since)} is of no batch of this carrier: it has partition 0")
         oldest = self._log[0].first if self._log else self._next
         at = {"latest": self._next, "earliest": oldest}[since] if isinstance(since, str) else since[0]
         if not oldest <= at <= self._next:

@@ -39,12 +39,26 @@ class Message(NamedTuple):
 
 
 def encode(message: Message) -> bytes:
-    """About 65 bytes an event where there are many."""
+    """About 65 bytes an event where there are many. Raises WireError on a number that no event can have."""
     import msgpack
 
     events = message.events
-    packed: bytes = msgpack.packb((VERSION, *message[:5], bytes([_TAGS[type(event)] for event in events]), events))
+    try:
+        packed: bytes = msgpack.packb((VERSION, *message[:5], bytes([_TAGS[type(event)] for event in events]), events))
+    except OverflowError as error:
+        raise WireError(_too_large(events)) from error
     return packed
+
+
+def _too_large(events: Sequence[Event]) -> str:
+    """The first field that does not fit, and of what event."""
+    return next(
+        f"{event.symbol}, {type(event).__name__.lower()} of {event.ts}: {name} is {value}; whole numbers are from "
+        "-2^63 to below 2^64; mend the source that gave it"
+        for event in events
+        for name, value in event._asdict().items()
+        if isinstance(value, int) and not -(2**63) <= value < 2**64
+    )
 
 
 def decode(data: bytes | None, place: str) -> Message:

@@ -5,16 +5,21 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from typing import Any
 
 from quant_assets.streams.station import Feed, Station, Task
 from resources.lake import Lake
 from resources.market_data.base import Provider
+from resources.market_data.binance import Binance
 from resources.streams.base import Line, Source
 from resources.streams.patience import Patience
 from resources.streams.recording import open_gaps, recorded
-from tests.resources.streams.gateways import LIMIT_SECONDS, ManualClock, micros
-from tests.venues.market import Fault, Market, instant
+from resources.streams.sources.binance import BinanceStream
+from tests.resources.streams.gateways import LIMIT_SECONDS, ManualClock, bars_of, micros
+from tests.venues.binance import BinanceVenue
+from tests.venues.binance_stream import BinanceStream as BinanceStreams
+from tests.venues.market import Fault, Listing, Market, VenueClock, every, instant, seeded_quotes, seeded_trades
 from tests.venues.stream import StreamVenue
 
 NOW = instant(2024, 3, 8, 15)
@@ -124,3 +129,27 @@ async def ended(site: Site) -> AsyncIterator[Site]:
         if site._work is not None and not site._work.done():
             site._work.cancel()
             await asyncio.wait([site._work])
+
+
+def crypto(*symbols: str, seconds: int = 300) -> Market:
+    """A market in which each of these trades and is quoted once a second from NOW on, numbered from 1."""
+    market, second = Market(clock=VenueClock(NOW)), timedelta(seconds=1)
+    stamps = every(NOW + second, second, seconds)
+    for seed, symbol in enumerate(symbols):
+        market.add(Listing(symbol, "crypto", currency="USDT"))
+        market.set_trades(symbol, seeded_trades(seed, stamps, lot=0.001))
+        market.set_quotes(symbol, seeded_quotes(seed, stamps, lot=0.001))
+        for timeframe, minutes in (("1m", 1), ("1h", 60)):
+            market.set_bars(symbol, timeframe, bars_of(market.trades[symbol], timedelta(minutes=minutes)))
+    return market
+
+
+@asynccontextmanager
+async def binance(market: Market, lake: Lake) -> AsyncIterator[Site]:
+    """A site at Binance's loopback venue."""
+    clock = ManualClock(NOW)
+    with BinanceVenue(market) as rest, BinanceStreams(market) as streams:
+        provider = Binance(client=rest.client(), timeout_seconds=5.0, threads=1, sleep=lambda _: None)
+        source = BinanceStream(url=f"{streams.address}/", clock=clock)
+        async with ended(Site(lake, streams, clock, provider, source)) as site:
+            yield site

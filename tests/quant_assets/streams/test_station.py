@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,19 +20,15 @@ from resources.errors import AccessDeniedError, LakeError
 from resources.lake import Lake
 from resources.market_data import ticks
 from resources.market_data.base import Provider, utc_now
-from resources.market_data.binance import Binance
 from resources.market_data.synthetic import Synthetic
 from resources.streams.base import Kind, Line, Sequencing, Trade
 from resources.streams.clock import SECOND, FastClock
 from resources.streams.patience import Patience
 from resources.streams.recording import OPEN_SEGMENTS, open_gaps, recorded
-from resources.streams.sources.binance import BinanceStream
 from resources.streams.sources.recorded import Recorded
-from tests.quant_assets.streams.stations import NOW, Site, ended
-from tests.resources.streams.gateways import ManualClock, bars_of, micros, played, provider_bars
-from tests.venues.binance import BinanceVenue
-from tests.venues.binance_stream import BinanceStream as Streams
-from tests.venues.market import Fault, Listing, Market, VenueClock, every, instant, seeded_quotes, seeded_trades
+from tests.quant_assets.streams.stations import NOW, Site, binance, crypto
+from tests.resources.streams.gateways import ManualClock, micros, played, provider_bars
+from tests.venues.market import Fault, Market, instant
 
 MINUTE = timedelta(minutes=1)
 SYMBOLS = ("BTCUSDT", "ETHUSDT")
@@ -51,25 +46,7 @@ def lake(tmp_path: Path) -> Lake:
 def market(monkeypatch: pytest.MonkeyPatch) -> Market:
     for name in ("BINANCE_API_KEY", "BINANCE_API_SECRET"):
         monkeypatch.delenv(name, raising=False)
-    market = Market(clock=VenueClock(NOW))
-    stamps = every(NOW + timedelta(seconds=1), timedelta(seconds=1), 300)
-    for seed, symbol in enumerate(SYMBOLS):
-        market.add(Listing(symbol, "crypto", currency="USDT"))
-        market.set_trades(symbol, seeded_trades(seed, stamps, lot=0.001))
-        market.set_quotes(symbol, seeded_quotes(seed, stamps, lot=0.001))
-        for timeframe, length in (("1m", MINUTE), ("1h", 60 * MINUTE)):
-            market.set_bars(symbol, timeframe, bars_of(market.trades[symbol], length))
-    return market
-
-
-@asynccontextmanager
-async def binance(market: Market, lake: Lake) -> AsyncIterator[Site]:
-    clock = ManualClock(NOW)
-    with BinanceVenue(market) as rest, Streams(market) as streams:
-        provider = Binance(client=rest.client(), timeout_seconds=5.0, threads=1, sleep=lambda _: None)
-        source = BinanceStream(url=f"{streams.address}/", clock=clock)
-        async with ended(Site(lake, streams, clock, provider, source)) as site:
-            yield site
+    return crypto(*SYMBOLS)
 
 
 def numbers(last: int) -> range:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,19 @@ from quant_assets.streams.station import Feed, Station, Task
 from quant_assets.streams.wiring import wire
 from resources.config_streams import KafkaSettings, RedisSettings
 from resources.lake import Lake
-from resources.market_data.binance import Binance
 from resources.streams.base import Event, Line, Lost, Trade
 from resources.streams.cache import Cache, CacheError, CacheSettings
 from resources.streams.carriers.kafka import Kafka
 from resources.streams.carriers.kafka_client import CarrierError, Topic
+from resources.streams.clock import SECOND
+from resources.streams.owed import Sessions
 from resources.streams.patience import Patience
-from resources.streams.recording import recorded
-from resources.streams.sources.binance import BinanceStream
+from resources.streams.recording import open_gaps, recorded
 from tests.quant_assets.streams.replays import BEGINS, SYMBOLS, settings
-from tests.quant_assets.streams.stations import NOW, Site, ended
-from tests.resources.streams.gateways import ManualClock, bars_of, micros, played, provider_bars
-from tests.venues.binance import BinanceVenue
-from tests.venues.binance_stream import BinanceStream as Streams
+from tests.quant_assets.streams.stations import NOW, Site, binance, crypto
+from tests.resources.streams.gateways import ManualClock, micros, played, provider_bars
 from tests.venues.kafka import KafkaCluster
-from tests.venues.market import Fault, Listing, Market, VenueClock, every, seeded_trades
+from tests.venues.market import Fault
 from tests.venues.redis import RedisServer, is_installed
 
 pytest.importorskip("confluent_kafka", reason="the kafka extra is not installed")
@@ -91,26 +89,11 @@ async def in_topic(cluster: KafkaCluster) -> list[int]:
     return sorted(event.sequence for event in await topic_told(cluster) if isinstance(event, Trade))
 
 
-@asynccontextmanager
-async def binance(lake: Lake) -> AsyncIterator[Site]:
-    market, clock = Market(clock=VenueClock(NOW)), ManualClock(NOW)
-    second = timedelta(seconds=1)
-    market.add(Listing("BTCUSDT", "crypto", currency="USDT"))
-    market.set_trades("BTCUSDT", seeded_trades(0, every(NOW + second, second, 300), lot=0.001))
-    for timeframe, minutes in (("1m", 1), ("1h", 60)):
-        market.set_bars("BTCUSDT", timeframe, bars_of(market.trades["BTCUSDT"], timedelta(minutes=minutes)))
-    with BinanceVenue(market) as rest, Streams(market) as streams:
-        provider = Binance(client=rest.client(), timeout_seconds=5.0, threads=1, sleep=lambda _: None)
-        source = BinanceStream(url=f"{streams.address}/", clock=clock)
-        async with ended(Site(lake, streams, clock, provider, source)) as site:
-            yield site
-
-
 @played
 async def test_lake_topic_and_cache_hold_what_the_venue_told_whoever_died(
     cluster: KafkaCluster, redis: RedisServer, lake: Lake
 ) -> None:
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT"), lake) as at:
         cache = Cache(kept_in(redis), clock=at.clock)
         await at.start(BTC, **carriers(cluster, redis))
         await at.listening(TOPIC)
@@ -143,7 +126,7 @@ async def test_lake_topic_and_cache_hold_what_the_venue_told_whoever_died(
 @played
 async def test_a_topic_that_is_behind_the_lake_is_brought_up_to_it(cluster: KafkaCluster, lake: Lake) -> None:
     """A run without the topic had gone on: the next asks from where the topic stopped, and the lake doubles nothing."""
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT"), lake) as at:
         for options in (carriers(cluster), {}, carriers(cluster)):
             await at.start(BTC, **options)
             await at.listening(TOPIC)
@@ -159,10 +142,53 @@ async def test_a_topic_that_is_behind_the_lake_is_brought_up_to_it(cluster: Kafk
         assert volumes
 
 
+@pytest.mark.parametrize("asked", [True, False], ids=["asked for before it died", "not asked for"])
+@played
+async def test_what_a_session_missed_is_in_the_topic_once_whoever_died_before_it_was_stored(
+    cluster: KafkaCluster, lake: Lake, asked: bool
+) -> None:
+    begins, ends = (micros(NOW) + at * SECOND for at in (180, 400))
+    before = [(micros(NOW), micros(NOW) + 120 * SECOND)]
+    first = {"sessions": Sessions(before[0][1], lambda since: ())}
+    later = {"owed": begins, "sessions": Sessions(ends, lambda since: before)}
+    late = {"patience": Patience(silence=1e9, connect=1e9, repair_delay=2 if asked else 1e6)}
+
+    async def die(at: Site) -> None:
+        """The topic has what came since, and the lake has not."""
+        at.station._recorder.store = lambda events: 0  # type: ignore[union-attr, method-assign]
+        if asked:
+            await at.mended()
+        await at.tell(5)
+        async with asyncio.timeout(10):
+            while at.told("BTCUSDT")[-1] not in await in_topic(cluster):
+                pass
+        await at.die()
+        await at.tell(115)
+
+    async with binance(crypto("BTCUSDT"), lake) as at:
+        await at.start(BTC, **carriers(cluster), **first)
+        await at.listening(TOPIC)
+        await at.tell(60)
+        await at.holds("BTCUSDT", at.told("BTCUSDT"))
+        await die(at)
+        await at.start(BTC, **carriers(cluster), **later, **late)
+        await at.listening(TOPIC)
+        await at.until(lambda: open_gaps(lake).height, "what was missed, told")
+        await die(at)
+        await at.start(BTC, **carriers(cluster), **later)
+        await at.listening(TOPIC)
+        await at.mended()
+        owed = [*range(1, 120), *range(180, at.told("BTCUSDT")[-1] + 1)]
+        await at.holds("BTCUSDT", owed)
+        await at.stop()
+        assert await in_topic(cluster) == owed
+        assert set(open_gaps(lake)["state"]) == {"repaired"}
+
+
 @played
 async def test_a_run_before_its_window_begins_goes_on_from_now(cluster: KafkaCluster, lake: Lake) -> None:
     """The topic knows the line, and nothing is owed before a time that has not come yet."""
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT"), lake) as at:
         for owed in (micros(NOW), micros(NOW + timedelta(minutes=25))):
             await at.start(BTC, **carriers(cluster), owed=owed)
             await at.listening(TOPIC)
@@ -177,7 +203,7 @@ async def test_a_run_before_its_window_begins_goes_on_from_now(cluster: KafkaClu
 async def test_the_topic_is_asked_from_as_early_as_the_recorder_says(cluster: KafkaCluster, lake: Lake) -> None:
     """A gap may have begun before the window did."""
     asked, begins = micros(NOW) - 2, micros(NOW)
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT"), lake) as at:
         station = Station(Task("test", (BTC,), begins, lambda newest: Feed(at.source, at.clock, None),
                                Patience(), **carriers(cluster)), lake)  # fmt: skip
         at.station = station
@@ -190,7 +216,7 @@ async def test_the_topic_is_asked_from_as_early_as_the_recorder_says(cluster: Ka
 async def test_brokers_that_stay_away_end_the_run_and_the_next_one_lacks_nothing(
     cluster: KafkaCluster, lake: Lake
 ) -> None:
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT"), lake) as at:
         kafka = KafkaSettings(servers=cluster.servers, name="t", connect_seconds=5, outage_seconds=2)
         await at.start(BTC, topic=lambda clock: wiring.topic(kafka, clock))
         await at.listening(TOPIC)
@@ -214,7 +240,7 @@ async def test_brokers_that_stay_away_end_the_run_and_the_next_one_lacks_nothing
 @played
 async def test_a_redis_that_is_not_there_is_told_before_anything_is_stored(redis: RedisServer, lake: Lake) -> None:
     redis.end()
-    async with binance(lake) as at:
+    async with binance(crypto("BTCUSDT"), lake) as at:
         await at.start(BTC, cache=lambda clock: wiring.cache(RedisSettings(url=redis.url), clock))
         with pytest.raises(CacheError, match=r"does not answer: .*; start it, or mend"):
             await at.over()
@@ -227,7 +253,7 @@ async def test_a_redis_that_goes_away_does_not_end_the_run(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(caching, "PAUSE_SECONDS", 0.05)
-        async with binance(lake) as at:
+        async with binance(crypto("BTCUSDT"), lake) as at:
             cache = Cache(kept_in(redis), clock=at.clock)
             await at.start(BTC, **carriers(cluster, redis, outage_seconds=0.1))
             await at.listening(TOPIC)

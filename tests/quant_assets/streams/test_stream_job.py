@@ -24,7 +24,7 @@ from quant_assets.streams.assets import names, specs
 from quant_assets.streams.job import stream_job
 from quant_assets.streams.station import Feed, Station
 from quant_assets.streams.windows import Window
-from quant_assets.streams.wiring import wire
+from quant_assets.streams.wiring import micros, wire
 from quant_assets.streams.world import STREAM_TAG, StreamWorld
 from resources.config_streams import StreamSettings
 from resources.errors import AccessDeniedError
@@ -32,6 +32,7 @@ from resources.instance import BusyError, at_work
 from resources.lake import Lake
 from resources.market_data.synthetic import Synthetic
 from resources.streams.base import Kind, Sequencing
+from resources.streams.owed import Sessions, following
 from resources.streams.recording import open_gaps, recorded
 from tests.quant_assets.streams.replays import BEGINS, SYMBOLS, settings
 
@@ -155,6 +156,34 @@ def test_a_run_declared_dead_stops_and_stays_failed(site: Site) -> None:
     assert site.all_rows() > 100
 
 
+@pytest.mark.parametrize("how", ["to its end", "terminated", "declared dead", "with its machine"])
+def test_who_did_not_end_as_it_should_leaves_its_marks_in_the_lake(site: Site, how: str) -> None:
+    """The next session's run then tells what happened from its last rows to the end of its session."""
+    site.settings = settings(speed=7200 if how == "to its end" else 600)
+
+    def followed(world: StreamWorld) -> StreamWorld:
+        sessions = Sessions(micros(BEGINS + timedelta(hours=2)), lambda since: ())
+        return replace(world, task=lambda window: replace(world.task(window), sessions=sessions))
+
+    def end(counts: dict[str, int]) -> None:
+        if how == "declared dead":
+            site.instance.report_run_failed(site.newest_run(), "declared dead")
+        elif how == "terminated":
+            site.instance.report_run_canceling(site.newest_run())
+        if how != "declared dead":
+            signal.raise_signal(signal.SIGINT)
+
+    site.change = followed
+    if how == "to its end":
+        assert site.run().success
+    else:
+        with watching(end):
+            site.run()
+    assert site.all_rows() > 100
+    left = following(recorded(site.lake, "findings").collect())
+    assert len(left) == (0 if how in ("to its end", "terminated") else 4)
+
+
 @contextmanager
 def watching(look: Callable[[dict[str, int]], None]) -> Iterator[None]:
     """`look` at the counts of the station, once it is on, until it has done something about them."""
@@ -258,7 +287,7 @@ FOLLOW = """
 import sys
 from resources.lake import Lake
 from quant_assets.streams.station import Station
-from quant_assets.streams.wiring import wire
+from quant_assets.streams.wiring import micros, wire
 from tests.quant_assets.streams.replays import SYMBOLS, settings
 speed, folder = float(sys.argv[1]), sys.argv[2]
 world = wire(settings(speed), Lake(folder), lambda: SYMBOLS)

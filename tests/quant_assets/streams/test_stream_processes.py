@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -26,15 +27,20 @@ from tests.quant_assets.streams.replays import BEGINS, SYMBOLS
 
 PROJECT = Path(__file__).resolve().parents[3]
 HERE = Path(__file__).resolve().parent
-SITE = {
+SITE: dict[str, Any] = {
     "name": "stream_site", "provider": {"name": "synthetic"}, "universe": {"symbols": SYMBOLS},
     "dates": {"start": "2019-01-02", "end": "2020-12-31"}, "model": {"start": "2020-01-02"},
     "strategies": [{"name": "moving_average_cross"}], "live": {"strategy": "moving_average_cross"},
     "streams": {
         "kinds": ["trade", "quote"], "flush_seconds": 0.2, "keep_alive": True, "heartbeat_seconds": 1,
-        "replay": {"start": BEGINS.isoformat(), "speed": 120},
     },
 }  # fmt: skip
+
+
+def play(place: Path, speed: float) -> None:
+    """Workers that start from now on play the market so many times as fast."""
+    streams = {**SITE["streams"], "replay": {"start": BEGINS.isoformat(), "speed": speed}}
+    (place / "streams.yaml").write_text(yaml.safe_dump({**SITE, "streams": streams}))
 
 
 def until(what: str, found: Callable[[], object], seconds: float) -> None:
@@ -51,7 +57,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     home = tmp_path / "dagster"
     home.mkdir()
     shutil.copy(PROJECT / "configs" / "dagster.yaml", home / "dagster.yaml")
-    (tmp_path / "streams.yaml").write_text(yaml.safe_dump(SITE))
+    play(tmp_path, speed=120)
     environment = {"DAGSTER_HOME": str(home), "STREAM_SITE": str(tmp_path), "QUANT_HOME": str(tmp_path)}
     for name, value in {**environment, "PYTHONPATH": str(PROJECT)}.items():
         monkeypatch.setenv(name, value)
@@ -74,6 +80,7 @@ def test_a_killed_worker_is_replaced_and_the_lake_holds_the_market(place: Path) 
 
         until("the first rows", lambda: recorded(lake, "trades").collect().height > 50, 120)
         (first,) = runs()
+        play(place, speed=3600)  # nobody waits for the rest of the market
         for worker in writing(place):
             os.kill(worker, signal.SIGKILL)
         until("the next attempt", lambda: len(runs()) == 2, 120)

@@ -67,6 +67,34 @@ def test_windows_of_a_venue_that_never_closes_meet_and_owe_what_the_one_before_h
     assert window(settings, instant(2024, 3, 9, 23, 55)).session == instant(2024, 3, 10).date()
 
 
+def test_sessions_that_were_over_are_those_of_the_calendar() -> None:
+    settings = made()
+    at = window(settings, instant(2024, 4, 2, 15))  # after Good Friday and Easter
+    sessions = task(settings, at, ["AAA"]).sessions
+    assert sessions is not None
+    assert sessions.ends == micros(at.ends or OPEN)
+    thursday, monday = (instant(2024, 3, 28, 13, 30), instant(2024, 4, 1, 13, 30))
+    hours = timedelta(hours=6.5)
+    found = [(micros(opens - MINUTES), micros(opens + hours + MINUTES)) for opens in (thursday, monday)]
+    assert sessions.before(micros(thursday + hours)) == found, "also the one that was going on"
+    assert sessions.before(micros(thursday + hours + MINUTES)) == found[1:]
+    assert sessions.before(micros(at.begins)) == []
+
+
+def test_of_a_venue_that_never_closes_the_sessions_before_are_those_before_what_is_owed() -> None:
+    settings = made("binance", "24/7")
+    sessions = task(settings, window(settings, instant(2024, 3, 9, 12)), ["AAA"]).sessions
+    assert sessions is not None
+    assert sessions.before(micros(instant(2024, 3, 6))) == [
+        (micros(instant(2024, 3, day, 23, 55)), micros(instant(2024, 3, day + 1, 23, 55))) for day in (5, 6)
+    ]
+
+
+def test_a_replay_waits_for_whoever_goes_on_with_it() -> None:
+    settings = made("synthetic", symbols=["SYN0001"], replay={"start": "2020-03-09T13:30:00Z"})
+    assert task(settings, window(settings, OPEN), []).sessions is None
+
+
 def test_a_task_follows_each_kind_of_each_symbol() -> None:
     settings = made(kinds=["trade", "quote"], repair_delay_seconds=960)
     at = window(settings, OPEN)

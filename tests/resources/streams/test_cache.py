@@ -15,6 +15,7 @@ from resources.errors import ConfigError
 from resources.streams.base import Bar, Batch, Lost, Repaired
 from resources.streams.cache import Cache, CacheError, CacheSettings
 from resources.streams.carriers.memory import Memory
+from resources.streams.clock import SECOND
 from tests.resources.streams.caches import Clock, cache, quote, told, trade, until
 from tests.resources.streams.gateways import played
 from tests.venues.redis import RedisServer, is_installed
@@ -54,6 +55,19 @@ async def test_what_comes_late_takes_no_newer_ones_place(server: RedisServer) ->
     last = cache(server)
     assert await last.quotes() == {"A": quote("A", 5), "B": quote("B", 1)}
     await last.close()
+
+
+@played
+async def test_a_stamp_of_the_future_keeps_its_place_in_no_process(server: RedisServer) -> None:
+    minute = 60 * SECOND
+    wild = quote("A", 11 * minute, 2.0)._replace(received=minute)
+    one, other = cache(server), cache(server)
+    await one.follow(told([quote("A", minute - 1)], [wild]))
+    assert await other.quotes() == {"A": wild}
+    await other.follow(told([quote("A", minute + 1, 3.0)]))
+    assert await one.quotes() == {"A": quote("A", minute + 1, 3.0)}
+    for each in (one, other):
+        await each.close()
 
 
 @played

@@ -10,8 +10,21 @@ from typing import Any
 import pytest
 
 from resources.errors import ConfigError, ProviderTimeoutError
-from resources.streams.base import Event, Kind, Line, MarketEvent, Sequencing, Status, StreamEndedError, Trade
+from resources.streams.base import (
+    ENDED,
+    Event,
+    Kind,
+    Line,
+    Lost,
+    MarketEvent,
+    Repaired,
+    Sequencing,
+    Status,
+    StreamEndedError,
+    Trade,
+)
 from resources.streams.carriers.memory import Memory
+from resources.streams.clock import SECOND
 from resources.streams.gateway import Gateway
 from resources.streams.patience import Patience
 from resources.streams.repair import instant
@@ -75,6 +88,66 @@ async def test_a_venue_that_always_ends_at_once_is_not_tried_in_a_frenzy() -> No
             clock.advance(0.001)
             await settled()
             assert source.connected == connected + 1
+
+
+class Shut(Scripted):
+    """A venue that lets nobody in while it is shut."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shut = True
+
+    async def connect(self, lines: Collection[Line]) -> None:
+        if self.shut:
+            raise ProviderTimeoutError("nobody answers")
+        await super().connect(lines)
+
+
+@pytest.mark.parametrize("opens", [True, False])
+@played
+async def test_what_happened_before_a_venue_let_anybody_in_is_told(opens: bool) -> None:
+    source = Shut()
+    gateway, clock, reader = watching(source, silence=1e6, reconnect=2)
+    begun = clock.now()
+    async with gateway:
+        reading = asyncio.create_task(reader.read(gateway.events()))
+        await gateway.subscribe([LINE])
+        await settled()
+        source.shut = not opens
+        clock.advance(2)
+        await settled()
+        ended = clock.now()
+    await reading
+    slack = int(gateway.patience.slack * SECOND)
+    (lost,) = reader.of(Lost)
+    assert (lost.ts, lost.until) == (begun - slack, ended + slack)
+    (over,) = reader.of(Repaired)
+    assert (over.ts, over.until, over.error) == (lost.ts, lost.until, ENDED)
+
+
+@pytest.mark.parametrize("broken", [True, False])
+@played
+async def test_a_gateway_that_ends_tells_what_it_missed_where_it_had_no_connection(broken: bool) -> None:
+    source = Shut()
+    source.shut = False
+    gateway, clock, reader = watching(source, silence=1e6, reconnect=1e6)
+    heard = clock.now()
+    async with gateway:
+        reading = asyncio.create_task(reader.read(gateway.events()))
+        await gateway.subscribe([LINE])
+        await settled()
+        source.told.put_nowait([Trade("A", heard, 1.0, 1.0)])
+        await settled()
+        if broken:
+            source.shut = source.ends = True
+            source.told.put_nowait([])
+            await settled()
+        clock.advance(100)
+        await settled()
+    await reading
+    told = [(one.ts, one.until) for one in reader.of(Lost)]
+    assert told == ([(heard, clock.now() + int(gateway.patience.slack * SECOND))] if broken else [])
+    assert [one.error for one in reader.of(Repaired)] == ([ENDED] if broken else [])
 
 
 @played

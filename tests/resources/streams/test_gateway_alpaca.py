@@ -389,13 +389,15 @@ async def test_a_venue_that_cannot_be_reached_is_tried_again_and_that_is_told(ma
     async with desk(market) as at:
         at.fault("connect /v2/iex", Fault("status", status=429))
         at.fault("connect /v2/iex", Fault("dropped"))
+        begun = at.clock.now()
         await at.gateway.subscribe([AAPL])
         for failures in (1, 2):
             await at.until(lambda: at.reader.states().count("disconnected") == failures, "a failure")  # noqa: B023
             at.clock.advance(2 ** (failures - 1) / 2)
         await at.connected(1)
         assert "429" in at.reader.of(Status)[0].detail
-        assert not at.reader.of(Lost)
+        (lost,) = await at.lost(1)
+        assert lost.ts < begun < at.clock.now() < lost.until, "what happened since it was subscribed to"
 
 
 @played

@@ -136,6 +136,15 @@ def test_days_are_those_of_utc_and_only_those_asked_for_are_read(lake: Lake) -> 
     assert recorded(lake, "trades", ["ZZZ"]).collect().is_empty()
 
 
+@pytest.mark.parametrize("number", [2**63, -(2**63) - 1])
+def test_a_number_that_the_lake_cannot_keep_is_refused_before_anything_is_stored(lake: Lake, number: int) -> None:
+    with pytest.raises(
+        LakeError, match=f"AAA, trades at {NOW}: sequence is {number}; the lake keeps numbers of 64 bits"
+    ):
+        recorder(lake).store([trade(B, 0, 1), trade(A, 0, 1)._replace(sequence=number)])
+    assert recorded(lake, "trades").collect().is_empty()
+
+
 # killed
 
 

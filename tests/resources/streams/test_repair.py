@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
+from functools import partial
 
 import polars as pl
 import pytest
@@ -11,10 +12,12 @@ import pytest
 from resources.errors import BadAnswerError, NoDataError, UnknownSymbolError
 from resources.market_data import ticks
 from resources.market_data.base import utc_now
-from resources.streams.base import Event, Kind, Line, Repaired, Status, Trade
+from resources.streams import repair
+from resources.streams.base import Event, Kind, Line, Lost, Repaired, Status, Trade
 from resources.streams.clock import SECOND
 from resources.streams.repair import EPOCH, Mend, Repairer, instant, together
 from resources.streams.track import Gap
+from resources.streams.watch import Watch
 from tests.resources.streams.gateways import ManualClock, played
 
 NOW = 1_000 * SECOND
@@ -191,3 +194,63 @@ async def test_without_a_provider_each_gap_is_given_up_at_once() -> None:
     await bench.at(0)
     ((_, _, _, error),) = bench.ends()
     assert error.startswith("there is no provider")
+
+
+@played
+async def test_a_long_gap_is_asked_for_in_stretches_and_goes_on_where_a_try_failed() -> None:
+    hour, failed = 3600, list[int]()
+
+    def refuse(_: Sequence[str]) -> Exception | None:
+        if len(rest.asked) == 3 and not failed:
+            failed.append(1)
+            return BadAnswerError("try later")
+        return None
+
+    bench = Bench(rest := Rest(refuse), delay_seconds=0, pauses=(2,))
+    gap = bench.gap("A", 0, 2 * hour)
+    other = bench.gap("B", hour // 2, hour)  # ends within a stretch of the other's
+    await bench.at(2 * hour)
+    asked = [((since - NOW) // SECOND, (until - NOW) // SECOND) for _, since, until in rest.asked]
+    assert asked == [(0, 600), (600, 1800), (1800, 4200)], "each twice as long while few rows come"
+    await bench.at(2)
+    assert [(since - NOW) // SECOND for _, since, _ in rest.asked[3:]] == [1800, 2400, 3600, 6000]
+    assert sorted(bench.ends()) == [("A", 7201, None, ""), ("B", hour // 2 + 1, None, "")]
+    assert [bench.trades(symbol) for symbol in "AB"] == [7201, hour // 2 + 1]
+    assert gap.delivered + other.delivered == bench.trades("A") + bench.trades("B")
+
+
+@played
+async def test_many_rows_make_the_next_stretch_shorter(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repair, "FEW", 100)
+    monkeypatch.setattr(repair, "MANY", 500)
+    bench = Bench(rest := Rest(), delay_seconds=0)
+    bench.gap("A", 0, 1200)
+    await bench.at(1200)
+    assert [(since - NOW) // SECOND for _, since, _ in rest.asked] == [0, 600, 900, 1200]
+    assert bench.ends() == [("A", 1201, None, "")]
+
+
+@played
+async def test_what_is_missing_before_a_number_is_looked_for_up_to_its_time() -> None:
+    """A venue's clock that is ahead: what is missing by number is stamped later than the gap that was told."""
+    clock, told, watch = ManualClock(instant(NOW)), list[Event](), Watch({"trade": "consecutive"})
+    repairer, line, first = Repairer(Rest(), delay_seconds=0, pauses=()), Line("A", "trade"), NOW // SECOND
+
+    async def tell(events: Sequence[Event]) -> None:
+        told.extend(events)
+
+    watch.add([line], NOW)
+    told += watch.owe([line], NOW - 60 * SECOND, NOW, SECOND)
+    number = first + 4
+    told += watch.admit([Trade("A", number * SECOND, 1.0, 1.0, "", str(number), number)], NOW + 5 * SECOND, 9)
+    (gap,) = watch.found
+    repairer.add(Mend(gap, partial(watch.lacks, gap), tell, partial(watch.done, gap)))
+    for _ in range(2):
+        clock.advance(10)
+        await repairer.mend(clock)
+    numbers = sorted(event.sequence for event in told if isinstance(event, Trade))
+    assert numbers == [*range(first - 60, first + 5)]
+    ends = [(event.until - NOW) // SECOND for event in told if isinstance(event, Lost)]
+    assert ends == [1, 4]
+    (over,) = [event for event in told if isinstance(event, Repaired)]
+    assert (over.until, over.left, over.error) == (NOW + 4 * SECOND, 0, "")

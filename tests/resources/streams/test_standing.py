@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import pytest
 
-from resources.streams.base import Batch, Event, Lost, Repaired, Status, Trade
+from resources.streams.base import Batch, Event, Lost, Quote, Repaired, Status, Trade
+from resources.streams.clock import SECOND
 from resources.streams.standing import Session, Told
 
 STEP, SLACK = 10, 3
@@ -98,3 +99,55 @@ def test_what_is_whole_is_current() -> None:
     last = next(row for row in told.newest.values() if isinstance(row, Trade))
     assert last == Trade("A", 5 * STEP, 1.0, 1.0, received=7 * STEP, repaired=True)
     assert session.current(last)
+
+
+# stamps that cannot be true
+
+NOW = 1_709_910_000 * SECOND
+
+
+def quoted(came: int, stamp: int, bid: float, repaired: bool = False) -> Quote:
+    """A quote of so many seconds after NOW."""
+    return Quote("A", NOW + stamp * SECOND, bid, 1.0, bid + 1, 1.0, received=NOW + came * SECOND, repaired=repaired)
+
+
+def newest(told: Told, *events: Event) -> tuple[float | None, bool]:
+    """What is newest after each of these came by itself, and whether it is current."""
+    for event in events:
+        told.add(Batch([event], {0: 0}), event.received)  # type: ignore[union-attr]
+    held = told.newest[Quote, "A"]
+    assert isinstance(held, Quote)
+    return held.bid, Session.of(1, True, told.state()).current(held)
+
+
+def begun() -> Told:
+    told = Told(NOW, None, 15 * SECOND)
+    told.add(Batch([Status("", NOW, "connected")], {0: 0}), NOW)
+    return told
+
+
+@pytest.mark.parametrize("stamp", [10, 840])
+def test_one_stamp_of_the_future_does_not_hide_what_came_later(stamp: int) -> None:
+    """What follows it is older by its stamp, and comes marked as repaired."""
+    told = begun()
+    assert newest(told, quoted(1, 1, 10.0), quoted(2, 2 + stamp, 11.0)) == (11.0, True)
+    assert newest(told, *(quoted(at, at, 12.0 + at, repaired=True) for at in range(3, 100))) == (111.0, False)
+    assert newest(told, quoted(900, 900, 9.0)) == (9.0, True)
+
+
+def test_a_venue_whose_clock_is_ahead_is_believed() -> None:
+    told = begun()
+    assert newest(told, *(quoted(at, at + 300, float(at)) for at in range(1, 200))) == (199.0, True)
+    repaired = quoted(210, 495, 5.0, repaired=True)  # it was missed, and is older than the newest
+    assert newest(told, repaired) == (199.0, True)
+    assert newest(told, quoted(211, 511, 211.0)) == (211.0, True)
+
+
+def test_a_clock_that_is_ahead_from_the_first_event_on_is_believed() -> None:
+    told = begun()
+    assert newest(told, quoted(1, 301, 1.0), quoted(10, 299, 5.0, repaired=True)) == (1.0, True)
+
+
+def test_a_late_one_within_seconds_takes_nobodys_place() -> None:
+    told = begun()
+    assert newest(told, quoted(1, 1, 1.0), quoted(2, 5, 2.0), quoted(4, 4, 3.0, repaired=True)) == (2.0, True)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from resources.errors import ConfigError
 from resources.streams.base import Event, Lost, OffsetGoneError, Repaired, Status, Trade
 from resources.streams.carriers.memory import Memory, SlowReaderError
 from resources.streams.repair import Mend
@@ -60,6 +61,12 @@ async def test_a_place_that_is_not_kept_is_refused(offset: int) -> None:
         await carrier.publish(trades(number))
     with pytest.raises(OffsetGoneError, match=f"offset {offset} is not kept; there are 2 to 4"):
         carrier.subscribe(since={0: offset})
+
+
+@pytest.mark.parametrize("offset", [{}, {1: 0}])
+def test_an_offset_of_another_carrier_is_refused(offset: dict[int, int]) -> None:
+    with pytest.raises(ConfigError, match="is of no batch of this carrier: it has partition 0"):
+        Memory().subscribe(since=offset)
 
 
 @played

@@ -58,6 +58,12 @@ def test_what_is_not_ours_is_refused_with_its_place(data: bytes | None, said: st
         decode(data, "topic 'x', partition 1, offset 7")
 
 
+@pytest.mark.parametrize("number", [2**64, -(2**63) - 1])
+def test_a_number_that_no_event_can_have_is_refused_by_its_name(number: int) -> None:
+    with pytest.raises(WireError, match=f"B, trade of 7: sequence is {number}; whole numbers are from"):
+        encode(Message(*HEAD, [Trade("A", 1, 2.0, 3.0), Trade("B", 7, 2.0, 3.0, sequence=number)]))
+
+
 def test_a_field_that_an_older_version_lacks_has_its_default() -> None:
     short = msgpack.packb((1, *HEAD, b"\x00", (("A", 1, 2.0, 3.0),)))
     assert decode(short, "").events == [Trade("A", 1, 2.0, 3.0)]
