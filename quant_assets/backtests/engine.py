@@ -104,6 +104,7 @@ def run(
     check_given(bars, settings, instruments, intrabar, rates)
     beside = checked_benchmark(benchmark)
     past = bars if isinstance(bars, History) else history(bars, instruments, settings.currency, intrabar, rates)
+    check_limits(settings, past)
     if trial is not None:
         orders = orders if isinstance(orders, OnBar) else orders.lazy().collect()
         begun = trial.begin(orders, settings, past)
@@ -151,6 +152,16 @@ def check_given(
     elif settings.intrabar_timeframe is not None and intrabar is None:
         raise ConfigError(
             f"intrabar_timeframe is {settings.intrabar_timeframe}, and no finer bars are given: intrabar="
+        )
+
+
+def check_limits(settings: BacktestSettings, past: History) -> None:
+    """Refuse a limit of sectors where no instrument has one."""
+    bound = None if settings.limits is None else settings.limits.sector
+    if bound is not None and not any(listing.sector for listing in past.listings):
+        raise ConfigError(
+            f"limits.sector is {bound:g}, and no symbol has a sector: give instruments with a column "
+            "sector, or leave the limit out"
         )
 
 

@@ -166,10 +166,12 @@ def purged(starts: Values, ends: Values, tests: Sequence[Values], embargo: Any =
     embargo that is negative or not in their units.
     """
     begins, finishes = _spans(starts, ends)
+    lasting, stamped = isinstance(embargo, timedelta | np.timedelta64), begins.dtype.kind == "M"
+    if embargo and lasting != stamped:
+        needed = "dates or times need a timedelta" if stamped else "positions need a number of them"
+        raise EvidenceError(f"embargo is {embargo}; spans of {needed}")
     if embargo < type(embargo)(0):
         raise EvidenceError(f"embargo is {embargo}; it must not be negative")
-    if embargo and begins.dtype.kind == "M" and not isinstance(embargo, timedelta | np.timedelta64):
-        raise EvidenceError(f"embargo is {embargo}; spans of dates or times need a timedelta")
     train = np.ones(begins.size, dtype=bool)
     for test in tests:
         run = np.asarray(test, dtype=np.int64)
@@ -188,8 +190,8 @@ def spans(samples: int, horizon: int) -> tuple[Integers, Integers]:
 
 
 def _ordered(sessions: int | Sequence[Any]) -> int:
-    if isinstance(sessions, int):
-        return whole(sessions, "sessions", 1)
+    if isinstance(sessions, int | np.integer):
+        return whole(int(sessions), "sessions", 1)
     for earlier, later in pairwise(sessions):
         if not earlier < later:
             raise EvidenceError(f"sessions must be in order, each once: {later} follows {earlier}")
@@ -213,4 +215,9 @@ def _spans(starts: Values, ends: Values) -> tuple[Times, Times]:
 
 def _times(values: Values) -> Times:
     found = np.asarray(values)
-    return found.astype("datetime64[us]") if found.dtype == object else found
+    found = found.astype("datetime64[us]") if found.dtype == object else found
+    if found.dtype.kind in "fM":
+        unknown = np.flatnonzero(np.isnan(found) if found.dtype.kind == "f" else np.isnat(found))
+        if unknown.size:
+            raise EvidenceError(f"sample {unknown[0]} has no start or end; leave out samples without a label")
+    return found

@@ -23,8 +23,9 @@ from quant_assets.evidence.inputs import EvidenceError, Floats, Integers, Values
 Seed = int | np.random.Generator | np.random.RandomState
 """What arch draws from."""
 
-LEAST = 10
-"""Periods. Hansen's threshold needs the logarithm of the logarithm of their number."""
+LEAST = 100
+"""Periods. Standard errors of few are too small too often: of 20 trials without an edge the best is called superior at
+the 5% level in 8% of histories of 100 periods, in 10% of 60, in some 20% of 24 and 40% of 12."""
 
 LOOKED_AT = 50
 """Trials whose serial dependence sets the length of blocks, spread over all of them."""
@@ -72,7 +73,7 @@ def superiority(
     than the benchmark, every probability is 1. `seed` is a number, or a
     generator of numpy, as arch takes it. Memory follows the size of `returns`, not `samples`.
 
-    Raises EvidenceError for missing returns, fewer than 10 periods, a benchmark of another length, a block that is
+    Raises EvidenceError for missing returns, fewer than 100 periods, a benchmark of another length, a block that is
     shorter than 1 or longer than the history, and where every trial is left out.
     """
     whole(samples, "samples", 1)

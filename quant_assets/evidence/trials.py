@@ -134,6 +134,9 @@ class Trials:
         if missing:
             raise TrialError(f"results: the figures lack {sorted(missing)}; they have {figures.columns}")
         known = figures.filter(pl.col("sharpe").is_finite().fill_null(False))
+        if known["periods"].null_count():
+            text = known.filter(pl.col("periods").is_null())["configuration"][0]
+            raise TrialError(f"results: {text} has a Sharpe ratio and no periods; say over how many it was measured")
         lines = [
             f"{_key(text)} {sharpe:.9g} {int(periods)}"
             for text, sharpe, periods in known.select("configuration", "sharpe", "periods").iter_rows()

@@ -9,6 +9,7 @@ import polars as pl
 from quant_assets.strategies.base import BRACKET, INTENT_SCHEMA
 from quant_assets.strategies.keys import Keys, beginnings
 from resources.calendars import UTC_MICROS
+from resources.errors import ConfigError
 
 Floats = npt.NDArray[np.float64]
 
@@ -44,6 +45,8 @@ def orders(intents: pl.LazyFrame, tag: str = "") -> pl.LazyFrame:
     A target with a bracket is sent once, when it opens, with its exits; then only when it ends or turns round. Sent
     again on a rebalance day it would buy what its bracket has closed. Its exits are the exchange's from then on. An
     order to be flat only reduces: where a bracket closes the position at the same open, it would else open another.
+
+    Raises ConfigError, as it is collected, on a target that is null: nobody could say whether it means to be flat.
     """
     return read(intents).map_batches(
         lambda frame: sent(frame, tag),
@@ -65,12 +68,18 @@ def sent(frame: pl.DataFrame, tag: str = "", keys: Keys | None = None) -> pl.Dat
     A sweep does this in every run: only the few rows at which anything can happen are looked at closely, and on arrays,
     because each operation on a Series is a query of its own.
     """
+    if frame["target_weight"].null_count():
+        symbol, ts = frame.filter(pl.col("target_weight").is_null()).select("symbol", "ts").row(0)
+        raise ConfigError(
+            f"intents: {symbol} {ts}: target_weight is null; a target is a number, 0.0 to be flat: fill nulls, or give "
+            "pl.when() an otherwise()"
+        )
     new = beginnings(frame) if keys is None else keys.beginnings(frame)
     if new is None:
         frame = frame.sort("symbol", "ts")
         new = beginnings(frame)
         assert new is not None, "sorted just now"
-    weights, again = _floats(frame["target_weight"]), frame["rebalance"]
+    weights, again = frame["target_weight"].to_numpy(), frame["rebalance"]
     asked = new.copy()
     asked[1:] |= weights[1:] != weights[:-1]
     if again.any():
@@ -110,12 +119,8 @@ def _chosen(rows: pl.DataFrame, target: Floats, before: Floats) -> tuple[npt.NDA
         exits = {name: values.set(pl.Series(~opens), None) for name, values in exits.items()}
     # What is no number is sent as well, for the exchange to refuse: left out, it would be hidden.
     if np.isnan(target).any():
-        sent |= rows["target_weight"].is_nan().fill_null(False).to_numpy()
+        sent |= np.isnan(target)
     return np.flatnonzero(sent), exits
-
-
-def _floats(values: pl.Series) -> Floats:
-    return (values.fill_null(np.nan) if values.null_count() else values).to_numpy()
 
 
 def _index(rows: npt.NDArray[np.integer]) -> pl.Series:

@@ -32,10 +32,15 @@ ALONE = timedelta(days=1)
 """How long a bar is taken to last where nothing shows it: no known_at, and no second bar of any symbol."""
 
 
-def checked(bars: Frame) -> tuple[pl.DataFrame, str]:
-    """The frame with every column that is needed, its values in order, and whether it holds bars, quotes or trades."""
+def check_frame(bars: object) -> None:
+    """Refuse what is no frame of polars."""
     if not isinstance(bars, pl.LazyFrame | pl.DataFrame):
         raise BarSchemaError(f"bars: a {type(bars).__name__}; give a polars frame, of pandas with polars.from_pandas")
+
+
+def checked(bars: Frame) -> tuple[pl.DataFrame, str]:
+    """The frame with every column that is needed, its values in order, and whether it holds bars, quotes or trades."""
+    check_frame(bars)
     lazy = bars.lazy()
     schema = schema_of(lazy, "bars")
     kind = _kind(schema)

@@ -30,7 +30,6 @@ from quant_assets.backtests.simulation.requested import DUST
 from quant_assets.risk.limits import Decision, Resting, check, controlled, sectors_of, signed_quantity, uncovered
 from resources.brokers.base import Order, OrderType, Side, TimeInForce
 from resources.config import LimitSettings
-from resources.errors import ConfigError
 from resources.exchange.layout import NOWHERE, Integers, Log, Records
 from resources.exchange.words import (
     CANCEL,
@@ -50,10 +49,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Judge:
-    """Judges the orders of one backtest as it comes to them.
-
-    Raises ConfigError where sectors are limited and no instrument has one.
-    """
+    """Judges the orders of one backtest as it comes to them."""
 
     def __init__(self, limits: LimitSettings, past: History, ids: pl.Series, cash: float) -> None:
         """`ids`: the order's id by row of the book."""
@@ -61,11 +57,6 @@ class Judge:
         listings = dict(zip(past.symbols, past.listings, strict=True))
         self._sectors = sectors_of(listings)
         self._options = {symbol: listing for symbol, listing in listings.items() if listing.right}
-        if limits.sector is not None and not self._sectors:
-            raise ConfigError(
-                f"limits.sector is {limits.sector:g}, and no symbol has a sector: give instruments with a column "
-                "sector, or leave the limit out"
-            )
         self._peak, self._logged = cash, 0
         self._session: np.datetime64 | None = None
         self._opening, self._opens = False, 0

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import polars as pl
 
-from quant_assets.backtests.engine import check_given, checked_benchmark
-from quant_assets.backtests.market.bar_frames import Frame
+from quant_assets.backtests.engine import check_given, check_limits, checked_benchmark
+from quant_assets.backtests.market.bar_frames import Frame, check_frame
 from quant_assets.backtests.market.history import UNTRADED, History, history
 from quant_assets.backtests.sweeps.grid import Candidate, Maker, SweepError
 from quant_assets.backtests.sweeps.runs import Prepared
@@ -42,8 +42,12 @@ def prepared(
     check_given(bars, settings, instruments, intrabar, rates)
     beside = checked_benchmark(benchmark)
     listed = None if instruments is None else instruments.lazy().collect()
-    frame = None if isinstance(bars, History) else bars.lazy().collect()
+    frame = None
+    if not isinstance(bars, History):
+        check_frame(bars)
+        frame = bars.lazy().collect()
     past = bars if isinstance(bars, History) else history(frame, listed, settings.currency, intrabar, rates)  # type: ignore[arg-type]
+    check_limits(settings, past)
     made = [candidate.strategy for candidate in candidates if candidate.strategy is not None]
     table = _features(frame, past, made, features, listed) if made else None
     return Prepared(past, settings, maker, table, beside, listed)
@@ -63,6 +67,8 @@ def _features(
         if missing:
             raise SweepError(f"features: the frame lacks {missing}, which {strategies[0].name} reads; it has {held}")
         found = features.lazy().select(*(name for name in (*KEYS, TRADABLE) if name in held), *wanted).collect()
+        if found.is_empty():
+            raise SweepError("features: no rows; give a row a bar, or leave features out to have them computed")
         return _keyed(found, past)
     if bars is None:
         raise SweepError("features: a History holds no adjusted prices to compute them from; give features=")

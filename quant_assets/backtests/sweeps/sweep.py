@@ -146,8 +146,14 @@ def sweep(
     if executor not in EXECUTORS:
         raise SweepError(f"executor is {executor!r}; use one of {list(EXECUTORS)}")
     for name, count in (("workers", workers), ("batch", batch)):
-        if count is not None and (not isinstance(count, int) or count < 1):
+        if count is not None and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
             raise SweepError(f"{name} is {count!r}; it must be a whole number, 1 or more, or left out")
+    if trials is not None and trials != "installation" and not hasattr(trials, "plan"):
+        raise SweepError(
+            f"trials is {trials!r}; give evidence.trials.Trials, or None to record nothing, or leave it out"
+        )
+    if family is not None and not family:
+        raise SweepError("family is empty; name what the trials are counted under, or leave it out")
     if trials is not None and family is None and name_of(strategy) == "lambda":
         raise SweepError(
             "strategy: a lambda has no name, under which its trials could be told from another's; give family=, or "

@@ -318,6 +318,7 @@ def test_a_tag_taken_off_withdraws_the_record(desk: Desk) -> None:
     assert desk.log()["state"].to_list() == ["new", "withdrawn"]
 
 
+@pytest.mark.xdist_group("installation")
 def test_every_kind_lies_in_the_lake_with_its_rows_in_their_partition(installation: Path) -> None:
     lake = Lake(str(installation / "lake"))
     for kind in (*KINDS, "sentiment"):
@@ -331,6 +332,7 @@ def test_every_kind_lies_in_the_lake_with_its_rows_in_their_partition(installati
             assert rows.filter(year != part["date"]).height == 0
 
 
+@pytest.mark.xdist_group("installation")
 def test_the_checks_of_the_installation_pass(installation: Path) -> None:
     """Nulls and drift of made-up news are for a person to look at, and are warnings."""
     from quant_assets.definitions import defs
@@ -349,6 +351,7 @@ def test_the_checks_of_the_installation_pass(installation: Path) -> None:
     assert failing <= {"features/alternative:drift", "features/alternative:nulls_after_warmup"}
 
 
+@pytest.mark.xdist_group("installation")
 def test_the_stored_features_are_those_of_the_past_alone(installation: Path) -> None:
     """Of the features in the panel: dropping what became known after a session changes none up to it."""
     from quant_assets.features import compute

@@ -162,6 +162,10 @@ REFUSED = [
     (lambda: purged([1, 2], [2], [[0]]), r"starts have the shape \(2,\), ends \(1,\)"),
     (lambda: purged([1, 2], [2, 3], [[]]), "a test has no samples"),
     (lambda: purged(DATES, DATES, [[0]], embargo=3), "embargo is 3; spans of dates or times need a timedelta"),
+    (lambda: purged([1, 2], [2, 3], [[0]], embargo=timedelta(1)), "embargo is 1 day, 0:00:00; spans of positions need"),
+    (lambda: purged([1.0, np.nan], [2.0, 3.0], [[0]]), "sample 1 has no start or end; leave out"),
+    (lambda: purged(DATES, [*DATES[:-1], None], [[0]]), f"sample {len(DATES) - 1} has no start or end"),
+    (lambda: walk_forward(np.int64(3), train=3, test=1), "3 sessions are too few for train=3 and gap=0"),
     (lambda: combinatorial_purged(*spans(60, 1)).histories([[0.0]]), "there are outcomes of 1 folds; there are 15"),
     (lambda: combinatorial_purged(*spans(60, 1)).histories([[0.0]] * 15), "fold 0 tests 20 samples; its outcome has"),
 ]

@@ -199,6 +199,8 @@ def test_what_cannot_be_recorded_is_refused(trials: Trials, family: str, texts: 
 
 
 def test_results_without_their_columns_or_plan_are_refused(trials: Trials) -> None:
+    with pytest.raises(TrialError, match="a has a Sharpe ratio and no periods; say over how many"):
+        trials.results("any", pl.DataFrame({"configuration": ["a"], "sharpe": [0.1], "periods": [None]}))
     with pytest.raises(TrialError, match=r"lack \['periods', 'sharpe'\]"):
         trials.results("x", pl.DataFrame({"configuration": grid(1)}))
     with pytest.raises(TrackingError, match=r"no note '0123456789abcdef0123456789abcdef'; write it first"):

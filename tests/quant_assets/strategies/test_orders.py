@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from quant_assets.backtests import run
 from quant_assets.strategies.base import INTENT_SCHEMA
 from quant_assets.strategies.orders import orders
+from resources.errors import ConfigError
 
 
 def intents(
@@ -45,6 +46,17 @@ CASES = [  # what, targets, rebalance days, (day, weight) of each order
     ("noise is no change", [0.5, 0.5 + 1e-12], [], [(1, 0.5)]),
     ("short", [0, -0.5, -0.5], [3], [(2, -0.5), (3, -0.5)]),
 ]
+
+
+def test_a_target_that_is_null_is_refused_and_not_left_out() -> None:
+    """Left out, the exit after it would be left out as well: nothing changes from null to flat."""
+    wanted = intents([0.5, 0.5, 0.0], [False] * 3).with_columns(
+        target_weight=pl.when(pl.col("ts").dt.day() != 2).then("target_weight")
+    )
+    with pytest.raises(
+        ConfigError, match=r"intents: A 2024-01-02 21:00:00\+00:00: target_weight is null; .* 0.0 to be"
+    ):
+        orders(wanted).collect()
 
 
 @pytest.mark.parametrize(("what", "weights", "rebalances", "expected"), CASES, ids=[case[0] for case in CASES])

@@ -176,6 +176,10 @@ REFUSED = [  # what, options, words of the message
     ("an executor", {"executor": "cluster"}, "executor is 'cluster'"),
     ("no workers", {"workers": 0}, "workers is 0"),
     ("half a worker", {"workers": 1.5}, "workers is 1.5"),
+    ("a worker that is true", {"workers": True}, "workers is True"),
+    ("a record that is a word", {"trials": "yes"}, "trials is 'yes'; give evidence.trials.Trials, or None"),
+    ("a family without a name", {"family": ""}, "family is empty"),
+    ("no features", {"features": FEATURES.clear()}, "features: no rows"),
 ]
 
 
@@ -191,6 +195,13 @@ def test_a_history_serves_and_wants_its_features():
     assert found.results.equals(swept().results)
     with pytest.raises(SweepError, match="give features="):
         sweep(past, Cross, GRID, SETTINGS, progress=False, trials=None)
+
+
+@pytest.mark.parametrize("bars", [None, BARS.to_dict(as_series=False)])
+def test_what_is_no_frame_of_bars_is_refused_as_by_run(bars):
+    for call in (lambda: run(bars, made(1)), lambda: sweep(bars, Cross, GRID, features=FEATURES, trials=None)):
+        with pytest.raises(QuantError, match=r"bars: a .*; give a polars frame"):
+            call()
 
 
 def test_costs_and_the_first_session_come_from_the_settings():
@@ -255,6 +266,24 @@ def test_what_is_tried_counts_on_the_installation_and_once():
         assert swept(trials="installation", family="counted by itself", batch=batch).plans
     counted = Trials.of(load()).counted("counted by itself")
     assert (counted.trials, counted.with_result) == (8, 8)
+
+
+def made(count: int) -> pl.DataFrame:
+    return pl.DataFrame({"ts": [BARS["known_at"][0]], "symbol": ["AAA"], "side": ["buy"], "quantity": [float(count)]})
+
+
+def test_a_limit_that_cannot_bind_is_refused_before_it_counts(tmp_path):
+    from quant_assets.evidence.trials import Trial, Trials
+    from resources.config import LimitSettings
+    from resources.tracking import Tracking
+
+    trials = Trials(Tracking("refused", tmp_path, f"sqlite:///{tmp_path / 'mlflow.db'}"))
+    limited = BacktestSettings(limits=LimitSettings(sector=0.5))
+    with pytest.raises(QuantError, match="no symbol has a sector"):
+        sweep(BARS, Cross, GRID, limited, features=FEATURES, trials=trials, family="refused", progress=False)
+    with pytest.raises(QuantError, match="no symbol has a sector"):
+        run(BARS, made(1), limited, trial=Trial(trials, "refused"))
+    assert trials.counted("refused").trials == 0
 
 
 def test_a_sweep_and_a_single_backtest_of_the_same_strategy_are_one_trial(tmp_path):
