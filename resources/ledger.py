@@ -61,6 +61,11 @@ class Ledger:
                         client.set_terminated(run_id, "FINISHED")
                     return run_id
                 except MlflowException as error:
+                    if client.get_experiment(experiment).lifecycle_stage == "deleted":
+                        raise TrackingError(
+                            f"MLflow: the experiment {self.name} was deleted, and nothing can be put on its record; "
+                            f"restore it: mlflow experiments restore --experiment-id {experiment}"
+                        ) from error
                     # A note that is written twice is the same note: readers count what it says, not how often.
                     if error.error_code != "TEMPORARILY_UNAVAILABLE" or attempt == ATTEMPTS - 1:
                         raise

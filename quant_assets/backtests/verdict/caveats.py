@@ -6,11 +6,13 @@ sentences are the first caveats. What is added is taken from the result's own nu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from quant_assets.backtests.engine import by_session
 from quant_assets.backtests.glossary import shown
 from quant_assets.backtests.verdict.questions import Test, elsewhere, plain
 from resources.config import BacktestSettings
@@ -20,6 +22,10 @@ from resources.exchange.models.margin import CashMargin
 if TYPE_CHECKING:
     from quant_assets.backtests.engine import BacktestResult
     from quant_assets.backtests.verdict.assess import Evidence
+
+
+MOST_OF_ONE_SESSION = 0.5
+"""Share of the growth that all other sessions have, at most, where one of them is told to have made it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +80,7 @@ def caveats(result: BacktestResult, provenance: Provenance) -> list[str]:
     doubts = [test for test in tests if test.passed is False and test.name not in told_below]
     lines = [
         *(test.words for test in doubts if test.essential),
+        _one_session(result, provenance.settings.cash),
         _universe(provenance),
         _trials(provenance),
         *(test.words for test in doubts if not test.essential),
@@ -145,6 +152,22 @@ def _carried(cost: BacktestSettings) -> str:
     return (
         f"A position ties up {cost.margin.words()}; a fill may bring that to {cost.max_gross:g} times equity, and what "
         f"goes beyond is {beyond}. There are no margin calls."
+    )
+
+
+def _one_session(result: BacktestResult, cash: float) -> str:
+    """Whether a single session made most of what was earned: no test of all sessions says so."""
+    daily = by_session(result.equity, cash).drop_nulls("return")
+    if daily.is_empty() or daily["return"].min() <= -1:  # type: ignore[operator]
+        return ""
+    growth = daily["return"].log1p()
+    best, whole = int(growth.arg_max() or 0), float(growth.sum())
+    rest = whole - growth[best]
+    if whole <= 0 or rest > MOST_OF_ONE_SESSION * whole:
+        return ""
+    return (
+        f"Most of it is one session: without {daily['session'][best]}, which brought {daily['return'][best]:+.1%}, the "
+        f"total return is {math.expm1(rest):+.1%} instead of {math.expm1(whole):+.1%}."
     )
 
 

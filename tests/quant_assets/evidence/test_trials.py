@@ -177,6 +177,22 @@ def test_a_plan_that_is_deleted_in_mlflow_still_counts(trials: Trials) -> None:
     assert trials.counted("deleted").trials == 5
 
 
+def test_a_record_that_is_deleted_in_mlflow_says_how_to_bring_it_back(trials: Trials) -> None:
+    from mlflow import MlflowClient
+
+    own = Trials(replace(trials.tracking, experiment="a record of its own"))
+    own.plan("kept", grid(5), origin="run")
+    client = MlflowClient(tracking_uri=trials.tracking.uri)
+    [record] = [one for one in client.search_experiments() if one.name.startswith("a record of its own")]
+    client.delete_experiment(record.experiment_id)
+    assert own.counted("kept").trials == 5
+    with pytest.raises(TrackingError, match=f"mlflow experiments restore --experiment-id {record.experiment_id}"):
+        own.plan("kept", grid(6), origin="run")
+    client.restore_experiment(record.experiment_id)
+    own.plan("kept", grid(6), origin="run")
+    assert own.counted("kept").trials == 6
+
+
 def test_installations_do_not_mix(trials: Trials) -> None:
     trials.plan("shared", grid(5), origin="run")
     other = Trials(replace(trials.tracking, experiment="another"))

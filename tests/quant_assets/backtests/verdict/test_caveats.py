@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -84,6 +85,29 @@ def test_caveats(
     text = "\n".join(caveats(with_metrics(a_result(**of_fills), **figures), a_provenance(**given)))  # type: ignore[arg-type]
     assert present in text
     assert absent not in text
+
+
+@pytest.mark.parametrize(
+    ("returns", "says"),
+    [
+        (
+            [-0.01, 0.3, 0.002],
+            "Most of it is one session: without 2005-01-04, which brought +30.0%, the total return is -0.8% instead",
+        ),
+        ([0.01, 0.3, 0.002], "the total return is +1.2% instead of +31.6%."),
+        ([0.01, 0.011, 0.012], None),
+        ([-0.3, 0.2, 0.01], None),  # it lost
+        ([0.5, -1.0, 0.0], None),
+        ([0.0, 0.0, 0.0], None),
+    ],
+)
+def test_what_one_session_made_is_told(returns: list[float], says: str | None) -> None:
+    result = a_result(sessions=3, every=0)
+    wealth = 1_000_000 * np.cumprod(1 + np.array(returns))
+    equity = result.equity.with_columns(pl.Series("equity", wealth), pl.Series("return", returns))
+    told = [line for line in caveats(replace(result, equity=equity), a_provenance()) if "one session" in line]
+    assert len(told) == (says is not None)
+    assert says is None or says in told[0]
 
 
 def test_rejected_orders_are_told() -> None:
