@@ -118,7 +118,7 @@ class Judge:
             if abs(units) >= DUST:
                 asked[row] = self._order(book, row, units, at_once=row not in named)
         targets = requested.targets(book, batch)
-        self._leaving |= requested.cancelled(venue.desk, self._past.market, batch, self._opens)
+        self._leaving |= requested.cancelled(venue.desk, self._past.market, batch)
         # The exchange replaces a target by the next one of its symbol: of several only the last is to be judged.
         replaced = {row for rows in targets.values() for row in rows[:-1] if row in asked}
         fallen: set[int] = set()

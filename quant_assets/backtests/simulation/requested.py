@@ -129,19 +129,19 @@ def targets(book: Records, batch: Integers) -> dict[int, list[int]]:
     return found
 
 
-def cancelled(desk: Desk, market: Market, batch: Integers, now: int) -> set[int]:
+def cancelled(desk: Desk, market: Market, batch: Integers) -> set[int]:
     """The rows that a batch cancels as a step begins: before anything of it can trade, and before they can."""
     book = desk.book
     at_once = (book["action"][batch] == CANCEL) & (book["eligible"][batch] <= book["submitted"][batch])
     rows = {_standing(book, int(row)) for row in book["names"][batch[at_once]]}
-    return {row for row in rows if not _may_have_filled(desk, market, row, now)}
+    return {row for row in rows if not _may_have_filled(desk, market, row)}
 
 
-def _may_have_filled(desk: Desk, market: Market, row: int, now: int) -> bool:
-    """Whether an order is in a bar that goes on: until that is over, the exchange cancels none (step.py)."""
+def _may_have_filled(desk: Desk, market: Market, row: int) -> bool:
+    """Whether an order is in a bar that outlasts the step before: until it is over, the exchange cancels none."""
     order = desk.book[row]
     symbol = desk.symbols[order["symbol"]]
-    goes_on = symbol["row"] != NOWHERE and market.rows["until"][symbol["row"]] > now
+    goes_on = symbol["row"] != NOWHERE and market.rows["until"][symbol["row"]] > symbol["closed"]
     return bool(goes_on and order["state"] in (ACCEPTED, PARTIAL) and order["eligible"] <= symbol["opened"])
 
 

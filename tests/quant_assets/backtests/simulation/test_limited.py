@@ -464,11 +464,12 @@ def test_a_cancel_inside_a_bar_that_goes_on_makes_no_room_before_it_is_over():
     """Whether a was reached before its cancel nobody knows until then: it fills, and b beside it would be too much."""
     low = Bar(100, 100, 80, 100, 1e6)
     bars, midnight = round_the_clock({"X": [flat(100), flat(100), low, flat(100)], "Y": [flat(100)] * 4})
-    for hours, stopped in ((1, {"b": "limit gross: 0.8 exceeds 0.5"}), (-1, {})):
-        begins = midnight[2] + timedelta(hours=hours)
+    too_much = {"b": "limit gross: 0.8 exceeds 0.5"}
+    for hours, stopped in ((1, too_much), (23, too_much), (-1, {})):
+        later = midnight[2] + timedelta(hours=hours)
         entry = buy(0, "a", 40, type="limit", limit_price=90.0)
         rows = (entry, buy(0, "a", 1, action="cancel"), buy(0, "b", 40, symbol="Y"))
-        instants = (begins - timedelta(hours=1), begins, begins)
+        instants = (midnight[2] - timedelta(hours=2), later, later)
         given = sent(*({**row, "ts": instant} for row, instant in zip(rows, instants, strict=True)))
         result = run(bars, given, limited(gross=0.5))
         assert refused(result) == stopped
