@@ -14,7 +14,7 @@ Every other order must leave the account within every limit, in fractions of equ
 | equity             | must be positive and finite                                               |
 | drawdown_stop      | 1 - equity / highest equity so far; bites when the bound is reached       |
 | orders_per_session | orders sent in this session, this one included (a count)                  |
-| order_notional     | quantity * price of this order                                            |
+| order_notional     | quantity * price of this order, as a replace would leave it               |
 | turnover           | sum of quantity * price of the session's orders, this one included        |
 | single_name        | abs(position * price) of its symbol, afterwards                           |
 | sector             | sum of abs(position * price) in the symbol's sector, afterwards           |
@@ -30,6 +30,10 @@ takes the account nearer to a bound. Orders of one OCO group, of a symbol and a 
 A market order may fill before them or after: a reversal, or a plain sale of all that is held, beside a resting exit may
 open as much again, and counts so. A reduce-only order never does, but it may leave plain ones of its side less to
 reduce, so that they open more: then it is judged as they are.
+
+A replace is given as an order of the units that it adds, and counts as one more that is sent. Only `order_notional`
+looks at the whole that it makes, what has filled of it included. One that adds nothing is not judged, nor is a cancel:
+neither is an order that is sent.
 
 What makes room must not be taken away again: whoever cancels, shrinks or replaces market orders asks `uncovered`.
 """
@@ -154,12 +158,14 @@ def check(
     sectors: Mapping[str, str] | None = None,
     controls: Mapping[str, float] | None = None,
     resting: Mapping[str, Resting] | None = None,
+    wholes: Mapping[int, float] | None = None,
 ) -> list[Decision]:
     """A decision for each order, in the order given.
 
     `positions` are units held by symbol, `prices` what a unit is worth by symbol, and `controls` what it controls where
     that is something else, in account currency. `peak_equity` is the highest equity so far. In this session, `sent`
     orders worth `traded` were already sent. `resting` are orders at the venue that may open or add to a position.
+    `wholes` are units by place in `orders`: of an order that is what a replace adds to one, the quantity of that one.
     """
     book = _Book(
         held={**dict.fromkeys(resting or (), 0.0), **positions},
@@ -179,7 +185,7 @@ def check(
             verdicts[index] = book.accept(order)
     for index, order in enumerate(orders):
         if index not in verdicts:
-            verdicts[index] = book.judge(order)
+            verdicts[index] = book.judge(order, (wholes or {}).get(index, order.quantity))
     return [verdicts[index] for index in range(len(orders))]
 
 
@@ -333,11 +339,12 @@ class _Book:
         }
         return whole | sectors | names
 
-    def judge(self, order: Order) -> Decision:
+    def judge(self, order: Order, whole: float) -> Decision:
+        """A decision for an order that is `whole` units with what it is added to."""
         # Orders accepted meanwhile may have turned this one into a reducing one.
         if self.reduces(order):
             return self.accept(order)
-        fault = self._unusable(order) or self._breach(order)
+        fault = self._unusable(order) or self._breach(order, whole)
         if fault is None:
             return self.accept(order)
         limit, why = fault
@@ -361,7 +368,7 @@ class _Book:
             return "price", f"{', '.join(unpriced)} held without a usable price, so exposure is unknown"
         return None
 
-    def _breach(self, order: Order) -> tuple[str, str] | None:
+    def _breach(self, order: Order, quantity: float) -> tuple[str, str] | None:
         """The first limit that the account would breach with this order filled."""
         limits, equity = self.limits, self.equity
         drawdown = 1.0 - equity / max(self.peak_equity, equity)
@@ -373,7 +380,7 @@ class _Book:
         in_sector = self.by_sector.get(sector, 0.0) - before.gross + after.gross
         values: list[tuple[str, float, float | None]] = [
             ("orders_per_session", float(self.sent + 1), float(limits.orders_per_session)),
-            ("order_notional", order.quantity * self.prices[order.symbol] / equity, limits.order_notional),
+            ("order_notional", quantity * self.prices[order.symbol] / equity, limits.order_notional),
             ("turnover", (self.traded + worth) / equity, limits.turnover),
             ("single_name", after.gross / equity, limits.single_name),
             ("sector", in_sector / equity, limits.sector),

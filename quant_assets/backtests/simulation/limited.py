@@ -3,7 +3,7 @@
 At each instant at which orders are submitted the limits (quant_assets/risk/limits.py) see the account as whoever
 submits them can know it: positions, last closes, equity, the highest equity so far at the end of a step, the orders
 already sent in this session, and those that still rest. What is refused never reaches the market, and what waits for
-it falls with it. A replace is judged by the units that it adds.
+it falls with it. A replace is judged by the units that it adds, and as an order of the whole that it makes.
 
 Market orders of one instant make room for one another, and hedge one another. What takes one of them away before it has
 filled (a cancel, a replace by fewer units, the next target of its symbol) is refused where the account would then be
@@ -30,7 +30,7 @@ from quant_assets.backtests.simulation.requested import DUST
 from quant_assets.risk.limits import Decision, Resting, check, controlled, sectors_of, signed_quantity, uncovered
 from resources.brokers.base import Order, OrderType, Side, TimeInForce
 from resources.config import LimitSettings
-from resources.exchange.layout import NOWHERE, Integers, Log, Records
+from resources.exchange.layout import NOWHERE, Desk, Integers, Log, Records
 from resources.exchange.words import (
     CANCEL,
     EQUITY,
@@ -109,7 +109,7 @@ class Judge:
             if abs(units) >= DUST:
                 asked[row] = self._order(book, row, units, at_once=row not in named)
         targets = requested.targets(book, batch)
-        self._leaving |= requested.cancelled(book, batch)
+        self._leaving |= requested.cancelled(venue.desk, self._past.market, batch)
         # The exchange replaces a target by the next one of its symbol: of several only the last is to be judged.
         replaced = {row for rows in targets.values() for row in rows[:-1] if row in asked}
         fallen: set[int] = set()
@@ -118,7 +118,7 @@ class Judge:
             out = fallen | replaced | refused.keys()
             judged = {row: order for row, order in asked.items() if row not in out}
             resting = self._resting(venue, {number for number, rows in targets.items() if rows})
-            verdicts = self._verdicts(judged, symbols, known, resting, beside=len(replaced))
+            verdicts = self._verdicts(judged, venue.desk, known, resting, beside=len(replaced))
             uncovering = self._uncovering(venue, known, targets, verdicts)
             verdicts |= uncovering
             # What waits for a refused order is never sent, and takes no room.
@@ -141,13 +141,15 @@ class Judge:
     def _verdicts(
         self,
         asked: Mapping[int, Order],
-        symbols: Records,
+        desk: Desk,
         known: Known,
         resting: Mapping[str, Resting],
         beside: int,
     ) -> dict[int, Decision]:
         """The limits' decisions, with `beside` orders of the same instant that are sent and will never trade."""
         self._peak = max(self._peak, known.equity)
+        book, symbols = desk.book, desk.symbols
+        replaces = [(place, row) for place, row in enumerate(asked) if book["action"][row] != SUBMIT]
         decisions = check(
             list(asked.values()),
             **self._account(symbols, known),
@@ -155,6 +157,7 @@ class Judge:
             sent=self._sent + beside,
             traded=self._traded,
             resting=resting,
+            wholes={place: float(book["quantity"][row]) for place, row in replaces},
         )
         return dict(zip(asked, decisions, strict=True))
 
@@ -334,7 +337,8 @@ class Judge:
             if row in beside or (number in targeted and requested.is_target(book, row, symbols)):
                 continue
             units = self._units(book, row)
-            group, reduces = int(order["group"]) if order["group"] < NOWHERE else row, bool(order["reduce"])
+            group = int(order["group"]) if order["group"] < NOWHERE else row
+            reduces = requested.is_reduce_only(book, row)
             if reduces and self._at_once(order):
                 # It fills before what comes after it, as a plain order of what it finds to reduce.
                 units, reduces = requested.towards_zero(units, float(symbols["position"][number])), False
@@ -357,7 +361,7 @@ class Judge:
             type=OrderType.MARKET if at_once and self._at_once(record) else OrderType.LIMIT,
             tif=TimeInForce.GTC,
             submitted_at=_EPOCH + timedelta(microseconds=int(record["submitted"])),
-            reduce_only=bool(record["reduce"]),
+            reduce_only=requested.is_reduce_only(book, row),
             oco_group=str(record["group"]) if record["group"] < NOWHERE else "",
             take_profit=take,
             stop_loss=loss,

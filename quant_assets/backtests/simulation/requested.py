@@ -10,14 +10,16 @@ import numpy as np
 
 from quant_assets.backtests.simulation.known import Known
 from quant_assets.risk.limits import Decision
-from resources.exchange.layout import NOWHERE, Integers, Records
+from resources.exchange.layout import NOWHERE, Desk, Integers, Market, Records
 from resources.exchange.words import (
+    ACCEPTED,
     CANCEL,
     FILLED,
     LIMIT,
     MARKET,
     MARKET_ON_OPEN,
     NOTIONAL,
+    PARTIAL,
     REPLACE,
     REPLACED,
     SUBMIT,
@@ -127,10 +129,20 @@ def targets(book: Records, batch: Integers) -> dict[int, list[int]]:
     return found
 
 
-def cancelled(book: Records, batch: Integers) -> set[int]:
-    """The rows that a batch cancels at once: before anything of it can trade, and before they can."""
+def cancelled(desk: Desk, market: Market, batch: Integers) -> set[int]:
+    """The rows that a batch cancels as a step begins: before anything of it can trade, and before they can."""
+    book = desk.book
     at_once = (book["action"][batch] == CANCEL) & (book["eligible"][batch] <= book["submitted"][batch])
-    return {_standing(book, int(row)) for row in book["names"][batch[at_once]]}
+    rows = {_standing(book, int(row)) for row in book["names"][batch[at_once]]}
+    return {row for row in rows if not _may_have_filled(desk, market, row)}
+
+
+def _may_have_filled(desk: Desk, market: Market, row: int) -> bool:
+    """Whether an order is in a bar that outlasts the step before: until it is over, the exchange cancels none."""
+    order = desk.book[row]
+    symbol = desk.symbols[order["symbol"]]
+    goes_on = symbol["row"] != NOWHERE and market.rows["until"][symbol["row"]] > symbol["closed"]
+    return bool(goes_on and order["state"] in (ACCEPTED, PARTIAL) and order["eligible"] <= symbol["opened"])
 
 
 def leaves(book: Records, row: int) -> tuple[int, float]:
@@ -144,6 +156,11 @@ def leaves(book: Records, row: int) -> tuple[int, float]:
 def is_target(book: Records, row: int, symbols: Records) -> bool:
     """Whether a row asks for a target, or has taken the place of one."""
     return bool(book["sizing"][row] in TARGETS or symbols["target"][book["symbol"][row]] == row)
+
+
+def is_reduce_only(book: Records, row: int) -> bool:
+    """Of an order, or of that which a replace is about."""
+    return bool(book["reduce"][row if book["action"][row] == SUBMIT else _standing(book, int(book["names"][row]))])
 
 
 def fills_at_once(record: Records) -> bool:
@@ -160,8 +177,10 @@ def is_refused(row: int, verdicts: Mapping[int, Decision]) -> bool:
 
 def _ended_parent(book: Records, row: int) -> bool:
     """Whether the order that a row waits for has ended without a fill."""
-    parent = book["parent"][row]
-    return bool(parent != NOWHERE and book["state"][parent] > FILLED and book["filled"][parent] == 0.0)
+    if book["parent"][row] == NOWHERE:
+        return False
+    parent = _standing(book, int(book["parent"][row]))
+    return bool(book["state"][parent] > FILLED and book["filled"][parent] == 0.0)
 
 
 def falls(book: Records, row: int, verdicts: Mapping[int, Decision], fallen: set[int]) -> bool:

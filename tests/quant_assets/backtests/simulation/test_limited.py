@@ -277,7 +277,7 @@ CASES = [
          {"a": "the history is over; a replace was refused: limit gross: 0.6 exceeds 0.5"}, {"gross": 0.5}),
     Case("a replace makes no room for the next before it is judged", [buy(0, "a", 40, type="limit", limit_price=90.0),
          buy(1, "a", 9000, action="replace"), buy(1, "a", 8000, action="replace")],
-         {"a": "the history is over; a replace was refused: limit order_notional: 79.6 exceeds 10"}, {"gross": 0.5}),
+         {"a": "the history is over; a replace was refused: limit order_notional: 80 exceeds 10"}, {"gross": 0.5}),
     Case("a replace that adds little enough", [buy(0, "a", 40, type="limit", limit_price=90.0),
          buy(1, "a", 50, action="replace")], {}, {"gross": 0.5}),
     Case("a replace after one of the price alone", [buy(0, "a", 40, type="limit", limit_price=90.0),
@@ -293,6 +293,46 @@ CASES = [
          {"a": "a replace was refused: limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
     Case("a replace that takes of a target", [target(0, "X", 0.4, order_id="a"), more_of_it(30),
          buy(LATER, "b", 10)], {}, {"single_name": 0.5}),
+    Case("a replace makes one order of its whole quantity", [buy(0, "a", 30, type="limit", limit_price=90.0),
+         buy(1, "a", 60, action="replace")],
+         {"a": "the history is over; a replace was refused: limit order_notional: 0.6 exceeds 0.35"},
+         {"order_notional": 0.35}),
+    Case("step by step", [buy(0, "a", 20, type="limit", limit_price=90.0), buy(1, "a", 35, action="replace"),
+         buy(2, "a", 36, action="replace")],
+         {"a": "the history is over; a replace was refused: limit order_notional: 0.36 exceeds 0.35"},
+         {"order_notional": 0.35}),
+    Case("of which a part has filled", [buy(0, "a", 30), buy(1, "a", 50, action="replace")],
+         {"a": "the history is over; a replace was refused: limit order_notional: 0.5 exceeds 0.35"},
+         {"order_notional": 0.35}, {"X": [flat(100), flat(100, volume=20), flat(100, volume=0), flat(100, volume=0)]}),
+    Case("a replace that shrinks one of a price that rose", [buy(0, "a", 30, type="limit", limit_price=90.0),
+         buy(1, "a", 25, action="replace")], {}, {"order_notional": 0.35}, {"X": [flat(100), flat(200), flat(200)]}),
+    Case("turnover is what replaces add", [buy(0, "a", 30, type="limit", limit_price=90.0), buy(1, "a", 60,
+         action="replace"), buy(1, "b", 31, symbol="Y")], {"b": "limit turnover: 0.61 exceeds 0.6"},
+         {"turnover": 0.6}),
+    Case("a replace that adds is an order more", [buy(0, "a", 30, type="limit", limit_price=90.0), buy(LATER, "a", 40,
+         action="replace"), {**buy(0, "b", 1), "ts": LATER}], {"b": "limit orders_per_session: 3 exceeds 2"},
+         {"orders_per_session": 2}),
+    Case("one that adds nothing is none, nor is a cancel", [buy(0, "a", 30, type="limit", limit_price=90.0),
+         {"ts": LATER, "symbol": "X", "action": "replace", "order_id": "a", "limit_price": 91.0},
+         buy(LATER, "a", 20, action="replace"), buy(LATER, "a", 1, action="cancel"), {**buy(0, "b", 1), "ts": LATER},
+         {**buy(0, "c", 1), "ts": LATER}], {"c": "limit orders_per_session: 3 exceeds 2"}, {"orders_per_session": 2}),
+    Case("a replace of a reduce-only order adds nothing", [buy(0, "a", 40), buy(1, "b", 20, side="sell", type="stop",
+         stop_price=90.0, reduce_only=True), buy(2, "b", 100, side="sell", action="replace")], {},
+         {"single_name": 0.5, "order_notional": 0.5}),
+    Case("but may leave others to turn it", [buy(0, "a", 40), buy(1, "b", 10, side="sell", type="limit",
+         limit_price=120.0, reduce_only=True), buy(1, "c", 50, side="sell", type="limit", limit_price=120.0),
+         buy(2, "b", 40, side="sell", action="replace")],
+         {"b": "the history is over; a replace was refused: limit single_name: 0.5 exceeds 0.4"},
+         {"single_name": 0.4}),
+    # ---- what waits for an order that was replaced
+    Case("a child of an order that was replaced", [buy(0, "a", 10), more_of_it(20), buy(1, "b", 60, parent="a")],
+         {"b": "limit single_name: 0.8 exceeds 0.5"}, {"single_name": 0.5}),
+    Case("twice", [buy(0, "a", 10, type="limit", limit_price=90.0), buy(1, "a", 20, action="replace"),
+         buy(2, "a", 10, action="replace"), buy(3, "b", 60, parent="a", symbol="Y")],
+         {"b": "limit single_name: 0.6 exceeds 0.5"}, {"single_name": 0.5}),
+    Case("and then cancelled", [buy(0, "a", 10, type="limit", limit_price=90.0), buy(1, "a", 20, action="replace"),
+         buy(2, "a", 10, action="cancel"), buy(3, "b", 60, parent="a", symbol="Y")],
+         {"b": "the order that it waited for ended without a fill"}, {"single_name": 0.5}),
     # ---- what may be undone, or never trade, makes no room
     Case("an entry that its own exits may undo", [buy(0, "a", 10, **EXITS),
          buy(0, "b", 50, side="sell", type="limit", limit_price=110.0),
@@ -411,15 +451,34 @@ def test_the_drawdown_counts_from_the_highest_end_of_a_step():
     assert refused(run(cleaned(bars), orders, limited(drawdown_stop=0.27))) == {}
 
 
+def round_the_clock(days: dict[str, list[Bar]]) -> tuple[pl.DataFrame, pl.Series]:
+    """Bars of which X's last from midnight to midnight, and those midnights."""
+    bars, ours = cleaned(days), pl.col("symbol") == "X"
+    bars = bars.with_columns(ts=pl.when(ours).then(pl.col("ts").dt.truncate("1d")).otherwise("ts")).with_columns(
+        known_at=pl.when(ours).then(pl.col("ts") + pl.duration(hours=24)).otherwise("known_at")
+    )
+    return bars, bars.filter(ours)["ts"]
+
+
+def test_a_cancel_inside_a_bar_that_goes_on_makes_no_room_before_it_is_over():
+    """Whether a was reached before its cancel nobody knows until then: it fills, and b beside it would be too much."""
+    low = Bar(100, 100, 80, 100, 1e6)
+    bars, midnight = round_the_clock({"X": [flat(100), flat(100), low, flat(100)], "Y": [flat(100)] * 4})
+    too_much = {"b": "limit gross: 0.8 exceeds 0.5"}
+    for hours, stopped in ((1, too_much), (23, too_much), (-1, {})):
+        later = midnight[2] + timedelta(hours=hours)
+        entry = buy(0, "a", 40, type="limit", limit_price=90.0)
+        rows = (entry, buy(0, "a", 1, action="cancel"), buy(0, "b", 40, symbol="Y"))
+        instants = (midnight[2] - timedelta(hours=2), later, later)
+        given = sent(*({**row, "ts": instant} for row, instant in zip(rows, instants, strict=True)))
+        result = run(bars, given, limited(gross=0.5))
+        assert refused(result) == stopped
+        assert result.fills["order_id"].to_list() == (["a"] if stopped else ["b"])
+
+
 def test_a_bar_that_outlasts_the_next_open_is_known_when_it_ends():
     """X trades round the clock: what it closed at, and what it gained, is known to an order of the next midnight."""
-    day = pl.duration(hours=24)
-    bars = cleaned({"X": [flat(200), Bar(200, 240, 200, 240, 1e6), flat(240)], "Y": [flat(50)] * 3})
-    begins = pl.when(pl.col("symbol") == "X").then(pl.col("ts").dt.truncate("1d")).otherwise("ts")
-    bars = bars.with_columns(ts=begins).with_columns(
-        known_at=pl.when(pl.col("symbol") == "X").then(pl.col("ts") + day).otherwise("known_at")
-    )
-    midnight = bars.filter(pl.col("symbol") == "X")["ts"]
+    bars, midnight = round_the_clock({"X": [flat(200), Bar(200, 240, 200, 240, 1e6), flat(240)], "Y": [flat(50)] * 3})
     orders = sent({**buy(0, "a", 20), "ts": midnight[1]}, {**buy(0, "b", 20), "ts": midnight[2]})
     # 20 of them, bought at 200, are worth 4,800 beside 6,000 of cash; as many again would be 4,800 of 10,800
     stopped = {"b": "limit order_notional: 0.444444 exceeds 0.42"}
