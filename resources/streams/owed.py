@@ -100,8 +100,13 @@ def owed(
             ts, until, why = gone[0][0], gone[-1][1], TOO_LONG_AGO if line in lines else NOT_FOLLOWED
             found.given_up.append(_lost(line, ts, until))
             found.given_up.append(Repaired(line.symbol, ts, line.kind, until, 0, None, why))
+        for ts, until in open_.get(line, ()):
+            if line in lines and until >= limit:
+                asked.append((ts, until))
+            else:
+                why = TOO_LONG_AGO if line in lines else NOT_FOLLOWED
+                found.given_up.append(Repaired(line.symbol, ts, line.kind, until, 0, None, why))
         if line in lines:
-            asked += [(ts, until) for ts, until in open_.get(line, ()) if ts >= limit]
             found.missed.extend(_lost(line, ts, until) for ts, until in _apart(asked))
     return found
 

@@ -38,6 +38,9 @@ from resources.streams.repair import instant
 from resources.streams.rows import (
     FOLLOWED,
     FOLLOWING,
+    GIVEN_UP,
+    LOST,
+    REPAIRED,
     TABLES,
     Mark,
     frames,
@@ -203,6 +206,10 @@ class Recorder:
         self.newest = max(last.values(), default=None)
         open_ = unclosed(gaps(findings))
         over = {line: mark for line, mark in self._following.items() if mark[1] <= begins}
+        # What is not followed any more in this session is over for it now.
+        gone = {
+            line: (ts, now + 1) for line, (ts, ends) in self._following.items() if line not in lines and ends > begins
+        }
         connected = _connected(findings, begins)
         for line in lines:
             since = [ts for ts, until in open_.get(line, ()) if until >= first]
@@ -217,7 +224,7 @@ class Recorder:
             self.stands[line] = Stand(min(since, default=begins), bool(since), last.get(line, -1))
         if sessions:
             past = {line: [one for one in open_[line] if one[1] < first] for line in open_}
-            self.missed, self._given_up = owed(lines, self._unrecorded(over, sessions), past, begins)
+            self.missed, self._given_up = owed(lines, self._unrecorded({**over, **gone}, sessions), past, begins)
         self._remember([line for line in lines if line.kind != "bar"], first, newest)
         return self._asked()
 
@@ -243,11 +250,12 @@ class Recorder:
         return {line: stand.since for line, stand in self.stands.items() if stand.asked}
 
     def _findings(self, begins: int, now: int) -> pl.DataFrame:
-        """What was told of gaps that may be asked for, and the marks of the last days that findings are held of."""
+        """What was told since gaps are asked for, and the gaps and marks of the last days that findings are held of."""
         today, since = f"{instant(now).date()}", begins - ASKED_BACK
         held = sorted(date for part in self.lake.partitions(("streams", "findings")) if (date := part["date"]) <= today)
         first = min([f"{instant(since).date()}", *held[-MARKED_DAYS:][:1]])
-        wanted = pl.col("what").is_in([FOLLOWING, FOLLOWED]) | (pl.col("ts").to_physical() >= since)
+        kept = [FOLLOWING, FOLLOWED, LOST, REPAIRED, GIVEN_UP]
+        wanted = pl.col("what").is_in(kept) | (pl.col("ts").to_physical() >= since)
         rows = find_all(self.lake, "findings", None, lambda date: first <= date <= today, [wanted]).rows
         return settled("findings", rows).collect()
 

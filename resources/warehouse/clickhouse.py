@@ -200,6 +200,9 @@ class ClickHouse(Catalog):
         if re.search(r"\bINTO OUTFILE\b", asking.bare(read, backslash=True)):
             # The reader writes no table, but in this process the engine writes a file for who asks.
             raise asking.QuestionError("sql: INTO OUTFILE writes, and only questions are answered")
+        if _OUTSIDE.search(asking.bare(read, backslash=True)):
+            # A reader is refused table functions that reach outside, but neither file() as a value nor a DESCRIBE.
+            raise asking.QuestionError("sql: file() and DESCRIBE of a function reach outside; ask the lake's tables")
         return self._ask(self._typed(text) if read.startswith(("SELECT", "WITH", "(")) else text, {})
 
     def _as_read(self, text: str) -> str:
@@ -211,7 +214,11 @@ class ClickHouse(Catalog):
 
     def _typed(self, select: str) -> str:
         """A SELECT with the columns that Arrow has no type for as those that DuckDB answers with."""
-        types = dict(self._ask(f"DESCRIBE (\n{select}\n)", {}).select("name", "type").iter_rows())
+        columns = self._ask(f"DESCRIBE (\n{select}\n)", {}).select("name", "type")
+        twice = columns.filter(pl.col("name").is_duplicated())["name"]
+        if len(twice):
+            raise CatalogError(f"{self.where}: two columns of the answer are called {twice[0]}; name one of them AS")
+        types = dict(columns.iter_rows())
         casts = {name: cast for name, kind in types.items() if (cast := answered(self.dialect.quoted(name), kind))}
         if not casts:
             return select
@@ -259,6 +266,9 @@ class ClickHouse(Catalog):
     def _told(self, error: Exception) -> CatalogError:
         return _told(error, self.where, self._user)
 
+
+_OUTSIDE = re.compile(r"(?<![\w.])`?file`?\s*\(|\A\s*DESCRIBE\b.*\(", re.IGNORECASE | re.DOTALL)
+"""What reads a file or calls a host as a value, or to tell its columns."""
 
 LOADED = "SELECT symbol, date, version, count() AS rows, min(ts) AS first"
 """What the projection `loaded` of every table holds."""

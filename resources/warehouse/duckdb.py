@@ -58,6 +58,12 @@ class DuckDB(Catalog):
             self._engine.execute("SET memory_limit = $memory", {"memory": memory})
         if not self._files.local:
             self._engine.register_filesystem(self._files.filesystem)
+        folder = self._files.folder
+        # A question reads the lake and nothing else, and leaves no setting behind: some functions of a SELECT write
+        # files (enable_profiling, enable_logging), and any file could be read.
+        self._engine.execute("SET allowed_directories = $folders", {"folders": [folder, literal(folder)]})
+        self._engine.execute("SET enable_external_access = false")
+        self._engine.execute("SET lock_configuration = true")
 
     def tables(self) -> list[str]:
         return self._files.tables()

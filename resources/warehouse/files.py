@@ -55,6 +55,11 @@ class LakeFiles:
         self._dimensions: dict[str, list[str]] = {}
         self._schemas: dict[str, pl.Schema] = {}
 
+    @property
+    def folder(self) -> str:
+        """The lake's own folder, as DuckDB names it."""
+        return self._named(self._root)
+
     def tables(self) -> list[str]:
         """Every asset that has a partition, sorted."""
         return sorted(self._below(self._root))

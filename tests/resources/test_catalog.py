@@ -263,6 +263,30 @@ def test_duckdb_refuses_to_write_by_itself(catalog: Catalog, tmp_path: Path, tex
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT * FROM enable_profiling(format='json', save_location='OUT')",
+        "SELECT * FROM enable_logging('QueryLog', storage='file', storage_config={'path': 'OUT'})",
+        "FROM disable_logging()",
+        "SELECT * FROM 'HERE'",
+        "SELECT * FROM read_text('HERE')",
+        "SELECT * FROM read_csv('HERE')",
+        "SELECT * FROM glob('/*')",
+    ],
+)
+def test_a_question_of_duckdbs_reads_the_lake_alone_and_leaves_no_setting_behind(
+    catalog: Catalog, tmp_path: Path, text: str
+) -> None:
+    """Some functions of a plain SELECT write files, then or with each later question."""
+    here, out = tmp_path / "here.csv", tmp_path / "out.json"
+    here.write_text("a\n1\n")
+    with pytest.raises(CatalogError, match=r"locked|disabled by configuration"):
+        catalog.sql(text.replace("OUT", str(out)).replace("HERE", str(here)))
+    assert catalog.sql("SELECT 1 AS a").rows() == [(1,)]
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(
     "text", ["EXPLAIN SELECT 1", "/* a */ explain analyze SELECT 1", "EXPLAIN (FORMAT JSON) SELECT 1"]
 )
 def test_questions_are_explained(catalog: Catalog, text: str) -> None:

@@ -38,6 +38,9 @@ HELD = SETS.stored
 GROUP = [name for name in HELD if name != ACROSS]
 
 
+pytestmark = pytest.mark.xdist_group("feature assets")  # what they share takes long to make
+
+
 @pytest.fixture(scope="module")
 def market() -> tuple[pl.DataFrame, pl.DataFrame]:
     """Cleaned bars and instruments of three symbols over the small installation's three years."""

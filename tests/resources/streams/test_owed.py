@@ -111,6 +111,37 @@ def test_who_comes_again_before_the_session_goes_on_where_the_first_was(lake: La
     assert Run(lake, 1, -1).since == {}
 
 
+def test_what_a_line_missed_that_is_dropped_in_the_same_session_is_told_and_given_up(lake: Lake) -> None:
+    Run(lake, 0).store(1)
+    after = Run(lake, 0, 3, B)  # by other settings
+    after.writer.end()
+    for day in (1, 2):
+        Run(lake, day).writer.end()
+        gone = open_gaps(lake).filter(pl.col("symbol") == "AAA")
+        assert gone.select("state", "detail").rows() == [("given up", NOT_FOLLOWED)]
+        assert gone.select(pl.col("ts", "until").to_physical()).row(0) == (micros(HOUR) - SLACK, micros(3 * HOUR))
+
+
+def test_one_that_comes_back_in_the_same_session_is_asked_for_from_its_last_row(lake: Lake) -> None:
+    Run(lake, 0).store(1)
+    Run(lake, 0, 3, B)
+    assert Run(lake, 0, 4).since[A] == micros(HOUR) - SLACK
+
+
+@pytest.mark.parametrize("repaired", [False, True])
+def test_what_nobody_repaired_for_seven_days_is_given_up(lake: Lake, repaired: bool) -> None:
+    Run(lake, 0).store(1)
+    told = Run(lake, 6)
+    if repaired:
+        told.writer.store([Repaired(*lost[:3], lost.until, 1, None) for lost in told.writer.missed])
+    for at in (0, 0.1):
+        Run(lake, 9, at)
+        old = open_gaps(lake).filter(pl.col("until").to_physical() < micros(2 * DAY))
+        assert set(old["state"]) == ({"repaired"} if repaired else {"given up"})
+        assert repaired or set(old["detail"]) == {TOO_LONG_AGO}
+        assert old.height == 4
+
+
 def test_lines_that_came_later_owe_what_was_since_then_and_those_that_went_nothing_more(lake: Lake) -> None:
     Run(lake, 0, 0, A).store(1)
     Run(lake, 0, 2, B)  # by other settings

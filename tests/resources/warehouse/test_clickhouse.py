@@ -282,3 +282,31 @@ def test_a_missing_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "clickhouse_connect", None)
     with pytest.raises(ConfigError, match=r"clickhouse-connect is not installed; pip install 'qua"):
         ClickHouse.connect(WarehouseSettings(engine="clickhouse"))
+
+
+OUTSIDE = [
+    "SELECT file('/etc/hostname')",
+    "SELECT * FROM view(SELECT `file`('/etc/hostname') AS a)",
+    "SELECT FILE ('/etc/hostname')",
+    "DESCRIBE url('http://127.0.0.1:9/leak', 'CSVWithNames')",
+    "describe /* a */ TABLE file('/etc/hostname')",
+    "DESCRIBE TABLE executable('ls', 'TSV')",
+]
+
+
+@pytest.mark.parametrize("text", OUTSIDE)
+def test_what_reaches_outside_as_a_value_or_to_be_described_is_refused(asked: ClickHouse, text: str) -> None:
+    with pytest.raises(QuantError, match="reach outside"):
+        asked.sql(text)
+
+
+def test_a_column_may_be_called_as_a_function_that_is_refused(asked: ClickHouse) -> None:
+    assert asked.sql("SELECT 1 AS file, 'file(' AS said, profile FROM (SELECT 2 AS profile)").rows() == [
+        (1, "file(", 2)
+    ]
+
+
+@pytest.mark.parametrize("text", ["SELECT 1, 1", "WITH 1 AS b SELECT b, b"])
+def test_two_columns_of_one_name_are_refused_by_that_name(asked: ClickHouse, text: str) -> None:
+    with pytest.raises(QuantError, match=r"two columns of the answer are called [1ab]; name one of them AS"):
+        asked.sql(text)

@@ -56,6 +56,9 @@ class World:
         )
 
 
+pytestmark = pytest.mark.xdist_group("noise")  # what they share takes long to make
+
+
 @pytest.fixture(scope="module")
 def world() -> World:
     random = np.random.default_rng(2024)
