@@ -223,7 +223,7 @@ class Recorder:
                 since.append(begins)
             self.stands[line] = Stand(min(since, default=begins), bool(since), last.get(line, -1))
         if sessions:
-            past = {line: [one for one in open_[line] if one[1] < first] for line in open_}
+            past = {line: [one for one in open_[line] if one[1] < first or line not in lines] for line in open_}
             self.missed, self._given_up = owed(lines, self._unrecorded({**over, **gone}, sessions), past, begins)
         self._remember([line for line in lines if line.kind != "bar"], first, newest)
         return self._asked()

@@ -34,6 +34,10 @@ def before(recorder: Recorder, timeframe: str) -> dict[str, Before]:
     begins = {symbol: (stand.since - BACK) // _HOUR * _HOUR for symbol, stand in stands.items()}
     names, now, found = list(stands), recorder.now(), dict[str, Before]()
     lost = _lost(recorder, min(begins.values(), default=now))
+    owed: dict[str, list[tuple[int, int]]] = {}
+    for one in recorder.missed:
+        if one.kind == "trade":
+            owed.setdefault(one.symbol, []).append((one.ts, one.until))
     for group in (names[at : at + SYMBOLS_AT_ONCE] for at in range(0, len(names), SYMBOLS_AT_ONCE)):
         since = min(begins[symbol] for symbol in group)
         trades, bars = (recorded_since(recorder.lake, table, group, since) for table in ("trades", "bars"))
@@ -44,8 +48,10 @@ def before(recorder: Recorder, timeframe: str) -> dict[str, Before]:
             # tells it, too, by its own clock, and that then takes its place.
             missing = [(stand.since, now, True)] if stand.asked else []
             for ts, until, closed in lost.get(symbol, ()):
-                if ts <= now and (closed or not stand.asked or ts < stand.since):
-                    missing.append((ts, min(until, now), False))
+                # Of sessions that are over it is asked for apart, and may come yet.
+                coming = not closed and any(first <= ts and until <= last for first, last in owed.get(symbol, ()))
+                if ts <= now and (coming or closed or not stand.asked or ts < stand.since):
+                    missing.append((ts, min(until, now), coming))
             mine = [made for made in mades.get(symbol, ()) if made.ts >= begins[symbol]]
             found[symbol] = Before(begins[symbol], stand.newest, mine, missing)
     return found

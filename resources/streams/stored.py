@@ -140,6 +140,6 @@ def collected(find: Callable[[], Found], take: Callable[[pl.LazyFrame], T]) -> T
             if not found.moved():
                 return taken
         except (LakeError, OSError, pl.exceptions.PolarsError):
-            if not left or (found is not None and not found.moved()):
+            if not left if found is None else not found.moved():
                 raise
     raise LakeError(f"streams: rows were moved to their partitions {TRIES} times while they were read; ask again")

@@ -193,6 +193,28 @@ async def test_a_connection_that_is_away_when_the_session_ends_leaves_its_break_
 
 
 @played
+async def test_the_bars_of_a_break_that_the_next_session_repairs_are_complete_again(lake: Lake) -> None:
+    async with binance(crypto("BTCUSDT", "ETHUSDT", seconds=700), lake) as at:
+        await follow(at, 0, BTC)
+        await at.tell(70)
+        await at.holds("BTCUSDT", seconds((1, 71)))
+        at.streams.shut = True
+        await at.strike(Fault("dropped"))
+        await at.until(lambda: not at.station.connected, "break")
+        await at.tell(48)
+        await at.stop()
+        at.streams.shut = False
+        await follow(at, 1, BTC)
+        await at.mended()
+        await at.tell(125)
+        await at.mended()
+        await at.holds("BTCUSDT", seconds((1, 120), (181, at.told("BTCUSDT")[-1] + 1)))
+        await at.stop()
+    bars = recorded(lake, "bars").select(pl.col("ts").dt.minute(), "trades", "complete").collect().rows()
+    assert bars == [(0, 59, True), (1, 60, True), (3, 59, True), (4, 60, True)]
+
+
+@played
 async def test_lines_of_other_settings_owe_what_was_followed_of_them(lake: Lake) -> None:
     """One that is new owes nothing; of one that is gone it is told, and given up, as of one without history."""
     async with binance(crypto("BTCUSDT", "ETHUSDT", seconds=700), lake) as at:

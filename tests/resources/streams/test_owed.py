@@ -122,6 +122,14 @@ def test_what_a_line_missed_that_is_dropped_in_the_same_session_is_told_and_give
         assert gone.select(pl.col("ts", "until").to_physical()).row(0) == (micros(HOUR) - SLACK, micros(3 * HOUR))
 
 
+def test_an_open_gap_of_a_line_that_is_dropped_in_the_same_session_is_given_up(lake: Lake) -> None:
+    run = Run(lake, 0)
+    run.store(1)
+    run.writer.store([Lost("AAA", micros(100), "trade", micros(150), 1, "sequence")])
+    Run(lake, 0, 3, B).writer.end()
+    assert open_gaps(lake).filter(pl.col("symbol") == "AAA")["state"].to_list() == ["given up"] * 2
+
+
 def test_one_that_comes_back_in_the_same_session_is_asked_for_from_its_last_row(lake: Lake) -> None:
     Run(lake, 0).store(1)
     Run(lake, 0, 3, B)
