@@ -178,10 +178,11 @@ class Connection:
 
     def _ask(self, client: str, path: str, params: dict[str, Any]) -> str:
         """The text of an answer, or the error that says what came instead. None of them shows the keys."""
+        handle = self._client(client)
+        # Loaded with the client, by one thread: of two that load parts of a library one may find them half made.
         import requests
         from alpaca.common.exceptions import APIError
 
-        handle = self._client(client)
         what = str(params.get("symbols") or path)[:80]
         self._bucket.take()
         try:

@@ -118,9 +118,10 @@ class Client:
         return answer
 
     def _send(self, symbol: str, url: str, params: dict[str, Any]) -> Any:
+        connection = self._connection()
+        # Loaded with the connection, by one thread: of two that load parts of a library one may find them half made.
         from yfinance.exceptions import YFRateLimitError
 
-        connection = self._connection()
         self._bucket.take()
         try:
             return connection.get(url, params=params, timeout=self._timeout)
