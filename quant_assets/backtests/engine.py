@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from quant_assets.backtests import metrics as measures
@@ -13,6 +14,7 @@ from quant_assets.backtests.market.bar_frames import Frame
 from quant_assets.backtests.market.futures import rolled
 from quant_assets.backtests.market.history import History, history
 from quant_assets.backtests.metrics import year
+from quant_assets.backtests.metrics.sample import Floats
 from quant_assets.backtests.simulation.book import book
 from quant_assets.backtests.simulation.money import last_multipliers
 from quant_assets.backtests.simulation.reactive import OnBar, book_of
@@ -47,6 +49,7 @@ class BacktestResult:
                tag; as restated by splits, sized and replaced; a bracket's children are orders of their own, and every
                order has ended (at the end of history by cancellation)
     metrics    metrics.summary of the returns by session, and trades.statistics
+    on_record  whether the run was put on the record of trials: by trial=, or as one of a sweep that was
     """
 
     equity: pl.DataFrame
@@ -54,6 +57,7 @@ class BacktestResult:
     positions: pl.DataFrame
     orders: pl.DataFrame
     metrics: dict[str, float | None]
+    on_record: bool = False
 
 
 def run(
@@ -131,7 +135,7 @@ def run(
     )
     if trial is not None:
         trial.end(begun, figures, returns, settings)
-    return BacktestResult(**frames, metrics=figures)
+    return BacktestResult(**frames, metrics=figures, on_record=trial is not None)
 
 
 def check_given(
@@ -187,10 +191,28 @@ def checked_benchmark(benchmark: Frame | None) -> pl.DataFrame | None:
 
 
 def by_session(equity: pl.DataFrame, cash: float) -> pl.DataFrame:
-    """The equity's returns by session (session, return), from the last row of each."""
-    before = pl.col("equity").shift(1, fill_value=cash)
-    rows = equity.group_by("session", maintain_order=True).agg(pl.col("equity").last())
-    return rows.select("session", pl.when(before > 0).then(pl.col("equity") / before - 1).alias("return"))
+    """The equity's returns by session (session, return): as `session_returns`, null where that has NaN."""
+    rows = equity.group_by("session", maintain_order=True).agg(pl.len())
+    found = session_returns(equity["equity"].to_numpy(), rows["len"].cast(pl.Int64).cum_sum().to_numpy() - 1, cash)
+    return rows.select("session", pl.Series("return", found).fill_nan(None))
+
+
+def session_returns(equity: Floats, last: npt.NDArray[np.intp], cash: float) -> Floats:
+    """Each session's return, from the equity in its last row; `last` are the places of these rows.
+
+    An account of which nothing is left in any row is over. Its last return leads to that row and is -100% or below;
+    after it all are NaN, also where what it still holds should lift it above zero again: nobody would have lent it
+    the money.
+    """
+    closing, alive = equity[last], last.size
+    gone = equity <= 0.0
+    if gone.any():
+        first = int(gone.argmax())
+        alive = int(np.searchsorted(last, first)) + 1
+        closing[alive - 1] = equity[first]
+    returns = np.full(last.size, np.nan)
+    returns[:alive] = closing[:alive] / np.append(cash, closing)[:alive] - 1.0
+    return returns
 
 
 def sessions_a_year(past: History) -> float:

@@ -12,7 +12,7 @@ from quant_assets.backtests.glossary import metric_groups
 from quant_assets.backtests.metrics.year import sessions_a_year
 from quant_assets.backtests.report import evidence as evidences
 from quant_assets.backtests.report import heatmaps, rows
-from quant_assets.backtests.report.daily import charts, daily, latest, under_pointer, window_of
+from quant_assets.backtests.report.daily import Benchmark, charts, daily, latest, under_pointer, window_of
 from quant_assets.backtests.report.geometry import MONTHS
 from quant_assets.backtests.report.market import market
 from quant_assets.backtests.verdict import caveats as honesty
@@ -42,13 +42,14 @@ CONTENTS = {
 
 def page(
     result: BacktestResult,
-    benchmark: pl.LazyFrame | pl.DataFrame,
+    benchmark: Benchmark,
     provenance: Provenance,
     bars: pl.LazyFrame | pl.DataFrame | None = None,
 ) -> str:
     """The report as one self-contained HTML page, under 5 MB for twenty years of sessions and 5,000 fills.
 
-    `benchmark` holds session and return (a fraction, per session); sessions it lacks count as unchanged. `bars`
+    `benchmark` holds session and return (a fraction, per session); sessions it lacks count as unchanged; None or "cash"
+    where there is none. `bars`
     (symbol, session or ts, close, optional split; as they were traded) are what the fills are drawn on; without them
     the page has no price chart. What `provenance.evidence` holds decides which parts on evidence there are.
 

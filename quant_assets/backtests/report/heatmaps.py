@@ -34,7 +34,8 @@ class Year:
 
 def months(frame: pl.DataFrame) -> list[Year]:
     """Returns by month, in per cent, a row a year; `frame` has session and return."""
-    growth = ((1 + pl.col("return")).product() - 1).alias("growth")
+    known = pl.col("return").is_not_null().any()  # of a lost account there are no more
+    growth = pl.when(known).then((1 + pl.col("return")).product() - 1).alias("growth")
     session = pl.col("session").dt
     monthly = frame.group_by(year=session.year(), month=session.month()).agg(growth)
     yearly = dict(frame.group_by(year=session.year()).agg(growth).rows())

@@ -88,8 +88,8 @@ def _equity(log: Log, sessions: pl.Series, opens: pl.Series, cash: float) -> pl.
         exposure.then(pl.col("gross") / pl.col("equity")).alias("gross_exposure"),
         exposure.then(pl.col("net") / pl.col("equity")).alias("net_exposure"),
         "margin",
-        # After equity has been lost altogether a return means nothing.
-        pl.when(before > 0).then(pl.col("equity") / before - 1).alias("return"),
+        # After equity has been lost altogether a return means nothing, also where it comes back.
+        pl.when(before.cum_min() > 0).then(pl.col("equity") / before - 1).alias("return"),
         "dividends",
         "borrow_cost",
         "funding",

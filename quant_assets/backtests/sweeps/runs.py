@@ -12,7 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from quant_assets.backtests import metrics
-from quant_assets.backtests.engine import BacktestResult, run, sessions_a_year
+from quant_assets.backtests.engine import BacktestResult, run, session_returns, sessions_a_year
 from quant_assets.backtests.market.futures import rolled
 from quant_assets.backtests.market.history import History
 from quant_assets.backtests.metrics.sample import Sample
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Floats = npt.NDArray[np.float64]
 
 FIGURES = pl.Schema(
-    {"sharpe": pl.Float64(), "periods": pl.Int64()}
+    {"sharpe": pl.Float64(), "periods": pl.Int64(), "lost": pl.Boolean()}
     | dict.fromkeys(
         ("sharpe_ratio", "total_return", "cagr", "volatility", "max_drawdown", "skew", "kurtosis", "turnover"),
         pl.Float64(),
@@ -38,7 +38,10 @@ FIGURES = pl.Schema(
     | dict.fromkeys(("fills", "orders", "orders_rejected"), pl.Int64())
     | dict.fromkeys(("costs", "costs_bps", "ambiguous_share", "max_gross_exposure"), pl.Float64())
 )
-"""The figures of every run: `sharpe` is a period's and `sharpe_ratio` a year's; see docs/metrics.md for each."""
+"""The figures of every run: `sharpe` is a period's and `sharpe_ratio` a year's; see docs/metrics.md for each.
+
+`lost` says that nothing was left of the account at some time: its figures are those up to then, over fewer `periods`.
+"""
 
 BESIDE = dict.fromkeys(("beta", "alpha", "information_ratio", "tracking_error"), pl.Float64())
 """What a benchmark adds."""
@@ -172,15 +175,11 @@ class Prepared:
         return run(self.past, self._orders(candidate, self._said(candidate)), settings, benchmark=self.benchmark)
 
     def _measured(self, candidate: Candidate, outcome: Outcome, pending: Book) -> Ran:
-        equity = outcome.log.account[self.last, EQUITY]
-        before = np.append(self.settings.cash, equity[:-1])
-        # After equity has been lost altogether a return means nothing.
-        returns = np.full(equity.size, np.nan)
-        np.divide(equity, before, out=returns, where=before > 0)
-        returns -= 1.0
-        figures = self._returned(returns) | self._traded(outcome, pending, equity)
+        equity = outcome.log.account[:, EQUITY]
+        returns = session_returns(equity, self.last, self.settings.cash)
+        figures = self._returned(returns) | self._traded(outcome, pending, equity[self.last])
         finite = {name: float(value) if np.isfinite(value) else None for name, value in figures.items()}
-        return Ran(candidate, finite, returns.astype(np.float32))
+        return Ran(candidate, finite | {"lost": bool((equity <= 0.0).any())}, returns.astype(np.float32))
 
     def _returned(self, returns: Floats) -> dict[str, float]:
         sample, year = Sample.of(returns), self.year

@@ -7,7 +7,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -77,6 +77,7 @@ class SweepResult:
     _shared: Prepared = field(repr=False)
     _candidates: dict[int, Candidate] = field(repr=False)
     _kept: Any = field(repr=False)  # a temporary folder is gone with the result
+    _recorded: bool = field(repr=False)
 
     @property
     def returns(self) -> npt.NDArray[np.float32]:
@@ -92,7 +93,7 @@ class SweepResult:
         """The whole backtest of a run, by its number, with all frames. Raises SweepError for a number without one."""
         if run not in self._candidates:
             raise SweepError(f"run {run}: not one that was made; the numbers are those of results and of failed")
-        return self._shared.backtest(self._candidates[run])
+        return replace(self._shared.backtest(self._candidates[run]), on_record=self._recorded)
 
 
 def sweep(
@@ -175,7 +176,8 @@ def sweep(
         raise SweepError(f"every one of {len(sets)} runs failed; run {failed[RUN][0]}: {failed['reason'][0]}")
     sessions = pl.Series("session", shared.sessions).cast(pl.Date)
     made = {one.number: one for one in found}
-    return SweepResult(results, failed, sessions, record.family, tuple(record.plans), place, store, shared, made, kept)
+    plans, recorded = tuple(record.plans), record.trials is not None
+    return SweepResult(results, failed, sessions, record.family, plans, place, store, shared, made, kept, recorded)
 
 
 @contextmanager

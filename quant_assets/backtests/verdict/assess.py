@@ -1,8 +1,8 @@
 """From the tests of a backtest to one verdict: proven on this history or not, and which test says so.
 
-A result is proven if every essential test that could be judged is passed, and those in REQUIRED could be judged. Each
-test says in a sentence what it found (questions.py); the report, its checks and its caveats repeat these sentences and
-have no opinion of their own.
+A result is proven if every essential test that could be judged is passed, and those in REQUIRED could be judged; those
+in OF_SWEEP as well, where the sweep that it was chosen from is at hand. Each test says in a sentence what it found
+(questions.py); the report, its checks and its caveats repeat these sentences and have no opinion of their own.
 """
 
 from __future__ import annotations
@@ -34,6 +34,9 @@ Found = TypeVar("Found")
 
 REQUIRED = ("deflated_sharpe", "minimum_track_record", "bootstrap_interval", "alpha")
 """Without these nothing is proven."""
+
+OF_SWEEP = ("overfitting", "superiority")
+"""Without these neither, where there is a sweep to judge."""
 
 FIGURES = ("sharpe_ratio", "cagr", "volatility", "max_drawdown")
 """Of which intervals are made."""
@@ -117,7 +120,7 @@ def assess(
     superior, unsearched = _of_sweep(sweep_returns, of.cash, superiority, sweep_note)
     tests = (
         questions.survival(result.equity, lost(result.equity)),
-        questions.deflated_sharpe(held, trials, of, excuse),
+        questions.deflated_sharpe(held, trials, of, excuse, result.on_record),
         questions.track_record(held, of, excuse),
         questions.bootstrap_interval(spans, of, narrow),
         questions.alpha(found, trials, of, "cash" if isinstance(benchmark, str) else "benchmark", unmeasured),
@@ -131,9 +134,10 @@ def assess(
         questions.benchmark(result, unmeasured),
     )
     fills = result.fills["ambiguous"]
+    needed = REQUIRED if sweep_returns is None else (*REQUIRED, *OF_SWEEP)
     return Evidence(
-        proven=_proven(tests),
-        headline=_headline(tests),
+        proven=_proven(tests, needed),
+        headline=_headline(tests, needed),
         tests=tests,
         trials=trials,
         intervals=spans or {},
@@ -172,19 +176,19 @@ def _of_sweep(
     return _judged(lambda: statistic(of_sweep(returns, cash)))
 
 
-def _proven(tests: Sequence[Test]) -> bool:
+def _proven(tests: Sequence[Test], needed: Sequence[str]) -> bool:
     failed = any(test.essential and test.passed is False for test in tests)
-    return not failed and all(test.passed is True for test in tests if test.name in REQUIRED)
+    return not failed and all(test.passed is True for test in tests if test.name in needed)
 
 
-def _headline(tests: Sequence[Test]) -> str:
+def _headline(tests: Sequence[Test], needed: Sequence[str]) -> str:
     essential = [test for test in tests if test.essential]
     failed = [test for test in essential if test.passed is False]
     unjudged = [test for test in essential if test.passed is None]
     if failed:
         return f"Unproven: it fails on {_listed(failed)}."
-    if not _proven(tests):
-        missing = [test for test in unjudged if test.name in REQUIRED]
+    if not _proven(tests, needed):
+        missing = [test for test in unjudged if test.name in needed]
         return f"Unproven: {_listed(missing)} could not be judged."
     doubts = [test for test in tests if not test.essential and test.passed is False]
     passed = sum(test.passed is True for test in essential)

@@ -6,6 +6,7 @@ defines them. Source: Sharpe (1994), "The Sharpe Ratio", Journal of Portfolio Ma
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from typing import Literal
@@ -17,7 +18,7 @@ from quant_assets.backtests.engine import by_session
 from quant_assets.backtests.metrics.year import sessions_a_year
 from quant_assets.evidence.excess import earned_by_cash, over_cash
 from quant_assets.evidence.inputs import EvidenceError, Floats, Values, series
-from quant_assets.evidence.sharpe import Moments, moments, standard_error
+from quant_assets.evidence.sharpe import Moments, moments, probabilistic_sharpe, standard_error
 from resources.config import BacktestSettings
 
 Benchmark = pl.DataFrame | Literal["cash"] | None
@@ -28,8 +29,15 @@ COVERED = 0.95
 ROUNDING = 1e-9
 """Share of a volatility below which what is left over is nothing."""
 
-NEIGHBOURS = (-1, 0, 1)
-"""Sessions of the benchmark that a session's return is compared with: the one before, its own, the one after."""
+NEAR = ((-1, -1), (0, 0), (1, 1))
+"""Sessions of the benchmark that a session's return is compared with, counted back from its own, first and last of
+each column: the one after, its own, the one before."""
+
+FAR = (*NEAR, (2, 5), (6, 10), (11, 21))
+"""And those of the month before, which stale marks may lag behind."""
+
+ROOM = 12
+"""Sessions of history for each that is looked back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,9 +132,12 @@ def beyond(of: Judged, benchmark: Benchmark) -> Beyond:
     """What a benchmark does not explain: returns less beta times the benchmark's, both in excess of cash.
 
     Beta is summed over the benchmark's sessions before, at and after each, so that a benchmark whose day ends at
-    another hour, or that is off by a session, does not leave the market's rise over as skill. "cash" as a benchmark
-    explains nothing. Sources: Treynor and Black (1973), "How to Use Security Analysis to Improve Portfolio Selection";
-    Dimson (1979), "Risk Measurement When Shares are Subject to Infrequent Trading", Journal of Financial Economics 7.
+    another hour, or that is off by a session, does not leave the market's rise over as skill; and once more over those
+    of the month before (less in a history shorter than a year), for prices that follow the market late or smoothed.
+    What is left by the less favourable of the two is told. "cash" as a benchmark explains nothing.
+
+    Sources: Treynor and Black (1973), "How to Use Security Analysis to Improve Portfolio Selection"; Dimson (1979),
+    "Risk Measurement When Shares are Subject to Infrequent Trading", Journal of Financial Economics 7.
 
     Raises EvidenceError where a benchmark has no return of 95% of the sessions, never moves, or is None.
     """
@@ -138,15 +149,31 @@ def beyond(of: Judged, benchmark: Benchmark) -> Beyond:
     if isinstance(benchmark, str):
         return Beyond(measured(of.values), 0.0)
     own, market = _in_common(of, benchmark)
-    beside = np.column_stack([market[1 + lag : market.size - 1 + lag] for lag in NEIGHBOURS])
-    own = own[1:-1]
+    near, far = _left(own, market, NEAR), _left(own, market, FAR)
+    return far if probabilistic_sharpe(far.held) < probabilistic_sharpe(near.held) else near
+
+
+def _left(own: Floats, market: Floats, spans: Sequence[tuple[int, int]]) -> Beyond:
+    """What is left after beta times the benchmark's sessions in these spans, as far as the history is long enough."""
+    own, beside = _neighbouring(own, market, [span for span in spans if span[1] <= max(1, own.size // ROOM)])
     betas, *_ = np.linalg.lstsq(beside - beside.mean(axis=0), own - own.mean(), rcond=None)
     left, beta = own - beside @ betas, float(betas.sum())
     if own.std() > 0 and left.std() <= ROUNDING * own.std():
         # It is the benchmark: what is left is rounding, and says nothing.
         return Beyond(Moments(own.size, 0.0, 0.0, 3.0), beta)
-    before, same, after = np.abs(betas)
+    after, same, before, *_ = np.abs(betas)
     return Beyond(measured(left), beta, displaced=bool(max(before, after) > same and abs(beta) > 0.1))
+
+
+def _neighbouring(own: Floats, market: Floats, spans: Sequence[tuple[int, int]]) -> tuple[Floats, Floats]:
+    """The returns that have all their neighbours, and those: a column a span, the mean of its sessions.
+
+    So a column's coefficient is the beta of all its sessions together.
+    """
+    sums = np.append(0.0, np.cumsum(market))
+    at = np.arange(max(last for _, last in spans), own.size - 1)
+    means = [(sums[at - first + 1] - sums[at - last]) / (last - first + 1) for first, last in spans]
+    return own[at], np.column_stack(means)
 
 
 def _in_common(of: Judged, benchmark: pl.DataFrame) -> tuple[Floats, Floats]:

@@ -23,6 +23,7 @@ from quant_assets.evidence.sharpe import (
     standard_error,
 )
 from quant_assets.evidence.superiority import Superiority
+from quant_assets.evidence.trials import SETTLED
 
 if TYPE_CHECKING:
     from quant_assets.backtests.engine import BacktestResult
@@ -40,6 +41,10 @@ MOST_CHANCE = 0.05
 LEAST_PLATEAU = 0.5
 SHORT_YEARS, HOPELESS_YEARS = 5, 1
 FEW_FILLS, HOPELESS_FILLS = 50, 30
+
+UNRECORDED = (
+    " This run is not on record itself: tries that were made as it was, without trial=, are not among those counted."
+)
 
 TITLES = {
     "survival": "the survival of the account",
@@ -84,14 +89,17 @@ def luck(held: Moments, trials: Counted) -> float:
     """The Sharpe ratio of one period that the best of all trials would be expected to show, were none worth anything.
 
     The trials of the family and one of each other family, scattered as the family's recorded results are; where fewer
-    than two are known, as the estimate's own sampling error. A family of near copies scatters little; so the figure is
-    never below what the family's record had reached before they were added, nor below that of independent families
-    alone: to try more does not lower it, once ten results are known.
+    than two are known, as the estimate's own sampling error, and where fewer than ten and less than half of them are,
+    at least as that: of trials without a result nobody knows that they resemble the others. A family of near copies
+    scatters little; so the figure is never below what the family's record had reached before they were added, nor
+    below that of independent families alone: to try more does not lower it, once ten results are known.
 
     Source: the False Strategy theorem, Bailey and Lopez de Prado (2014).
     """
     sampling = standard_error(held) ** 2
     scatter = sampling if trials.sharpe_variance is None else trials.sharpe_variance
+    if 0 < trials.with_result < min(SETTLED, trials.trials / 2):
+        scatter = max(scatter, sampling)
     alone = expected_maximum(max(trials.families, 1), sampling)
     return max(expected_maximum(trials.tried, scatter), trials.highest, alone)
 
@@ -108,8 +116,8 @@ def survival(equity: pl.DataFrame, lost: tuple[date, float] | None) -> Test:
     return Test("survival", False, lowest, 0.0, words)
 
 
-def deflated_sharpe(held: Moments | None, trials: Counted, of: Judged, excuse: str) -> Test:
-    """Is the Sharpe ratio more than the luck of having tried so often?"""
+def deflated_sharpe(held: Moments | None, trials: Counted, of: Judged, excuse: str, on_record: bool = True) -> Test:
+    """Is the Sharpe ratio more than the luck of having tried so often? Of runs that are not on record nobody knows."""
     if held is None:
         return _open("deflated_sharpe", CONFIDENCE, excuse)
     bar = luck(held, trials)
@@ -119,7 +127,7 @@ def deflated_sharpe(held: Moments | None, trials: Counted, of: Judged, excuse: s
     words = (
         f"The Sharpe ratio{_over(of)} is {held.sharpe * math.sqrt(of.year):.2f} and {expected}: the chance that it is "
         f"more than luck is {chance(value)}, {'at least' if value >= CONFIDENCE else 'below'} the customary "
-        f"{CONFIDENCE:.0%}.{elsewhere(trials)}"
+        f"{CONFIDENCE:.0%}.{'' if on_record else UNRECORDED}{elsewhere(trials)}"
     )
     return Test("deflated_sharpe", value >= CONFIDENCE, value, CONFIDENCE, words)
 

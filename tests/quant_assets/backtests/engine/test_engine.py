@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from quant_assets.backtests import run
+from quant_assets.backtests.engine import by_session
 from resources.errors import BarSchemaError
 from tests.quant_assets.backtests.worlds import cleaned, closes, sent, sized, target
 from tests.resources.exchange.cases import account, bar, flat, opens
@@ -264,6 +265,39 @@ def test_an_account_that_is_lost_has_no_returns_after_that():
     assert result.equity["return"].to_list() == pytest.approx([0, 0, -1.5, None])
     assert result.equity["gross_exposure"].to_list() == [0, 1, None, None]
     assert result.metrics["cagr"] is None
+
+
+def test_an_account_that_is_lost_does_not_come_back():
+    """Short 400 of X on 10,000: lost at 126, above nothing again at 124 and 60; nobody would have lent it the money."""
+    bars = cleaned({"X": [flat(close) for close in (100, 100, 120, 126, 124, 60, 60)]})
+    result = run(
+        bars,
+        sent(sized(0, "X", "sell", 400)),
+        account(cash=10_000, max_gross=10, margin={"name": "leverage", "leverage": 10}),
+    )
+    assert result.equity["equity"].to_list() == pytest.approx([10_000, 10_000, 2_000, -400, 400, 26_000, 26_000])
+    assert result.equity["return"].to_list() == pytest.approx([0, 0, -0.8, -1.2, None, None, None])
+    assert result.metrics["total_return"] == pytest.approx(-1.04)
+    assert result.metrics["max_drawdown"] == pytest.approx(-1.04)
+    assert result.metrics["cagr"] is None
+    assert by_session(result.equity, 10_000)["return"].to_list() == result.equity["return"].to_list()
+
+
+SESSIONS_OF_TWO_ROWS = [
+    ([11.0, 12.0, 9.0, 6.0, 3.0, 6.0], [0.2, -0.5, 0.0]),
+    ([11.0, 12.0, -6.0, 6.0, 3.0, 6.0], [0.2, -1.5, None]),
+    ([11.0, 12.0, 6.0, 0.0, 3.0, 6.0], [0.2, -1.0, None]),
+    ([-5.0, 12.0, 9.0, 6.0, 3.0, 6.0], [-1.5, None, None]),
+    ([11.0, 12.0, 9.0, 6.0, 3.0, -6.0], [0.2, -0.5, -2.0]),
+]
+
+
+@pytest.mark.parametrize(("equity", "returns"), SESSIONS_OF_TWO_ROWS)
+def test_returns_by_session_end_with_the_row_in_which_an_account_is_lost(equity, returns):
+    days = [date(2024, 1, 8 + n // 2) for n in range(6)]
+    found = by_session(pl.DataFrame({"session": days, "equity": equity}), 10.0)
+    assert found["return"].to_list() == pytest.approx(returns)
+    assert found["session"].to_list() == days[::2]
 
 
 def test_a_start_after_the_history():

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from typing import Any, Literal
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -13,7 +15,10 @@ from quant_assets import plots
 from quant_assets.backtests import metrics, report
 from quant_assets.backtests.engine import BacktestResult
 from quant_assets.backtests.glossary import DASH, GROUPS, KNOWN, SAME, metric_groups, shown
+from quant_assets.backtests.report import heatmaps
+from quant_assets.backtests.report.daily import daily
 from quant_assets.backtests.verdict.assess import Evidence
+from resources.errors import ConfigError
 from tests.quant_assets.backtests.report.reports import (
     HOSTILE,
     Page,
@@ -191,6 +196,53 @@ def test_odd_results_make_a_page_and_a_picture(name: str) -> None:
     assert page.stack == []
     assert " nan" not in page.text.lower()
     assert report.picture(result, a_benchmark(300), given).startswith(b"\x89PNG")
+
+
+def test_nothing_is_drawn_of_an_account_after_it_was_lost() -> None:
+    """Though what it still holds lifts it above zero again."""
+    whole = a_result(300).equity
+    values = np.where(np.arange(300) == 150, -70_000.0, whole["equity"].to_numpy())
+    before = pl.col("equity").shift(1, fill_value=100_000.0)
+    change = pl.when(before.cum_min() > 0).then(pl.col("equity") / before - 1)
+    equity = whole.with_columns(equity=pl.Series(values)).with_columns(change.alias("return"))
+    result = replace(a_result(300), equity=equity)
+    frame = daily(result.equity, result.fills, a_benchmark(300))
+    assert frame["equity"].is_null().to_list() == frame["drawdown"].is_null().to_list() == [False] * 151 + [True] * 149
+    assert frame["drawdown"].min() == pytest.approx(-70_000 / values[:150].max() - 1)
+    assert frame["benchmark"].null_count() == 0
+    months = [cell.text for year in heatmaps.months(frame) for cell in year.cells]
+    drawn = (
+        frame.group_by(frame["session"].dt.truncate("1mo")).agg(pl.col("return").is_not_null().any())["return"].sum()
+    )
+    assert sum(text != "" for text in months) == drawn < 10
+
+
+@pytest.mark.parametrize("benchmark", [None, "cash"])
+def test_a_result_without_a_benchmark_makes_a_page_and_a_picture(benchmark: Literal["cash"] | None) -> None:
+    result = a_result(300)
+    page = Page(report.page(result, benchmark, a_provenance(), bars_of(result)))
+    assert page.stack == []
+    assert "Benchmark drawdown" not in page.text
+    assert " nan" not in page.text.lower()
+    assert report.picture(result, benchmark).startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("benchmark", "says"),
+    [
+        (pl.concat([a_benchmark(300), a_benchmark(1)]), "session .* is there twice"),
+        (a_benchmark(300).drop("return"), "missing columns"),
+        ("SPY", "a str; give a polars frame"),
+    ],
+    ids=["a session twice", "no return", "a name"],
+)
+def test_a_benchmark_that_cannot_be_read_is_refused(benchmark: Any, says: str) -> None:
+    for made in (
+        lambda: report.page(a_result(300), benchmark, a_provenance()),
+        lambda: report.picture(a_result(300), benchmark),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            made()
 
 
 def test_an_account_of_minutes_is_drawn_by_the_session() -> None:

@@ -17,10 +17,12 @@ from quant_assets.strategies import MovingAverageCross, orders
 from resources.config import BacktestSettings
 from resources.errors import QuantError
 from tests.quant_assets.backtests.sweeps.world import GRID, SETTINGS, Cross, averages, market
+from tests.quant_assets.backtests.worlds import cleaned, sent, sized
+from tests.resources.exchange.cases import account, flat
 
 BARS = market()
 FEATURES = averages(BARS)
-KEPT = [name for name in FIGURES if name not in ("sharpe", "periods")]
+KEPT = [name for name in FIGURES if name not in ("sharpe", "periods", "lost")]
 
 
 def swept(grid=GRID, strategy=Cross, **options):
@@ -46,9 +48,27 @@ def test_figures_and_returns_are_those_of_run():
         own = by_session(expected.equity, SETTINGS.cash)["return"].to_numpy()
         assert np.array_equal(result.returns[:, row["run"]], own.astype(np.float32))
         assert (row["sharpe"], row["periods"]) == (pytest.approx(own.mean() / own.std(ddof=1)), own.size)
+        assert row["lost"] is False
         assert result.backtest(row["run"]).equity.equals(expected.equity)
     assert result.results["fills"].n_unique() > 1, "all alike would prove nothing"
     assert result.sessions.equals(BARS["session"].unique().sort())
+
+
+def test_an_account_that_is_lost_is_told_and_ends_there():
+    closes = [100, 100, 120, 126, 124, 60, 60, 61, 60]
+    bars = cleaned({"X": [flat(close) for close in closes]})
+    settings = account(cash=10_000, max_gross=10, margin={"name": "leverage", "leverage": 10})
+    shorts = {"shares": [400, 100]}
+    result = sweep(
+        bars, lambda shares: sent(sized(0, "X", "sell", shares)), shorts, settings, progress=False, trials=None
+    )
+    assert result.results["lost"].to_list() == [True, False]
+    assert result.results["periods"].to_list() == [4, 9]
+    assert result.results["total_return"].to_list() == pytest.approx([-1.04, 0.4])
+    assert result.results["cagr"].is_null().to_list() == [True, False]
+    for number in (0, 1):
+        own = by_session(result.backtest(number).equity, 10_000)["return"].to_numpy()
+        assert np.array_equal(result.returns[:, number], own.astype(np.float32), equal_nan=True)
 
 
 def test_what_cannot_be_run_is_told_beside_what_ran():

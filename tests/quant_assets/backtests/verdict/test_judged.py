@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
-from quant_assets.backtests import BacktestResult, history, run
+from quant_assets.backtests import BacktestResult, history, run, sweep
 from quant_assets.backtests.verdict.assess import Evidence, assess
 from quant_assets.backtests.verdict.judged import COVERED, judged, of_sweep
+from quant_assets.backtests.verdict.questions import luck
 from quant_assets.evidence.inputs import EvidenceError
-from quant_assets.evidence.trials import Counted
-from resources.config import BacktestSettings
+from quant_assets.evidence.sharpe import expected_maximum, moments, standard_error
+from quant_assets.evidence.trials import Counted, Trial, Trials
+from resources.config import BacktestSettings, load
 
 SETTINGS = BacktestSettings(cash=1_000_000)
 SESSIONS = 2_520
@@ -96,6 +99,28 @@ def test_a_benchmark_off_by_a_session_leaves_no_market_behind(lag: int) -> None:
     assert words.passed is False
     assert (words.value or 1.0) < 0.9
     assert ("neighbouring session" in words.words) == (lag != 0)
+
+
+@pytest.mark.parametrize("sessions", [3, 5, 10, 21])
+def test_marks_that_follow_the_market_late_leave_no_market_behind(sessions: int) -> None:
+    """A fund whose price is a mean of the market's last days: its beta is 0.9 and its own skill nothing."""
+    smoothed = 0.9 * np.convolve(BULL, np.full(sessions, 1 / sessions))[:SESSIONS]
+    alpha = found(smoothed + np.random.default_rng(3).normal(0, 0.0005, SESSIONS), MARKET).test("alpha")
+    assert alpha.passed is False
+    assert (alpha.value or 1.0) < 0.9
+    assert float(alpha.words.split()[3]) == pytest.approx(0.9, abs=0.03)
+
+
+def test_skill_of_late_marks_is_seen() -> None:
+    smoothed = 0.9 * np.convolve(BULL, np.full(5, 0.2))[:SESSIONS] + np.random.default_rng(3).normal(
+        2e-4, 0.002, SESSIONS
+    )
+    assert found(smoothed, MARKET).test("alpha").passed is True
+
+
+@pytest.mark.parametrize("sessions", [14, 60, 200])
+def test_a_short_history_is_compared_with_fewer_sessions(sessions: int) -> None:
+    assert found(HELD[:sessions], MARKET).test("alpha").passed is False
 
 
 def test_against_cash_says_so() -> None:
@@ -211,6 +236,39 @@ def test_a_return_that_is_missing_elsewhere_is_no_ruin() -> None:
     assert "returns[10, 3] is not a finite number" in evidence.test("overfitting").words
 
 
+@pytest.mark.parametrize(
+    ("sweep", "begins"),
+    [
+        (None, "Proven on this history"),
+        (np.random.default_rng(2).normal(np.arange(5) / 1e3, 0.01, (SESSIONS, 5)), "Proven on this history"),
+        (
+            np.full((SESSIONS, 5), np.nan),
+            "Unproven: the probability of overfitting and superior predictive ability could",
+        ),
+        (np.zeros((SESSIONS, 5)), "Unproven: the probability of overfitting and superior predictive ability could"),
+        (np.random.default_rng(2).normal(0.001, 0.01, SESSIONS), "Unproven: the probability of overfitting and"),
+    ],
+    ids=["no sweep", "a good one", "all missing", "never traded", "no matrix"],
+)
+def test_a_sweep_that_cannot_be_judged_proves_nothing(sweep: np.ndarray | None, begins: str) -> None:
+    skilled = np.random.default_rng(5).normal(0.002, 0.01, SESSIONS)
+    evidence = found(skilled, "cash", sweep_returns=sweep)
+    assert evidence.headline.startswith(begins)
+    assert evidence.proven is begins.startswith("Proven")
+
+
+@pytest.mark.parametrize(
+    ("trials", "with_result", "unknown"), [(602, 2, True), (602, 9, True), (602, 10, False), (12, 7, False)]
+)
+def test_trials_without_a_result_are_not_taken_for_copies_of_two_that_have_one(
+    trials: int, with_result: int, unknown: bool
+) -> None:
+    held = moments(np.random.default_rng(0).normal(0.0005, 0.01, SESSIONS))
+    found = luck(held, Counted(trials, with_result, sharpe_variance=1e-9))
+    expected = expected_maximum(trials, standard_error(held) ** 2 if unknown else 1e-9)
+    assert found == pytest.approx(expected)
+
+
 def test_a_sweep_is_judged_beyond_cash() -> None:
     """All of it earns less than cash does, and more than nothing."""
     random = np.random.default_rng(4)
@@ -219,3 +277,25 @@ def test_a_sweep_is_judged_beyond_cash() -> None:
     assert found(HELD, MARKET, YIELDING, sweep_returns=sweep).test("superiority").passed is False
     words = found(HELD, MARKET, YIELDING, sweep_returns=sweep[:500]).test("superiority").words
     assert "the sweep has 500 periods and the result 2,520" in words
+
+
+# ---- the record of trials
+
+
+def test_a_run_that_is_not_on_record_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("QUANT_HOME", str(tmp_path))
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    trials = Trials.of(load())
+    closes = bars(100 * np.exp(np.random.default_rng(1).normal(0, 0.01, 300).cumsum()))
+
+    def weighted(weight: float) -> pl.DataFrame:
+        return pl.DataFrame({"ts": [datetime(2005, 1, 20, tzinfo=UTC)], "symbol": ["AAA"], "target_weight": [weight]})
+
+    def swept(record: Trials | None) -> BacktestResult:
+        return sweep(closes, weighted, {"weight": [0.5]}, SETTINGS, trials=record, progress=False).backtest(0)
+
+    plain = run(closes, weighted(0.9), SETTINGS)
+    recorded = run(closes, weighted(0.9), SETTINGS, trial=Trial(trials, "held"))
+    for result, silent in ((plain, False), (recorded, True), (swept(None), False), (swept(trials), True)):
+        words = assess(result, Counted(1), settings=SETTINGS, samples=200).test("deflated_sharpe").words
+        assert ("This run is not on record itself" in words) is not silent
