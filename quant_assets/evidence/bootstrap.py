@@ -17,6 +17,7 @@ sample (they test a difference of two ratios by blocks of one length; here are o
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -191,7 +192,7 @@ def intervals(
     whole(seed, "seed", 0)
     share(level, "level")
     values = series(returns, least=LEAST)
-    if periods_per_year <= 0:
+    if not 0 < periods_per_year < math.inf:
         raise EvidenceError(f"periods_per_year is {periods_per_year}; it must be positive")
     if not moving(values):
         raise EvidenceError(f"returns are all {values[0]}: every sample of them would be the same")

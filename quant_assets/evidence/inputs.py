@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -60,9 +61,18 @@ def moving(values: npt.NDArray[Any], size: npt.NDArray[Any] | None = None) -> np
 
 
 def whole(value: int, name: str, least: int) -> int:
-    """A count among the settings. Raises EvidenceError below `least`."""
-    if value < least:
+    """A count among the settings. Raises EvidenceError below `least`, and for a part of one."""
+    if not value >= least:
         raise EvidenceError(f"{name} is {value}; it must be at least {least}")
+    if value != value // 1:
+        raise EvidenceError(f"{name} is {value}; it must be a whole number")
+    return value
+
+
+def number(value: float, name: str) -> float:
+    """A figure among the settings. Raises EvidenceError where it is not finite."""
+    if not math.isfinite(value):
+        raise EvidenceError(f"{name} is {value}; it must be a finite number")
     return value
 
 

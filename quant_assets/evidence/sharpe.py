@@ -19,7 +19,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-from quant_assets.evidence.inputs import EvidenceError, Values, moving, series, share, whole
+from quant_assets.evidence.inputs import EvidenceError, Values, moving, number, series, share, whole
 
 NORMAL = NormalDist()
 EULER_MASCHERONI = 0.5772156649015329
@@ -109,11 +109,11 @@ def standard_error(moments: Moments, at: float | None = None) -> float:
 def probabilistic_sharpe(moments: Moments, benchmark: float = 0.0) -> float:
     """Probability that the true Sharpe ratio is above `benchmark` (of one period), between 0 and 1.
 
-    Source: Bailey and Lopez de Prado (2012).
+    Raises EvidenceError for a benchmark that is no finite number. Source: Bailey and Lopez de Prado (2012).
 
     Example: `probabilistic_sharpe(Moments(24, 0.458, -2.448, 10.164))` is 0.913.
     """
-    return NORMAL.cdf((moments.sharpe - benchmark) / standard_error(moments))
+    return NORMAL.cdf((moments.sharpe - number(benchmark, "benchmark")) / standard_error(moments))
 
 
 def expected_maximum(trials: int, variance: float) -> float:
@@ -149,10 +149,10 @@ def minimum_track_record(moments: Moments, benchmark: float = 0.0, confidence: f
 
     Infinite where the estimate itself is not above it. Source: Bailey and Lopez de Prado (2012).
 
-    Raises EvidenceError unless `confidence` lies between 0 and 1.
+    Raises EvidenceError unless `confidence` lies between 0 and 1 and `benchmark` is a finite number.
     """
     quantile = NORMAL.inv_cdf(share(confidence, "confidence"))
-    above = moments.sharpe - benchmark
+    above = moments.sharpe - number(benchmark, "benchmark")
     if above <= 0:
         return math.inf
     return 1.0 + (moments.periods - 1) * (standard_error(moments) * quantile / above) ** 2

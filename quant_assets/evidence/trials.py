@@ -33,6 +33,7 @@ from quant_assets.evidence.configurations import (
     of_on_bar,
 )
 from quant_assets.evidence.excess import earned_by_cash, over_cash, sharpe
+from quant_assets.evidence.inputs import whole
 from quant_assets.evidence.sharpe import expected_maximum
 from resources.config import BacktestSettings, Settings
 from resources.ledger import TAG_LENGTH, Ledger, Note
@@ -60,6 +61,8 @@ class Counted:
     later, narrow the scatter and not this. `also` are names of other families that share a configuration with this one
     on the same symbols, which are it by another name: they are counted with it. `elsewhere` counts the trials of all
     further families on the same symbols.
+
+    Raises EvidenceError for counts that are none.
     """
 
     trials: int
@@ -69,6 +72,10 @@ class Counted:
     highest: float = 0.0
     elsewhere: int = 0
     also: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, least in (("trials", 0), ("with_result", 0), ("families", 1)):
+            whole(getattr(self, name), name, least)
 
     @property
     def tried(self) -> int:

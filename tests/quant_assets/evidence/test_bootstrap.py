@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -297,6 +298,7 @@ REFUSED = [
     (lambda: intervals(daily(1), block=0.2), "block is 0.2; it must lie between 1 and the 1000 periods"),
     (lambda: intervals(daily(1), block=1001), "block is 1001"),
     (lambda: intervals(daily(1), periods_per_year=0), "periods_per_year is 0; it must be positive"),
+    (lambda: intervals(daily(1), periods_per_year=math.nan), "periods_per_year is nan; it must be positive"),
     (lambda: block_length([1.0] * 20), "values are all 1.0"),
 ]
 

@@ -22,6 +22,7 @@ from quant_assets.evidence import (
     standard_error,
 )
 from quant_assets.evidence.sharpe import dependence
+from quant_assets.evidence.trials import Counted
 
 # Bailey and Lopez de Prado (2012), "The Sharpe Ratio Efficient Frontier", the numerical example of the section on the
 # probabilistic Sharpe ratio: monthly returns of a fund with an annual ratio of 1.585, as if normal, as they are, and
@@ -171,6 +172,11 @@ REFUSED = [
     (lambda: minimum_track_record(BEST, confidence=95), "confidence is 95; it must lie between 0 and 1"),
     (lambda: standard_error(Moments(100, 2.0, 3.0, 5.0)), "belong to no distribution"),
     (lambda: probabilistic_sharpe(Moments(1, 0.1, 0.0, 3.0)), "periods is 1; it must be at least 2"),
+    (lambda: probabilistic_sharpe(BEST, math.nan), "benchmark is nan; it must be a finite number"),
+    (lambda: minimum_track_record(BEST, math.inf), "benchmark is inf; it must be a finite number"),
+    (lambda: deflated_sharpe(BEST, 2.5, VARIANCE), "trials is 2.5; it must be a whole number"),  # type: ignore[arg-type]
+    (lambda: Counted(-5), "trials is -5; it must be at least 0"),
+    (lambda: Counted(5, families=0), "families is 0; it must be at least 1"),
 ]
 
 
