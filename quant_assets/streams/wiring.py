@@ -199,7 +199,7 @@ def played(settings: Settings, replay: ReplaySettings, symbols: Sequence[str], n
         await tape.over.wait()
         await clock.wait(max(0, micros(until) - clock.now()) / SECOND + TAIL_SECONDS)
 
-    return Feed(tape, clock, Numbered(Until(provider, until)), over)
+    return Feed(tape, clock, Numbered(Until(provider, until)), over, begins=micros(begins))
 
 
 TAIL_SECONDS = 3.0
