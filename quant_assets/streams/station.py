@@ -23,7 +23,7 @@ from itertools import groupby
 from quant_assets.streams.caching import keep
 from resources.lake import Lake
 from resources.market_data.base import Provider
-from resources.streams.aggregation import BarMaker
+from resources.streams.aggregation import BarMaker, Before
 from resources.streams.base import Batch, Event, Line, Lost, Source, Status
 from resources.streams.cache import Cache
 from resources.streams.carriers.kafka import Kafka
@@ -34,7 +34,8 @@ from resources.streams.gateway import Gateway, first_of
 from resources.streams.owed import Sessions
 from resources.streams.patience import Patience
 from resources.streams.recording import Recorder, Rotated
-from resources.streams.remade import before, remade
+from resources.streams.remade import before, begun, remade
+from resources.streams.rows import UNFOLLOWED, Mark
 
 WAITING = 500_000
 """So many events may wait to be stored; then the gateway's log has to hold them, and counts what it cannot."""
@@ -56,12 +57,16 @@ async def never() -> None:
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A source and its clock; whom to ask for what it missed; `over` returns when a replay is over."""
+    """A source and its clock; whom to ask for what it missed; `over` returns when a replay is over.
+
+    begins: from when on the source tells what happened, however late it is connected; None: from its connection on.
+    """
 
     source: Source
     clock: Clock
     provider: Provider | None
     over: Callable[[], Awaitable[object]] = never
+    begins: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +103,9 @@ class Station:
         self._thread = threading.Thread(target=self._run, name="streams", daemon=True)
         self._ready, self._over = threading.Event(), threading.Event()
         self._failure: BaseException | None = None
-        self._pending: list[Event] = []
+        self._pending: list[Event | Mark] = []
+        self._before: Mapping[str, Before] = {}
+        self._begins: int | None = None
         self._gateway: Gateway | None = None
         self._recorder: Recorder | None = None
         self._maker = BarMaker(task.timeframe) if task.timeframe is not None else None
@@ -166,9 +173,12 @@ class Station:
         await self._rotate()
         stored = await asyncio.to_thread(recorder.resume, task.lines, task.owed, task.sessions)
         if self._maker is not None:
-            for symbol, found in (await asyncio.to_thread(before, recorder, self._maker.timeframe)).items():
+            self._before = await asyncio.to_thread(before, recorder, self._maker.timeframe)
+            for symbol, found in self._before.items():
+                self._pending += [Mark(symbol, ts, "trade", until, UNFOLLOWED) for ts, until in found.fresh]
                 self._pending += self._maker.resume(symbol, found)
         feed = task.open(recorder.newest)
+        self._begins = feed.begins
         recorder.now = feed.clock.now
         await asyncio.to_thread(recorder.begin)  # from here on it is owed, whatever cannot be reached
         async with contextlib.AsyncExitStack() as held:
@@ -211,7 +221,7 @@ class Station:
         gateway = self._gateway = Gateway(
             feed.source, provider=feed.provider, carrier=carrier, patience=self._task.patience, clock=feed.clock
         )
-        ended = False
+        ended, at = False, 0
         storing = asyncio.create_task(self._keep_storing(feed.clock))
         reading = asyncio.create_task(self._read(gateway.events()))
         beside = [asyncio.create_task(keep(cache, gateway.events))] if cache is not None else []
@@ -222,6 +232,7 @@ class Station:
                 await first_of(self._stop.wait(), asyncio.wait([reading]), asyncio.wait([storing]), feed.over())
                 if not (reading.done() or storing.done() or self._hurry):
                     await first_of(self._repaired(gateway), asyncio.sleep(LINGER_SECONDS))
+                at = feed.clock.now()
             ended = self._all
         finally:  # whatever ended it, what came is stored
             self._ending = True
@@ -231,7 +242,7 @@ class Station:
             await storing
             await self._store(feed.clock)
             if ended and not any(one.exception() for one in (reading, *beside)):
-                await asyncio.to_thread(recorder.end)
+                await asyncio.to_thread(recorder.end, at)
             await self._rotate()
         for one in (reading, *beside):
             one.result()
@@ -243,18 +254,31 @@ class Station:
 
     async def _read(self, batches: AsyncGenerator[Batch, None]) -> None:
         assert self._recorder is not None
+        followed = False
         async for batch in batches:
             events = self._recorder.new(batch.events)
+            # That somebody follows from now on is stored at once: what comes is then owed, whoever is killed.
+            connected = events and isinstance(events[0], Status) and events[0].state == "connected"
+            if not followed:
+                since = [one.ts for one in events if isinstance(one, Status) and one.state == "connected"][:1]
+                followed = bool(since)
+                self._begin(since)
             self._pending += events
             if self._maker is not None:
                 self._pending += self._maker.add(events)
-            # That somebody follows from now on is stored at once: what comes is then owed, whoever is killed.
-            connected = events and isinstance(events[0], Status) and events[0].state == "connected"
             if connected or len(self._pending) >= self._task.flush_events:
                 self._full.set()
             while len(self._pending) > WAITING and not self._ending:
                 self._stored.clear()
                 await self._stored.wait()
+
+    def _begin(self, connected: Sequence[int]) -> None:
+        """When there is a first connection: what of the bars that began before it nobody followed."""
+        assert self._recorder is not None
+        if connected and self._maker is not None:
+            at = connected[0] if self._begins is None else self._begins
+            for mark in begun(self._recorder, self._maker.timeframe, self._before, at):
+                self._pending += [mark, *self._maker.unfollowed(mark.symbol, mark.ts, mark.until)]
 
     async def _keep_storing(self, clock: Clock) -> None:
         while not self._ending:

@@ -28,7 +28,7 @@ from resources.streams.clock import SECOND, Clock, FastClock, SystemClock
 from resources.streams.owed import Sessions
 from resources.streams.patience import Patience
 from resources.streams.repair import EPOCH, instant
-from resources.streams.sources.recorded import Recorded
+from resources.streams.sources.recorded import Numbered, Recorded
 
 
 def task(settings: Settings, window: Window, symbols: Sequence[str]) -> Task:
@@ -199,7 +199,7 @@ def played(settings: Settings, replay: ReplaySettings, symbols: Sequence[str], n
         await tape.over.wait()
         await clock.wait(max(0, micros(until) - clock.now()) / SECOND + TAIL_SECONDS)
 
-    return Feed(tape, clock, Until(provider, until), over)
+    return Feed(tape, clock, Numbered(Until(provider, until)), over, begins=micros(begins))
 
 
 TAIL_SECONDS = 3.0

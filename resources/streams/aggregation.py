@@ -20,6 +20,7 @@ from resources.errors import ConfigError
 from resources.market_data.timeframes import INTRADAY
 from resources.streams.base import Bar, Event, Lost, Repaired, Trade
 from resources.streams.clock import SECOND
+from resources.streams.intervals import Interval, without
 from resources.streams.track import DISCONNECTED
 
 _FIRST, _LAST = (2**63, 0), (-1, 0)
@@ -53,13 +54,17 @@ class Before(NamedTuple):
     """What is stored of a symbol: its bars from `since` on, a multiple of the timeframe; older ones are not in memory.
 
     newest: of its trades, not later than it came; -1 without any. lost: what is missing of them: since, until, and
-    whether it is asked for again.
+    whether it is asked for again. unfollowed: what of these bars nobody followed, as of `BarMaker.unfollowed`; fresh:
+    what of that is not stored yet. ended: until when the symbol was followed before, -1 where nobody knows.
     """
 
     since: int
     newest: int
     bars: Sequence[Made]
     lost: Sequence[tuple[int, int, bool]]
+    unfollowed: Sequence[Interval] = ()
+    fresh: Sequence[Interval] = ()
+    ended: int = -1
 
 
 class _Missing(NamedTuple):
@@ -108,9 +113,10 @@ class _Bar:
 
 
 class _Symbol:
-    """The bars of one symbol by their start, the start of the newest, and the intervals known to be missing."""
+    """The bars of one symbol by their start, the start of the newest, and the intervals known to be missing, or that
+    nobody followed."""
 
-    __slots__ = ("bars", "changed", "kept_from", "lost", "newest", "waiting")
+    __slots__ = ("bars", "changed", "kept_from", "lost", "newest", "unfollowed", "waiting")
 
     def __init__(self) -> None:
         self.bars: dict[int, _Bar] = {}
@@ -118,6 +124,7 @@ class _Symbol:
         self.changed: set[int] = set()  # starts of bars told, or over, that are to be told (again)
         self.newest = self.kept_from = -1
         self.lost: list[_Missing] = []
+        self.unfollowed: list[Interval] = []
 
 
 class BarMaker:
@@ -170,6 +177,7 @@ class BarMaker:
         state = self._symbols[symbol] = _Symbol()
         state.kept_from, state.newest = before.since, before.newest - before.newest % self._step
         state.lost = [_Missing(*one, whole=True) for one in before.lost]
+        state.unfollowed = list(before.unfollowed)
         for made in before.bars:
             bar = state.bars[made.ts] = _Bar()
             bar.take(made)
@@ -180,6 +188,14 @@ class BarMaker:
                 state.newest += self._step
             if made.trades != made.stored or made.complete == self._hit(state, made.ts):
                 state.changed.add(made.ts)
+        return self._tell(symbol, state)
+
+    def unfollowed(self, symbol: str, since: int, until: int) -> list[Bar]:
+        """Nobody followed the symbol from `since` to `until`, both included: bars of that time are not complete, unless
+        it is told as lost later, and repaired. The bars that are to be told."""
+        state = self._symbols.setdefault(symbol, _Symbol())
+        state.unfollowed.append((since, until))
+        self._change(state)
         return self._tell(symbol, state)
 
     def until(self, ts: int) -> list[Bar]:
@@ -213,6 +229,7 @@ class BarMaker:
             whole = event.reason == DISCONNECTED
             if whole:  # what was told of it before it grew
                 state.lost = [one for one in state.lost if not (one.open and one.whole and one.since >= event.ts)]
+                state.unfollowed = without(state.unfollowed, [(event.ts, event.until)])
             state.lost.append(_Missing(event.ts, event.until, True, whole))
             return
         just = _Missing(event.ts, event.until, True, False)
@@ -232,13 +249,18 @@ class BarMaker:
         begins = max(event.ts, ends - _DAY)
         begins -= begins % self._step
         self.past.update((symbol, at) for at in range(begins, ends, self._step))
-        for start, bar in state.bars.items():
-            if bar.told and bar.complete == self._hit(state, start):
-                state.changed.add(start)
+        self._change(state)
+
+    def _change(self, state: _Symbol) -> None:
+        """Bars that were told as complete and are not, or the other way round, are to be told again."""
+        told = [start for start, bar in state.bars.items() if bar.told and bar.complete == self._hit(state, start)]
+        state.changed.update(told)
 
     def _hit(self, state: _Symbol, start: int, *, repairable: bool = False) -> bool:
         """Whether something of the bar is missing, or, of that, may still be repaired."""
         end = start + self._step
+        if not repairable and any(since < end and until >= start for since, until in state.unfollowed):
+            return True
         return any(one.since < end and one.until >= start and (one.open or not repairable) for one in state.lost)
 
     def _tell(self, symbol: str, state: _Symbol) -> list[Bar]:
@@ -269,6 +291,7 @@ class BarMaker:
             del state.bars[start]
             state.changed.discard(start)
         state.lost = [one for one in state.lost if one.until >= state.kept_from]
+        state.unfollowed = [one for one in state.unfollowed if one[1] >= state.kept_from]
 
 
 def bars_of(events: Sequence[Event], timeframe: str = "1m") -> list[Bar]:

@@ -15,11 +15,9 @@ import polars as pl
 
 from resources.streams.base import ENDED, Event, Line, Lost, Repaired
 from resources.streams.clock import SECOND
+from resources.streams.intervals import Interval
 from resources.streams.rows import FOLLOWED, FOLLOWING, GIVEN_UP, OPEN, Mark
 from resources.streams.track import DISCONNECTED
-
-Interval = tuple[int, int]
-"""Two instants in UTC microseconds, both included."""
 
 ASKED_BACK = 7 * 86_400 * SECOND
 """What is missing of sessions is asked for where it ended no longer ago than this before the one that is followed."""
@@ -54,6 +52,29 @@ def following(findings: pl.DataFrame) -> dict[Line, Interval]:
         else:
             found[Line(symbol, kind)] = (ts, until)
     return found
+
+
+def followed_last(findings: pl.DataFrame) -> tuple[set[Line], int | None]:
+    """The lines that were marked last, and when they ended in good order, None where they did not."""
+    lines, ended = set[Line](), None
+    told = findings.filter(pl.col("what").is_in([FOLLOWING, FOLLOWED])).sort("told_at")
+    for symbol, kind, what, ts in told.select("symbol", "kind", "what", pl.col("ts").to_physical()).iter_rows():
+        if what == FOLLOWED:
+            ended = ts
+            continue
+        if ended is not None:
+            lines, ended = set(), None
+        lines.add(Line(symbol, kind))
+    return lines, ended
+
+
+def ended_at(line: Line, last: tuple[Collection[Line], int | None], since: int) -> int:
+    """Until when a line was followed, by the marks of the `last` ones; -1 where nobody says. since: from when on it is
+    asked for, -1 where it is not."""
+    lines, ended = last
+    if line in lines and ended is not None:
+        return ended
+    return since if line in lines or not lines else -1  # what of it is not told as lost was followed
 
 
 def marks(lines: Mapping[Line, Interval], now: int) -> list[Mark]:

@@ -33,7 +33,19 @@ from resources.lake import Lake
 from resources.streams.base import Event, Kind, Line, Lost
 from resources.streams.clock import SECOND, SystemClock
 from resources.streams.known import Known
-from resources.streams.owed import ASKED_BACK, Interval, Sessions, following, marks, owed, told_of, unclosed, unrecorded
+from resources.streams.owed import (
+    ASKED_BACK,
+    Interval,
+    Sessions,
+    ended_at,
+    followed_last,
+    following,
+    marks,
+    owed,
+    told_of,
+    unclosed,
+    unrecorded,
+)
 from resources.streams.repair import instant
 from resources.streams.rows import (
     FOLLOWED,
@@ -94,11 +106,13 @@ class Rotated(NamedTuple):
 
 class Stand(NamedTuple):
     """How far a line is stored. since: from when on nothing of it may be missing, and whether it is to be `asked` for.
-    newest: the time of its newest row, not later than that came; -1 without any."""
+    newest: the time of its newest row, not later than that came; -1 without any. ended: until when it was followed
+    before; -1 where nobody says."""
 
     since: int
     asked: bool
     newest: int
+    ended: int = -1
 
 
 class Recorder:
@@ -211,6 +225,7 @@ class Recorder:
             line: (ts, now + 1) for line, (ts, ends) in self._following.items() if line not in lines and ends > begins
         }
         connected = _connected(findings, begins)
+        last_marked = followed_last(findings if sessions else findings.clear())
         for line in lines:
             since = [ts for ts, until in open_.get(line, ()) if until >= first]
             if self.newest is not None:
@@ -221,7 +236,8 @@ class Recorder:
                 since += [max(begins, begun - SLACK)] if begun is not None else []
             if line in over:
                 since.append(begins)
-            self.stands[line] = Stand(min(since, default=begins), bool(since), last.get(line, -1))
+            ended = over[line][1] if line in over else ended_at(line, last_marked, min(since, default=-1))
+            self.stands[line] = Stand(min(since, default=begins), bool(since), last.get(line, -1), ended)
         if sessions:
             past = {line: [one for one in open_[line] if one[1] < first or line not in lines] for line in open_}
             self.missed, self._given_up = owed(lines, self._unrecorded({**over, **gone}, sessions), past, begins)
@@ -240,10 +256,11 @@ class Recorder:
             self.store([*told, *marks(marked, now)])
             self._following = marked
 
-    def end(self) -> None:
-        """All that was followed has ended in good order, and what came is stored. Nothing without sessions."""
+    def end(self, at: int | None = None) -> None:
+        """All that was followed has ended in good order, `at` that time (None: now), and what came is stored. Nothing
+        without sessions."""
         if self._sessions is not None:
-            self.store(marks({}, self.now()))
+            self.store(marks({}, self.now() if at is None else at))
             self._following = {}
 
     def _asked(self) -> dict[Line, int]:

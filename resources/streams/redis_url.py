@@ -14,5 +14,12 @@ def check_url(url: str) -> None:
     asked = parse_qs(parts.query)
     if "@" in parts.netloc or "username" in asked or "password" in asked:
         raise ValueError(f"holds a name or password; put them into {USER} and {PASSWORD} of the environment")
+    like = f"is {url!r}; it must be like redis://localhost:6379/0"
     if parts.scheme not in ("redis", "rediss") or not parts.hostname:
-        raise ValueError(f"is {url!r}; it must be like redis://localhost:6379/0")
+        raise ValueError(like)
+    try:
+        _ = parts.port
+    except ValueError as error:
+        raise ValueError(f"{like}: {error}") from None
+    if parts.path.strip("/") and not parts.path.strip("/").isdecimal():
+        raise ValueError(f"{like}: a database is a number")

@@ -2,6 +2,8 @@
 
     for symbol, found in before(recorder, "1m").items():    # after recorder.resume
         told += maker.resume(symbol, found)
+    for mark in begun(recorder, "1m", ended, connected):    # what of the first bars nobody followed
+        told += [mark, *maker.unfollowed(mark.symbol, mark.ts, mark.until)]
     told += remade(recorder, "1m", maker.past, events)      # of events that are about to be stored
 
 So a bar in the lake is never followed by one of fewer trades.
@@ -9,7 +11,7 @@ So a bar in the lake is never followed by one of fewer trades.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import groupby
 
 import polars as pl
@@ -18,9 +20,11 @@ from resources.market_data.timeframes import INTRADAY
 from resources.streams.aggregation import Before, Made
 from resources.streams.base import ENDED, Bar, Event, Lost, Repaired, Trade
 from resources.streams.clock import SECOND
-from resources.streams.recording import SYMBOLS_AT_ONCE, Recorder, recorded, recorded_since
+from resources.streams.intervals import LATE, Interval, edges, without
+from resources.streams.recording import SYMBOLS_AT_ONCE, Recorder, Stand, recorded, recorded_since
 from resources.streams.repair import instant
-from resources.streams.rows import GIVEN_UP, OPEN, REPAIRED, frames, gaps, made, settled
+from resources.streams.rows import GIVEN_UP, LOST, OPEN, REPAIRED, UNFOLLOWED, Mark, frames, gaps, made, settled
+from resources.streams.track import DISCONNECTED
 
 BACK = 900 * SECOND
 """Bars of so long before may have been told and not stored."""
@@ -33,7 +37,8 @@ def before(recorder: Recorder, timeframe: str) -> dict[str, Before]:
     stands = {line.symbol: stand for line, stand in recorder.stands.items() if line.kind == "trade"}
     begins = {symbol: (stand.since - BACK) // _HOUR * _HOUR for symbol, stand in stands.items()}
     names, now, found = list(stands), recorder.now(), dict[str, Before]()
-    lost = _lost(recorder, min(begins.values(), default=now))
+    findings = _findings(recorder, min(begins.values(), default=now))
+    lost, unfollowed = _lost(findings, min(begins.values(), default=now)), _unfollowed(findings)
     owed: dict[str, list[tuple[int, int]]] = {}
     for one in recorder.missed:
         if one.kind == "trade":
@@ -53,11 +58,52 @@ def before(recorder: Recorder, timeframe: str) -> dict[str, Before]:
                 if ts <= now and (coming or closed or not stand.asked or ts < stand.since):
                     missing.append((ts, min(until, now), coming))
             mine = [made for made in mades.get(symbol, ()) if made.ts >= begins[symbol]]
-            found[symbol] = Before(begins[symbol], stand.newest, mine, missing)
+            ended = stand.ended if stand.ended >= 0 else _followed_until(mine, now, _step(timeframe))
+            ends = _ends(recorder, symbol, stand, ended, _step(timeframe))
+            known = unfollowed.get(symbol, [])
+            fresh = [one for one in ends if one not in known]
+            found[symbol] = Before(begins[symbol], stand.newest, mine, missing, [*known, *fresh], fresh, ended)
     return found
 
 
-def remade(recorder: Recorder, timeframe: str, past: Collection[tuple[str, int]], events: Sequence[Event]) -> list[Bar]:
+def _followed_until(bars: Sequence[Made], now: int, step: int) -> int:
+    """Until when a symbol was followed for sure, by what is stored of it; -1 where nothing is."""
+    ends = [max(bar.last[0], bar.ts + step if bar.told else -1) for bar in bars]
+    return min(max(ends, default=-1), now)
+
+
+def _ends(recorder: Recorder, symbol: str, stand: Stand, ended: int, step: int) -> list[Interval]:
+    """What of bars that were followed before nobody followed any more, up to what is asked for now."""
+    if ended < 0:
+        return []
+    until = stand.since if stand.asked else ended + -ended % step
+    return [part for one in _untold(recorder, symbol, ended, until - 1) for part in edges(*one, step)]
+
+
+def _untold(recorder: Recorder, symbol: str, since: int, until: int) -> list[Interval]:
+    """What of an interval is not told as lost of sessions that are over."""
+    told = [(one.ts, one.until) for one in recorder.missed if (one.symbol, one.kind) == (symbol, "trade")]
+    return without([(since, until)] if since <= until else [], told)
+
+
+def begun(recorder: Recorder, timeframe: str, found: Mapping[str, Before], at: int) -> list[Mark]:
+    """After `before`, when the lines are followed `at` last: what of the bars that began earlier nobody followed."""
+    step, marks = _step(timeframe), list[Mark]()
+    for line, stand in recorder.stands.items():
+        if line.kind != "trade":
+            continue
+        ended = found[line.symbol].ended
+        begins = min(stand.since, at) if stand.asked else at
+        if ended < 0 or not stand.asked:  # else what is between was told by `before`
+            since = max(ended, begins - begins % step - LATE)
+            parts = _untold(recorder, line.symbol, since, begins - 1)
+            marks += [Mark(line.symbol, ts, "trade", until, UNFOLLOWED) for ts, until in parts]
+    return marks
+
+
+def remade(
+    recorder: Recorder, timeframe: str, past: Collection[tuple[str, int]], events: Sequence[Event | Mark]
+) -> list[Bar]:
     """These bars (symbol, start) of all their trades, stored or among `events`, which are to be stored with them.
 
     Those that do not differ from what is stored of them are left out.
@@ -77,11 +123,13 @@ def remade(recorder: Recorder, timeframe: str, past: Collection[tuple[str, int]]
         settled(table, pl.concat([rows, *([fresh[table].lazy()] if table in fresh else [])]))
         for table, rows in zip(("trades", "bars"), stored, strict=True)
     )
-    lost = _lost(recorder, starts[0], [event for event in events if isinstance(event, Lost | Repaired)])
+    findings = _findings(recorder, starts[0], [event for event in events if isinstance(event, Lost | Repaired | Mark)])
+    lost, unfollowed = _lost(findings, starts[0]), _unfollowed(findings)
     told = []
     for symbol, mades in _bars(timeframe, trades, bars).items():
+        intervals = [*((ts, until) for ts, until, _ in lost.get(symbol, ())), *unfollowed.get(symbol, ())]
         for bar in mades:
-            missing = any(ts < bar.ts + step and until >= bar.ts for ts, until, _ in lost.get(symbol, ()))
+            missing = any(ts < bar.ts + step and until >= bar.ts for ts, until in intervals)
             differs = bar.trades > bar.stored or (bar.trades == bar.stored and bar.complete == missing)
             if (symbol, bar.ts) in past and (differs or not bar.told):
                 told.append(Bar(symbol, *bar[:6], timeframe, bar.trades, bar.told, not missing, repaired=bar.told > 0))
@@ -101,15 +149,16 @@ def _bars(timeframe: str, trades: pl.LazyFrame, bars: pl.LazyFrame) -> dict[str,
     }
 
 
-def _lost(recorder: Recorder, since: int, events: Sequence[Event] = ()) -> dict[str, list[tuple[int, int, bool]]]:
-    """By symbol, the intervals of trades that reach beyond `since` and are not repaired; whether each is closed.
-
-    They are told by what is stored, of the day before `since` too, and by these events.
-    """
+def _findings(recorder: Recorder, since: int, events: Iterable[Event | Mark] = ()) -> pl.DataFrame:
+    """What is stored, of the day before `since` too, and what these events tell."""
     found = recorded_since(recorder.lake, "findings", None, since - _DAY).collect()
     fresh = frames(events, recorder.provider, recorder.now()).get("findings")
-    told = gaps(found if fresh is None else pl.concat([found, fresh]))
-    left = told.filter(
+    return found if fresh is None else pl.concat([found, fresh])
+
+
+def _lost(findings: pl.DataFrame, since: int) -> dict[str, list[tuple[int, int, bool]]]:
+    """By symbol, the intervals of trades that reach beyond `since` and are not repaired; whether each is closed."""
+    left = gaps(findings).filter(
         pl.col("kind") == "trade", pl.col("state") != REPAIRED, pl.col("until").to_physical() >= since
     ).select(
         "symbol", pl.col("ts").to_physical(), pl.col("until").to_physical(),
@@ -119,6 +168,21 @@ def _lost(recorder: Recorder, since: int, events: Sequence[Event] = ()) -> dict[
     for symbol, *interval in left.iter_rows():
         lost.setdefault(symbol, []).append(tuple(interval))
     return lost
+
+
+def _unfollowed(findings: pl.DataFrame) -> dict[str, list[Interval]]:
+    """Of each symbol's trades, what is marked as not followed and was not told as lost since."""
+    trades = findings.filter(pl.col("kind") == "trade").sort("told_at", maintain_order=True)
+    stamps = pl.col("ts", "until").to_physical()
+    found: dict[str, list[Interval]] = {}
+    missed = (pl.col("what") == LOST) & (pl.col("detail") == DISCONNECTED)
+    marked = trades.filter(pl.col("what") == UNFOLLOWED)["symbol"].unique().to_list()
+    mine = trades.filter(pl.col("symbol").is_in(marked), missed | (pl.col("what") == UNFOLLOWED))
+    for symbol, what, ts, until in mine.select("symbol", "what", stamps).iter_rows():
+        mark = what == UNFOLLOWED
+        before = found.get(symbol, [])
+        found[symbol] = [*before, (ts, until)] if mark else without(before, [(ts, until)])
+    return found
 
 
 def _step(timeframe: str) -> int:

@@ -200,16 +200,22 @@ class Repairer:
 
 
 def trades_of(frame: pl.LazyFrame) -> list[MarketEvent]:
-    """A provider's trades as events marked repaired."""
+    """A provider's trades as events marked repaired; their numbers are in `sequence`, or else their ids."""
+    number = pl.col("sequence") if "sequence" in frame.collect_schema() else venue_number()
     rows = frame.select(
         "symbol",
         pl.col("ts").to_physical(),
         "price",
         "size",
         pl.col("side", "trade_id").fill_null(""),
-        sequence=pl.col("trade_id").cast(pl.Int64, strict=False).fill_null(0),
+        sequence=number,
     )
     return [Trade._make((*row, "", 0, True)) for row in rows.collect().iter_rows()]
+
+
+def venue_number() -> pl.Expr:
+    """A trade's id as its number; 0 where it is none."""
+    return pl.col("trade_id").cast(pl.Int64, strict=False).fill_null(0)
 
 
 def quotes_of(frame: pl.LazyFrame) -> list[MarketEvent]:

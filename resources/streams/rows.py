@@ -61,12 +61,13 @@ GAPS = pl.Schema(
 """An interval that was not delivered in its time. state: repaired, given up, open (nothing was told of it since)."""
 
 LOST, REPAIRED, GIVEN_UP, OPEN = "lost", "repaired", "given up", "open"
-FOLLOWING, FOLLOWED = "following", "followed"
+FOLLOWING, FOLLOWED, UNFOLLOWED = "following", "followed", "not followed"
 
 
 class Mark(NamedTuple):
-    """What a run says of its own work. what: following (a line, from `ts` until its session ends, at `until`), or
-    followed (symbol "": all that was being followed has ended in good order)."""
+    """What a run says of its own work. what: following (a line, from `ts` until its session ends, at `until`),
+    followed (symbol "": all that was being followed has ended in good order, at `ts`), or not followed (a line, from
+    `ts` to `until`, of a bar that was followed before or after that)."""
 
     symbol: str
     ts: int

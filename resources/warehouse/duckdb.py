@@ -7,6 +7,7 @@ catalog is open is seen by the next question.
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -61,6 +62,9 @@ class DuckDB(Catalog):
         folder = self._files.folder
         # A question reads the lake and nothing else, and leaves no setting behind: some functions of a SELECT write
         # files (enable_profiling, enable_logging), and any file could be read.
+        # What it keeps on the disk for a while it may also read: else that is .tmp, of whatever folder we are in.
+        self._spill = tempfile.TemporaryDirectory(prefix="quant-duckdb-")
+        self._engine.execute("SET temp_directory = $folder", {"folder": self._spill.name})
         self._engine.execute("SET allowed_directories = $folders", {"folders": [folder, literal(folder)]})
         self._engine.execute("SET enable_external_access = false")
         self._engine.execute("SET lock_configuration = true")
@@ -79,6 +83,7 @@ class DuckDB(Catalog):
 
     def close(self) -> None:
         self._engine.close()
+        self._spill.cleanup()
 
     def _sql(self, text: str, tables: Sequence[str]) -> pl.DataFrame:
         """A table is a view while it is asked about. A condition on the columns `symbol` and `date`, which name the

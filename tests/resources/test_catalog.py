@@ -286,6 +286,18 @@ def test_a_question_of_duckdbs_reads_the_lake_alone_and_leaves_no_setting_behind
     assert not out.exists()
 
 
+def test_a_question_of_duckdbs_does_not_read_what_others_keep_for_a_while(
+    lake: Lake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".tmp").mkdir()
+    (tmp_path / ".tmp" / "other.csv").write_text("a\n1\n")
+    with DuckDB(lake) as catalog:
+        for name in (".tmp/other.csv", str(tmp_path / ".tmp" / "other.csv")):
+            with pytest.raises(CatalogError, match="disabled by configuration"):
+                catalog.sql(f"SELECT * FROM read_csv('{name}')")
+
+
 @pytest.mark.parametrize(
     "text", ["EXPLAIN SELECT 1", "/* a */ explain analyze SELECT 1", "EXPLAIN (FORMAT JSON) SELECT 1"]
 )

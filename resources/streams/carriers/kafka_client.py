@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from resources.errors import ConfigError, MissingSecretError, QuantError
@@ -86,7 +87,8 @@ class Trouble:
 
 
 def options(topic: Topic, trouble: Trouble) -> dict[str, Any]:
-    """What both kinds of client need. Raises MissingSecretError, and CarrierError where the client is not installed."""
+    """What both kinds of client need. Raises ConfigError where there is no such ca_file, MissingSecretError, and
+    CarrierError where the client is not installed."""
     if importlib.util.find_spec("confluent_kafka") is None:
         raise CarrierError("Kafka needs the package confluent-kafka; install it: pip install 'quant-assets[kafka]'")
     made: dict[str, Any] = {
@@ -99,6 +101,8 @@ def options(topic: Topic, trouble: Trouble) -> dict[str, Any]:
         "reconnect.backoff.max.ms": 500,
     }
     if topic.ca_file:
+        if not Path(topic.ca_file).is_file():
+            raise ConfigError(f"Topic.ca_file is {topic.ca_file!r}, and there is no such file")
         made["ssl.ca.location"] = topic.ca_file
     if topic.security.startswith("sasl"):
         missing = [name for name in (USER, PASSWORD) if not os.environ.get(name)]

@@ -1,17 +1,24 @@
-"""A recorded market as a stream: what happened then happens again, by a clock that may run faster."""
+"""A recorded market as a stream: what happened then happens again, by a clock that may run faster.
+
+A tape holds each row once, and rows that are alike in one instant are several trades or quotes: where they have no
+number or id of their own, each gets its place within its instant as `sequence`, in the stream as in the history
+(`Numbered`), so that a repair neither doubles nor loses one.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from datetime import date, datetime
 
 import numpy as np
 import polars as pl
 
 from resources.errors import ConfigError
+from resources.market_data.base import Partial, Provider
 from resources.streams.base import Kind, Line, MarketEvent, Sequencing, StreamEndedError
 from resources.streams.clock import SECOND, Clock
-from resources.streams.repair import quotes_of, trades_of
+from resources.streams.repair import quotes_of, trades_of, venue_number
 
 MOST = 10_000
 """At most so many rows of a kind come in one message."""
@@ -26,7 +33,8 @@ class Recorded:
 
     Raises ConfigError where there are neither trades nor quotes.
 
-    Example: `clock = FastClock(start, speed=60)`, then `Gateway(Recorded(clock, trades=rows), clock=clock)`.
+    Example: `clock = FastClock(start, speed=60)`, then `Gateway(Recorded(clock, trades=rows), clock=clock)`; what is
+    missed of them is to be had by `provider=Numbered(provider)` of whoever gave the rows.
     """
 
     name = "recorded"
@@ -75,7 +83,7 @@ class _Tape:
 
     def __init__(self, kind: Kind, rows: pl.LazyFrame) -> None:
         self.kind: Kind = kind
-        self.rows = rows.sort("ts", maintain_order=True).collect()
+        self.rows = numbered(kind, rows).sort("ts", maintain_order=True).collect()
         self.stamps = self.rows["ts"].to_physical().to_numpy()
         self.at: int | None = None
         self._made: list[MarketEvent] = []  # events of the rows from `_made_from` on
@@ -103,3 +111,41 @@ class _Tape:
             rows = self.rows[begin : begin + MOST].lazy()
             self._made, self._made_from = trades_of(rows) if self.kind == "trade" else quotes_of(rows), begin
         return self._made[begin - self._made_from : end - self._made_from]
+
+
+class Numbered(Partial):
+    """A provider whose trades and quotes have the numbers that `Recorded` gives them: for what is missed of a tape."""
+
+    offers = "trades and quotes"
+
+    def __init__(self, provider: Provider) -> None:
+        self.name, self._provider = provider.name, provider
+
+    def trades(self, symbols: Sequence[str], start: datetime, end: datetime) -> pl.LazyFrame:
+        """As the provider's; column sequence is added."""
+        return numbered("trade", self._provider.trades(symbols, start, end))
+
+    def quotes(self, symbols: Sequence[str], start: datetime, end: datetime) -> pl.LazyFrame:
+        """As `trades`."""
+        return numbered("quote", self._provider.quotes(symbols, start, end))
+
+    def bars(self, symbols: Sequence[str], start: date, end: date, timeframe: str = "1d") -> pl.LazyFrame:
+        raise self.not_offered("bars")
+
+    def corporate_actions(self, symbols: Sequence[str], start: date, end: date) -> pl.LazyFrame:
+        raise self.not_offered("splits and dividends")
+
+    def instruments(self, symbols: Sequence[str]) -> pl.DataFrame:
+        raise self.not_offered("instruments")
+
+
+def numbered(kind: Kind, rows: pl.LazyFrame) -> pl.LazyFrame:
+    """The rows with a `sequence`: the one that they have, a trade's id where that is a number, and of rows without an
+    id their place, from 0 on, among those of their symbol and instant. So `rows` hold all of an instant, or nothing."""
+    if "sequence" in rows.collect_schema():
+        return rows
+    place = pl.int_range(pl.len(), dtype=pl.Int64).over("symbol", "ts")
+    if kind == "quote":
+        return rows.with_columns(sequence=place)
+    nameless = pl.col("trade_id").fill_null("") == ""
+    return rows.with_columns(sequence=pl.when(nameless).then(place).otherwise(venue_number()))

@@ -66,7 +66,12 @@ class Site:
         await asyncio.wait([self._work])
 
     async def listening(self, *topics: str) -> None:
+        """Wait until the venue has heard of these, and the station of its connection: time that passes then is
+        followed."""
         await asyncio.to_thread(self.streams.until_listening, *topics)
+        station = self.station
+        assert station is not None
+        await self.until(lambda: station.connected, "a connection")
 
     async def tell(self, seconds: float) -> None:
         self.clock.advance(seconds)

@@ -219,3 +219,24 @@ def test_volumes_do_not_depend_on_the_order_of_their_sum() -> None:
     sizes = [0.1] * 10 + [1e9, 0.3, 1e-9]
     there = [trade(at, 1.0, size) for at, size in enumerate(sizes)]
     assert bars_of(there)[0].volume == bars_of(there[::-1])[0].volume == 1_000_000_001.300000001
+
+
+def test_a_bar_of_a_time_that_nobody_followed_is_not_complete_unless_it_is_repaired() -> None:
+    minute, half = 60_000_000, 30_000_000
+    maker = BarMaker("1m")
+
+    def said(at: int) -> Trade:
+        return Trade("AAPL", at, 10.0, 1.0, received=at)
+
+    def told(bars: list[Bar]) -> list[tuple[int, int, bool]]:
+        return [(bar.ts // minute, bar.trades, bar.complete) for bar in bars]
+
+    assert maker.unfollowed("AAPL", 0, minute + half - 1) == []
+    assert told(maker.add([said(half), said(minute + half), said(2 * minute), said(3 * minute)])) == [
+        (0, 1, False), (1, 1, False), (2, 1, True),
+    ]  # fmt: skip
+    assert maker.add([Lost("AAPL", minute, "trade", 2 * minute, None, "disconnected")]) == []
+    again = [said(minute)._replace(repaired=True), Repaired("AAPL", minute, "trade", 2 * minute, 1, None)]
+    assert told(maker.add(again)) == [(1, 2, True)], "what was missed before it is still so"
+    assert told(maker.unfollowed("AAPL", 2 * minute + half, 3 * minute - 1)) == [(2, 1, False)]
+    assert told(maker.add([Repaired("AAPL", 0, "trade", minute - 1, 0, None)])) == [], "nobody told it as lost"

@@ -300,6 +300,62 @@ def test_what_reaches_outside_as_a_value_or_to_be_described_is_refused(asked: Cl
         asked.sql(text)
 
 
+MAKES_FILES = [
+    "SELECT * FROM sqlite('OUT/a.db', 't')",
+    "SELECT * FROM `sqlite` /* a */ ('OUT/b.db', 't')",
+    "SELECT * FROM view(SELECT * FROM sqlite('OUT/c.db', 't'))",
+    "EXPLAIN SELECT * FROM sqlite('OUT/d.db', 't')",
+    "SELECT * FROM (EXPLAIN SELECT * FROM sqlite('OUT/e.db', 't'))",
+    "WITH a AS (SELECT * FROM \"sqlite\"('OUT/f.db', 't')) SELECT * FROM a",
+    "SELECT 1 WHERE EXISTS (SELECT * FROM sqlite('OUT/g.db', 't'))",
+]
+
+REFUSING = """
+import json, sys
+from resources.errors import QuantError
+from resources.warehouse.clickhouse import ClickHouse
+with ClickHouse.embedded(sys.argv[1]) as catalog:
+    for text in json.loads(sys.stdin.read()):
+        try:
+            catalog.sql(text)
+        except QuantError as error:
+            print(error)
+"""
+
+
+def test_a_table_function_that_makes_a_file_before_it_is_refused_is_not_asked(front: Front, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    texts = [text.replace("OUT", str(out)) for text in MAKES_FILES]
+    done = subprocess.run(
+        [sys.executable, "-c", REFUSING, str(tmp_path / "engine")], input=json.dumps(texts), capture_output=True,
+        text=True, check=False, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    told = "sql: sqlite() may reach outside; ask the lake's tables"
+    assert done.stdout.splitlines() == [told] * len(texts), done.stderr
+    assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["url", "s3", "mysql", "python", "hdfs", "loop", "dictionary", "executable", "MYSQL"])
+def test_a_table_function_that_is_not_known_to_be_harmless_is_refused(asked: ClickHouse, name: str) -> None:
+    with pytest.raises(QuantError, match=rf"{name}\(\) may reach outside"):
+        asked.sql(f"SELECT * FROM {name}('a', 'b')")
+
+
+HARMLESS = {
+    "SELECT count() AS rows FROM numbers(3)": 3,
+    "SELECT sum(a) AS rows FROM VALUES('a Int64', 1, 2)": 3,
+    "SELECT * FROM view(SELECT 3 AS rows)": 3,
+    "SELECT 3 AS rows WHERE format('{}', 'sqlite(1)') IN ('sqlite(1)')": 3,
+    "SELECT count() AS rows FROM generate_series(1, 3)": 3,
+}
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_a_table_function_that_makes_its_rows_itself_is_asked(asked: ClickHouse, text: str) -> None:
+    assert asked.sql(text)["rows"].to_list() == [HARMLESS[text]]
+
+
 def test_a_column_may_be_called_as_a_function_that_is_refused(asked: ClickHouse) -> None:
     assert asked.sql("SELECT 1 AS file, 'file(' AS said, profile FROM (SELECT 2 AS profile)").rows() == [
         (1, "file(", 2)

@@ -280,3 +280,13 @@ async def test_secrets_come_from_the_environment() -> None:
         with pytest.raises(MissingSecretError, match="Kafka with sasl_ssl needs KAFKA_PASSWORD in the environment"):
             await carrier.publish(trades(1))
         await carrier.close()
+
+
+@played
+async def test_a_ca_file_that_is_not_there_is_told_by_its_name() -> None:
+    carrier = Kafka(Topic(servers="127.0.0.1:9", name="t", security="ssl", ca_file="/not/there.pem"))
+    with pytest.raises(ConfigError, match=r"Topic\.ca_file is '/not/there\.pem', and there is no such file"):
+        await carrier.publish(trades(1))
+    with pytest.raises(ConfigError, match=r"Topic\.ca_file"):
+        await carrier.resume()
+    await carrier.close()
