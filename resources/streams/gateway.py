@@ -42,6 +42,9 @@ from resources.streams.repair import HOPELESS, Mend, Repairer
 from resources.streams.track import FARTHEST, Gap
 from resources.streams.watch import Watch
 
+UNWANTED = "nothing is subscribed to"
+"""Why a connection is left on which nobody misses anything."""
+
 SLICE = 32
 """So many events read without a pause, and others get their turn."""
 
@@ -106,7 +109,7 @@ class Gateway:
 
     @property
     def connected(self) -> bool:
-        return self._reader is not None
+        return self._reader is not None and not self._ended
 
     def missing(self) -> list[Mend]:
         """The gaps that are not repaired yet, nor given up."""
@@ -116,7 +119,8 @@ class Gateway:
         """From now on also these. While connected it returns when the venue has acknowledged.
 
         since: what happened from then on (UTC microseconds) is missed as well, and repaired; for a job that goes on
-        after another. An event of just that instant may have been told before.
+        after another. An event of just that instant may have been told before; none that this gateway told of a line
+        that it is subscribed to again: of that one, only what was later than those is missed.
 
         Raises what the source raises to a refusal; then these lines are not subscribed to. Raises ConfigError on what
         is not a line, and on a `since` that is no such number, of the future, or of lines that are subscribed to.
@@ -177,7 +181,8 @@ class Gateway:
             self._watch.remove(gone)
             if not self._lines:
                 self._wanted.clear()
-                self._leave("nothing is subscribed to")
+                self._broken = False
+                self._leave(UNWANTED)
             elif gone and self.connected:
                 with contextlib.suppress(StreamEndedError):  # the next connection subscribes to what is left
                     await self._in_time(self._source.change((), gone), "unsubscribing")
@@ -266,7 +271,7 @@ class Gateway:
                 if isinstance(error, HOPELESS):
                     raise
                 await self._source.close()
-                self._broken = True
+                self._broken, self._ended = self._ended != UNWANTED, ""
                 self._say("disconnected", str(error))
             failures = 0 if self._watch.messages > messages else failures + 1
             if failures:

@@ -109,7 +109,7 @@ class Track:
 
     __slots__ = (
         "disorder", "dropped", "fresh", "gaps", "heard", "line", "mended", "mended_until", "old", "old_from", "quiet",
-        "since", "ts", "young", "young_from",
+        "since", "told_until", "ts", "young", "young_from",
     )  # fmt: skip
 
     PLACE = itemgetter(1)
@@ -129,6 +129,16 @@ class Track:
         self.mended: dict[int, int] = {}  # what REST told, and the stream may tell yet
         self.mended_until = 0
         self.dropped: set[int] = set()
+        self.told_until = 0  # what was before that was told, or told as lost, when the line was watched before
+
+    def heir(self) -> Track:
+        """Of a line that is not watched any more: the track of its return, on which nothing comes again."""
+        heir = type(self)(self.line, 0)
+        heir.told_until = self.last() if self.ts else self.told_until
+        known = {**self.old, **self.mended, **self.young}
+        heir.mended = {seen: ts for seen, ts in known.items() if ts >= heir.told_until - OVERTAKEN}
+        heir.mended_until = max(map(self.PLACE, heir.mended.items()), default=0)
+        return heir
 
     def judge(self, event: MarketEvent) -> Verdict:
         """What this event of the stream is. Nothing is changed."""
@@ -243,20 +253,29 @@ class NumberedTrack(Track):
     that of a connection after which no event has come yet.
     """
 
-    __slots__ = ("before_from", "begun", "newest", "sequence", "stamp")
+    __slots__ = ("before_from", "begun", "newest", "sequence", "stamp", "told", "told_newest")
 
     def __init__(self, line: Line, since: int) -> None:
         super().__init__(line, since)
         self.sequence = self.stamp = self.newest = 0
         self.begun = 0  # the lowest number that was heard of
         self.before_from: int | None = None  # what is stamped since then, of numbers before that, was never told
+        self.told = self.told_newest = 0  # the highest number, and the latest time, when the line was watched before
+
+    def heir(self) -> Track:
+        heir = super().heir()
+        assert isinstance(heir, NumberedTrack)
+        heir.told, heir.told_newest = self.sequence or self.told, max(self.newest, self.told_newest)
+        return heir
 
     def judge(self, event: MarketEvent) -> Verdict:
         number = _number(event)
-        if number == self.sequence + 1:
-            return Verdict.NEW
         if number > self.sequence:
-            return Verdict.HOLE if self.sequence else Verdict.NEW
+            if self.sequence:
+                return Verdict.NEW if number == self.sequence + 1 else Verdict.HOLE
+            return Verdict.DUPLICATE if self._was_told(event) else Verdict.NEW
+        if self._was_told(event):
+            return Verdict.DUPLICATE
         if any(gap.misses(event) for gap in self.gaps):
             return Verdict.LATE
         if event[1] > self.newest + RENUMBERED:
@@ -331,7 +350,7 @@ class NumberedTrack(Track):
         self._stand(event)
 
     def came_back(self, gap: Gap, event: MarketEvent) -> bool:
-        if not gap.misses(event):
+        if not gap.misses(event) or self._was_told(event):
             return False
         self._count(gap, event)
         if gap.last is None and _number(event) > self.sequence:
@@ -349,6 +368,10 @@ class NumberedTrack(Track):
             self.begun = self.sequence
             if all(gap.first for gap in self.gaps):  # else what came before is asked for
                 self.before_from = min(self.since, ts) - OVERTAKEN
+
+    def _was_told(self, event: MarketEvent) -> bool:
+        """Whether it came, or was told as lost, when the line was watched before."""
+        return _number(event) <= self.told and event[1] <= self.told_newest + RENUMBERED
 
     def _count(self, gap: Gap, event: MarketEvent) -> None:
         gap.got.add(_number(event))

@@ -51,6 +51,7 @@ class Watch:
         """`sequences`: see Source."""
         self._sequences = sequences or {}
         self._tracks: dict[type[MarketEvent], dict[str, Track]] = {kind: {} for kind in KIND_OF}
+        self._left: dict[Line, Track] = {}  # of lines that are not watched any more, what they go on with
         self.found: list[Gap] = []
         self.messages = 0
         self._overflowing: list[Gap] = []
@@ -60,15 +61,18 @@ class Watch:
         self._ahead = 0
 
     def add(self, lines: Iterable[Line], now: int) -> None:
-        """Watch these from `now` on."""
+        """Watch these from `now` on. What was told of one that was watched before does not come again."""
         for line in lines:
-            made = TRACKS[self._sequences.get(line.kind)]
-            self._tracks[_type(line.kind)].setdefault(line.symbol, made(line, now))
+            track = self._left.pop(line, None) or TRACKS[self._sequences.get(line.kind)](line, now)
+            track.since = track.heard = now
+            self._tracks[_type(line.kind)].setdefault(line.symbol, track)
 
     def remove(self, lines: Iterable[Line]) -> None:
         """Watch these no longer; what of them is missing is not wanted any more."""
         for line in lines:
-            if self._tracks[_type(line.kind)].pop(line.symbol, None):
+            if track := self._tracks[_type(line.kind)].pop(line.symbol, None):
+                if (heir := track.heir()).told_until:
+                    self._left[line] = heir
                 self.found = [gap for gap in self.found if gap.line != line]
                 self._overflowing = [gap for gap in self._overflowing if gap.line != line]
 
@@ -144,7 +148,7 @@ class Watch:
         """
         told: list[Event] = []
         for track in self._every():
-            since = self._last(track) - (0 if track.ts else slack)
+            since = max(self._last(track) - (0 if track.ts else slack), track.told_until)
             until = now + max(0, self._ahead) + slack
             late = margin + (BAR_LAG if track.line.kind == "bar" else 0)
             gap = track.open_gap()
@@ -162,10 +166,10 @@ class Watch:
         for track in self._every():
             if track.line in lines:
                 known = track.open_gap()
-                gap = track.lose_before(DISCONNECTED, since)
+                gap = track.lose_before(DISCONNECTED, max(since, track.told_until))
                 if gap is not known:
                     self.found.append(gap)
-                gap.until = max(now + max(0, self._ahead) + slack, since)
+                gap.until = max(now + max(0, self._ahead) + slack, gap.since)
                 track.fresh = gap, now + slack
                 told.append(_lost(gap))
         return told
