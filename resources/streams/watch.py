@@ -18,14 +18,13 @@ from resources.streams.base import (
     Status,
 )
 from resources.streams.clock import SECOND
+from resources.streams.numbered import TRACKS, NumberedTrack
 from resources.streams.track import (
     DISCONNECTED,
     FARTHEST,
     OVERFLOW,
     SEQUENCE,
-    TRACKS,
     Gap,
-    NumberedTrack,
     Track,
     Verdict,
 )
