@@ -11,15 +11,13 @@ from resources.streams.track import (
     LATEST,
     OVERTAKEN,
     REMEMBERED,
+    RENUMBERED,
     SEQUENCE,
     Gap,
     Track,
     Verdict,
     number_of,
 )
-
-RENUMBERED = 60_000_000
-"""An old number on an event so much later than the newest, in microseconds, is no duplicate: the venue counts anew."""
 
 
 class NumberedTrack(Track):
@@ -30,12 +28,12 @@ class NumberedTrack(Track):
     that of a connection after which no event has come yet.
     """
 
-    __slots__ = ("before_from", "begun", "newest", "sequence", "stamp", "told", "told_newest")
+    __slots__ = ("before_from", "begun", "begun_at", "newest", "sequence", "stamp", "told", "told_newest")
 
     def __init__(self, line: Line, since: int) -> None:
         super().__init__(line, since)
         self.sequence = self.stamp = self.newest = 0
-        self.begun = 0  # the lowest number that was heard of
+        self.begun = self.begun_at = 0  # the lowest number that was heard of, and when the first event happened
         self.before_from: int | None = None  # what is stamped since then, of numbers before that, was never told
         self.told = self.told_newest = 0  # the highest number, and the latest time, when the line was watched before
 
@@ -100,7 +98,7 @@ class NumberedTrack(Track):
         return self.ts
 
     def open_gap(self) -> Gap | None:
-        return next((gap for gap in self.gaps if gap.last is None), None)
+        return next((gap for gap in self.gaps if gap.last is None and not gap.recovered), None)
 
     def lose(self, reason: str, since: int, event: MarketEvent | None = None) -> Gap:
         if event is not None:
@@ -111,6 +109,12 @@ class NumberedTrack(Track):
         self.gaps.append(gap)
         if event is not None:
             self.lose_more(gap, event)
+        return gap
+
+    def recover(self, since: int, until: int, reason: str) -> Gap:
+        gap = super().recover(since, until, reason)
+        if self.begun:
+            gap.last, gap.before = self.begun - 1, self.begun_at
         return gap
 
     def lose_before(self, reason: str, since: int) -> Gap:
@@ -127,11 +131,25 @@ class NumberedTrack(Track):
         self._stand(event)
 
     def came_back(self, gap: Gap, event: MarketEvent) -> bool:
-        if not gap.misses(event) or self._was_told(event):
+        if not gap.misses(event):
+            return False
+        if gap.recovered:
+            return self._recovered(gap, event)
+        if self._was_told(event):
             return False
         self._count(gap, event)
         if gap.last is None and number_of(event) > self.sequence:
             self._stand(event)
+        return True
+
+    def _recovered(self, gap: Gap, event: MarketEvent) -> bool:
+        """As `came_back`, of a gap of before the line was watched."""
+        number = number_of(event)
+        if number in self.mended or any(other.misses(event) for other in self.gaps if not other.recovered):
+            return False  # it was told, or another gap tells it
+        self._count(gap, event)
+        if self._near(gap, event[1]):
+            self.mended[number] = event[1]
         return True
 
     def _stand(self, event: MarketEvent) -> None:
@@ -142,16 +160,27 @@ class NumberedTrack(Track):
         self.ts = ts if ts <= heard else max(self.ts, heard - DOUBTFUL)
         self.newest = max(self.newest, ts)
         if not self.begun:
-            self.begun = self.sequence
-            if all(gap.first for gap in self.gaps):  # else what came before is asked for
-                self.before_from = min(self.since, ts) - OVERTAKEN
+            self._begin(ts)
+
+    def _begin(self, ts: int) -> None:
+        """The first event came. From its number on the stream tells all, or what of it is missing."""
+        self.begun, self.begun_at = self.sequence, ts
+        for gap in self.gaps:
+            if gap.recovered:
+                gap.last, gap.before = self.begun - 1, ts
+        if all(gap.first or gap.recovered for gap in self.gaps):  # else what came before is asked for
+            self.before_from = min(self.since, ts) - OVERTAKEN
 
     def _was_told(self, event: MarketEvent) -> bool:
-        """Whether it came, or was told as lost, when the line was watched before."""
-        return number_of(event) <= self.told and event[1] <= self.told_newest + RENUMBERED
+        """Whether it came, or was told as lost, when the line was watched before; or REST told it before the stream."""
+        number = number_of(event)
+        return number in self.mended or (number <= self.told and event[1] <= self.told_newest + RENUMBERED)
 
     def _count(self, gap: Gap, event: MarketEvent) -> None:
-        gap.got.add(number_of(event))
+        number, near = number_of(event), self._near(gap, event[1])
+        for other in self.gaps:
+            if near if other is gap else other.recovered and other.holds(event):
+                other.got.add(number)
         gap.delivered += 1
 
     def _end_open(self, event: MarketEvent) -> None:

@@ -29,6 +29,13 @@ OVERTAKEN = 5_000_000
 """The first event told of a line may have overtaken others that are stamped so much earlier, in microseconds."""
 
 
+RENUMBERED = 60_000_000
+"""An old number on an event so much later than the newest, in microseconds, is no duplicate: the venue counts anew."""
+
+NEVER = 2**62
+"""Later than any time."""
+
+
 class Verdict(Enum):
     """What an event is to its line."""
 
@@ -50,7 +57,10 @@ class Gap:
 
     events: how many, where that is known. until: None while it is still open. due: when REST may be asked. got: what
     was delivered of it, by number or identity. known: identities of what was delivered since the gap began, filled by
-    the track. floor: what has its place there or before was delivered or given up when the gap began.
+    the track. floor: what has its place there or before, down to `forgot`, was delivered or given up when it began.
+
+    recovered: it is of before the line was watched; of what is in it only what the stream told, or will tell, is not
+    missing. after: REST is not asked sooner (NEVER: not yet).
 
     Of a numbered line, the missing numbers: first (0: not known, from `since` on) to last (None: to what is to come).
     before: the time of the event that told the last; what is missing before a number is missing before its time.
@@ -71,6 +81,9 @@ class Gap:
     got: set[int] = field(default_factory=set)
     known: list[Collection[int]] = field(default_factory=list)
     floor: int = 0
+    forgot: int = 0
+    recovered: bool = False
+    after: int = 0
 
     def closed(self) -> int:
         """`until`, of a gap that is not open any more."""
@@ -85,11 +98,17 @@ class Gap:
         last = max(self.got, default=0) if self.last is None else self.last
         return max(0, last - first + 1 - self.delivered) if first and last else None
 
+    def holds(self, event: MarketEvent) -> bool:
+        """Whether this is of its interval."""
+        return self.since <= event[1] <= self.closed()
+
     def misses(self, event: MarketEvent) -> bool:
         """Whether this event's number is one of those that are missing."""
         number = number_of(event)
-        if number in self.got or (self.last is not None and number > self.last):
+        if number in self.got or (self.recovered and not self.holds(event)):
             return False
+        if self.last is not None and number > self.last:
+            return self.recovered and event[1] + RENUMBERED < self.before
         return number >= self.first if self.first else event[1] >= self.since
 
 
@@ -105,8 +124,8 @@ class Track:
     """
 
     __slots__ = (
-        "disorder", "dropped", "fresh", "gaps", "heard", "line", "mended", "mended_until", "old", "old_from", "quiet",
-        "since", "told_until", "ts", "young", "young_from",
+        "disorder", "dropped", "forgot", "fresh", "gaps", "heard", "line", "mended", "mended_until", "old", "old_from",
+        "quiet", "since", "told_until", "ts", "young", "young_from",
     )  # fmt: skip
 
     PLACE = itemgetter(1)
@@ -123,6 +142,7 @@ class Track:
         self.young: dict[int, int] = {}
         self.old: dict[int, int] = {}
         self.young_from = self.old_from = 0
+        self.forgot = NEVER  # the first place of which something was forgotten
         self.mended: dict[int, int] = {}  # what REST told, and the stream may tell yet
         self.mended_until = 0
         self.dropped: set[int] = set()
@@ -197,6 +217,13 @@ class Track:
             return self.ts
         return min((ts for _, ts in self._latest()), default=self.ts)
 
+    def recover(self, since: int, until: int, reason: str) -> Gap:
+        """A gap of before the line was watched. Of a venue whose clock is behind, the stream tells the end of it."""
+        gap = Gap(self.line, since, reason, until=until, known=[self.young, self.old, self.mended], recovered=True)
+        gap.floor, gap.forgot = self.old_from, self.forgot
+        self.gaps.append(gap)
+        return gap
+
     def open_gap(self) -> Gap | None:
         """A gap that a further loss is part of."""
         return None
@@ -205,16 +232,23 @@ class Track:
         """Whether this row of REST is missing and to be delivered; it counts as delivered from here on."""
         seen, ts = self._same(event), event[1]
         place = self.PLACE((seen, ts))
-        if not gap.since <= ts <= gap.closed() or place <= gap.floor:
+        if not gap.holds(event) or gap.forgot <= place <= gap.floor:
             return False
         if seen in gap.got or any(seen in known for known in gap.known):
             return False
+        near = self._near(gap, ts)
         for other in self.gaps:
-            other.got.add(seen)
-        self.mended[seen] = ts
-        self.mended_until = max(self.mended_until, place)
+            if near or (other is not gap and other.until is not None and other.holds(event)):
+                other.got.add(seen)
+        if near:
+            self.mended[seen] = ts
+            self.mended_until = max(self.mended_until, place)
         gap.delivered += 1
         return True
+
+    def _near(self, gap: Gap, ts: int) -> bool:
+        """Whether the stream, or another gap, may tell the same; what was long before it began is not remembered."""
+        return not gap.recovered or ts > self.since - FARTHEST
 
     def _same(self, event: MarketEvent) -> int:
         return hash(event[1:7])
@@ -233,6 +267,7 @@ class Track:
     def _turn(self) -> None:
         """Forget the older generation, but not the latest events; all that is forgotten has its place before those."""
         latest = self._latest()
+        self.forgot = min([self.forgot, *map(self.PLACE, self.old.items()), *map(self.PLACE, self.mended.items())])
         self.old, self.old_from = self.young, self.young_from
         self.young, self.young_from = dict(latest), self.PLACE(latest[0])
         self.mended = dict(one for one in self.mended.items() if self.PLACE(one) > self.old_from)

@@ -22,6 +22,7 @@ from resources.streams.numbered import TRACKS, NumberedTrack
 from resources.streams.track import (
     DISCONNECTED,
     FARTHEST,
+    NEVER,
     OVERFLOW,
     SEQUENCE,
     Gap,
@@ -173,6 +174,16 @@ class Watch:
                 told.append(_lost(gap))
         return told
 
+    def recover(self, lost: Iterable[Lost], now: int) -> None:
+        """Lines that are watched miss these intervals of before. What ended lately may not be over by the clock of a
+        venue: it is not asked for before the stream has begun to tell what follows."""
+        for one in lost:
+            track = self.track(Line(one.symbol, one.kind))
+            assert track is not None
+            gap = track.recover(one.ts, one.until, one.reason)
+            gap.after = NEVER if one.until > now - FARTHEST else 0
+            self.found.append(gap)
+
     def silent(self, now: int, limits: dict[Kind, int]) -> list[Event]:
         """Status of each line that has been quiet for longer than its kind's limit, once until it is heard again."""
         told: list[Event] = []
@@ -189,14 +200,6 @@ class Watch:
         track = self.track(gap.line)
         if track is None or not track.came_back(gap, row):
             return False
-        self.counts["repaired"] += 1
-        return True
-
-    def lacked(self, gap: Gap, row: MarketEvent) -> bool:
-        """As `lacks`, of a gap of before its line was watched: each row of its interval is missing."""
-        if not gap.since <= row[1] <= gap.closed():
-            return False
-        gap.delivered += 1
         self.counts["repaired"] += 1
         return True
 
