@@ -33,7 +33,18 @@ from resources.lake import Lake
 from resources.streams.base import Event, Kind, Line, Lost
 from resources.streams.clock import SECOND, SystemClock
 from resources.streams.known import Known
-from resources.streams.owed import ASKED_BACK, Interval, Sessions, following, marks, owed, told_of, unclosed, unrecorded
+from resources.streams.owed import (
+    ASKED_BACK,
+    Interval,
+    Sessions,
+    dropped,
+    following,
+    marks,
+    owed,
+    told_of,
+    unclosed,
+    unrecorded,
+)
 from resources.streams.repair import instant
 from resources.streams.rows import (
     FOLLOWED,
@@ -204,7 +215,8 @@ class Recorder:
         newest = self._newest(lines, first)
         last = {line: at for line, (at, _) in newest.items() if at >= first}
         self.newest = max(last.values(), default=None)
-        open_ = unclosed(gaps(findings))
+        told = gaps(findings)
+        open_, again = unclosed(told), dropped(told)
         over = {line: mark for line, mark in self._following.items() if mark[1] <= begins}
         # What is not followed any more in this session is over for it now.
         gone = {
@@ -212,7 +224,7 @@ class Recorder:
         }
         connected = _connected(findings, begins)
         for line in lines:
-            since = [ts for ts, until in open_.get(line, ()) if until >= first]
+            since = [ts for ts, until in (*open_.get(line, ()), *again.get(line, ())) if until >= first]
             if self.newest is not None:
                 since.append(max(begins, _doubtful(line, last.get(line, begins), self.newest)))
             else:
