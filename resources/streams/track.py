@@ -151,7 +151,7 @@ class Track:
     def heir(self) -> Track:
         """Of a line that is not watched any more: the track of its return, on which nothing comes again."""
         heir = type(self)(self.line, 0)
-        heir.told_until = self.last() if self.ts else self.told_until
+        heir.told_until = self.last() if self.ts else max([self.told_until, *self.mended.values()])
         known = {**self.old, **self.mended, **self.young}
         heir.mended = {seen: ts for seen, ts in known.items() if ts >= heir.told_until - OVERTAKEN}
         heir.mended_until = max(map(self.PLACE, heir.mended.items()), default=0)

@@ -82,6 +82,20 @@ def test_what_rest_told_before_it_was_left_does_not_come_again(sequencing: Seque
 
 
 @pytest.mark.parametrize("sequencing", SEQUENCINGS)
+def test_what_rest_told_of_a_line_that_told_nothing_itself_does_not_come_again(sequencing: Sequencing | None) -> None:
+    watch = Watch({"trade": sequencing} if sequencing else {})
+    watch.add([LINE], NOW + 4 * SECOND)
+    watch.owe([LINE], NOW, NOW + 4 * SECOND, SECOND)
+    (gap,), watch.found = watch.found, []
+    assert [number for number in range(1, 5) if watch.lacks(gap, row(number))] == [*range(1, 5)]
+    watch.remove([LINE])
+    watch.add([LINE], NOW + 6 * SECOND)
+    watch.owe([LINE], NOW, NOW + 6 * SECOND, SECOND)
+    (gap,) = watch.found
+    assert [number for number in range(8) if watch.lacks(gap, row(number))] == [5, 6, 7]
+
+
+@pytest.mark.parametrize("sequencing", SEQUENCINGS)
 def test_of_very_many_that_were_told_none_comes_again(sequencing: Sequencing | None) -> None:
     """More than are remembered: the interval that is asked for begins where the last was told."""
     watch = watching(sequencing)
