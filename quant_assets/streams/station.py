@@ -20,7 +20,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Collection, Map
 from dataclasses import dataclass
 from itertools import groupby
 
-from quant_assets.streams.caching import keep
+from quant_assets.streams.caching import kept
 from resources.lake import Lake
 from resources.market_data.base import Provider
 from resources.streams.aggregation import BarMaker, Before
@@ -221,10 +221,13 @@ class Station:
         gateway = self._gateway = Gateway(
             feed.source, provider=feed.provider, carrier=carrier, patience=self._task.patience, clock=feed.clock
         )
+        async with kept(cache, gateway.events):
+            await self._record(recorder, feed, gateway, since)
+
+    async def _record(self, recorder: Recorder, feed: Feed, gateway: Gateway, since: Mapping[Line, int]) -> None:
         ended, at = False, 0
         storing = asyncio.create_task(self._keep_storing(feed.clock))
         reading = asyncio.create_task(self._read(gateway.events()))
-        beside = [asyncio.create_task(keep(cache, gateway.events))] if cache is not None else []
         try:
             async with gateway:
                 await self._subscribe(gateway, since)
@@ -237,15 +240,14 @@ class Station:
         finally:  # whatever ended it, what came is stored
             self._ending = True
             self._stored.set()
-            await asyncio.gather(reading, *beside, return_exceptions=True)
+            await asyncio.gather(reading, return_exceptions=True)
             self._full.set()
             await storing
             await self._store(feed.clock)
-            if ended and not any(one.exception() for one in (reading, *beside)):
+            if ended and not reading.exception():
                 await asyncio.to_thread(recorder.end, at)
             await self._rotate()
-        for one in (reading, *beside):
-            one.result()
+        reading.result()
 
     async def _subscribe(self, gateway: Gateway, since: Mapping[Line, int]) -> None:
         await gateway.subscribe([line for line in self._task.lines if line not in since])

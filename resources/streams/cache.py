@@ -51,6 +51,10 @@ this follower wrote last (it is the first write, or Redis lost some or all), or 
 Microseconds are exact in Lua's numbers until the year 2255."""
 
 
+CLOSE_SECONDS = 1.0
+"""So long a connection may take to end."""
+
+
 class CacheError(QuantError):
     """Redis cannot be reached, refuses, or holds what is not ours; the message says which."""
 
@@ -167,9 +171,14 @@ class Cache:
             await asyncio.wait([reading, writing])
 
     async def close(self) -> None:
+        """Nothing of Redis's is raised; what it does not take is not waited for."""
         if self._client is not None:
-            await self._client.aclose()
-            self._client = None
+            from redis import exceptions
+
+            client, self._client = self._client, None
+            with contextlib.suppress(exceptions.RedisError, OSError):
+                async with asyncio.timeout(CLOSE_SECONDS):
+                    await client.aclose()
 
     async def _former(self) -> int:
         """Which follower wrote last; -1 where none did, or nobody can say."""

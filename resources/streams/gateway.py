@@ -39,8 +39,11 @@ from resources.streams.carriers.memory import Memory
 from resources.streams.clock import SECOND, Clock, SystemClock
 from resources.streams.patience import Patience
 from resources.streams.repair import HOPELESS, Mend, Repairer
-from resources.streams.track import FARTHEST, Gap
+from resources.streams.track import FARTHEST, NEVER
 from resources.streams.watch import Watch
+
+UNWANTED = "nothing is subscribed to"
+"""Why a connection is left on which nobody misses anything."""
 
 SLICE = 32
 """So many events read without a pause, and others get their turn."""
@@ -106,7 +109,7 @@ class Gateway:
 
     @property
     def connected(self) -> bool:
-        return self._reader is not None
+        return self._reader is not None and not self._ended
 
     def missing(self) -> list[Mend]:
         """The gaps that are not repaired yet, nor given up."""
@@ -116,7 +119,8 @@ class Gateway:
         """From now on also these. While connected it returns when the venue has acknowledged.
 
         since: what happened from then on (UTC microseconds) is missed as well, and repaired; for a job that goes on
-        after another. An event of just that instant may have been told before.
+        after another. An event of just that instant may have been told before; none that this gateway told of a line
+        that it is subscribed to again: of that one, only what was later than those is missed.
 
         Raises what the source raises to a refusal; then these lines are not subscribed to. Raises ConfigError on what
         is not a line, and on a `since` that is no such number, of the future, or of lines that are subscribed to.
@@ -155,16 +159,19 @@ class Gateway:
     def recover(self, lost: Iterable[Lost]) -> None:
         """Tell these intervals as lost, and repair them: for a job that goes on after another that missed them.
 
-        Of lines that are subscribed to. They were over before that began: nothing of them comes by the stream, and
-        what `subscribe` is given as `since` is later.
+        Of lines that are subscribed to, and over before that began. What the stream tells of them all the same, of a
+        venue whose clock is behind, or what a `since` brings, does not come again; what this gateway told of a line
+        before it was unsubscribed may. Raises ConfigError.
         """
         self._raise_failure()
         found = list(lost)
+        if unknown := {Line(one.symbol, one.kind) for one in found} - self._lines:
+            names = ", ".join(f"{line.symbol} {line.kind}" for line in sorted(unknown)[:12])
+            raise ConfigError(f"streams: {names}: not subscribed to, so that nothing of it can be recovered")
+        self._watch.recover(found, self._clock.now())
         self._tell(found)
-        for one in found:
-            gap = Gap(Line(one.symbol, one.kind), one.ts, one.reason, until=one.until)
-            self._repairer.add(Mend(gap, partial(self._watch.lacked, gap), self._tell_repaired, lambda: None))
-        self._gaps.set()
+        if self.connected:
+            self._hold(self._clock.now() + self._slack)
 
     async def unsubscribe(self, lines: Collection[Line]) -> None:
         """From now on no longer these; what is missing of them is given up. Others are let be."""
@@ -177,7 +184,8 @@ class Gateway:
             self._watch.remove(gone)
             if not self._lines:
                 self._wanted.clear()
-                self._leave("nothing is subscribed to")
+                self._broken = False
+                self._leave(UNWANTED)
             elif gone and self.connected:
                 with contextlib.suppress(StreamEndedError):  # the next connection subscribes to what is left
                     await self._in_time(self._source.change((), gone), "unsubscribing")
@@ -266,7 +274,8 @@ class Gateway:
                 if isinstance(error, HOPELESS):
                     raise
                 await self._source.close()
-                self._broken = True
+                self._broken, self._ended = self._ended != UNWANTED, ""
+                self._hold(NEVER)
                 self._say("disconnected", str(error))
             failures = 0 if self._watch.messages > messages else failures + 1
             if failures:
@@ -280,11 +289,17 @@ class Gateway:
         if self._broken:
             self._tell(self._missed())
         self._owe()
+        self._hold(self._connected_at + self._slack)
         self._reader = asyncio.create_task(self._read())
 
     def _missed(self) -> list[Event]:
         """What each line missed since the last connection, or since it was subscribed to, up to now."""
         return self._watch.connected(self._clock.now(), self._slack, int(self.patience.margin * SECOND))
+
+    def _hold(self, until: int) -> None:
+        """What was recovered is not asked for before then: the stream tells all that happens later."""
+        self._repairer.hold(until)
+        self._gaps.set()
 
     def _leave(self, why: str) -> None:
         """End the connection, if there is one."""

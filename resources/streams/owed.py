@@ -95,6 +95,15 @@ def unclosed(gaps: pl.DataFrame) -> dict[Line, list[Interval]]:
     return found
 
 
+def dropped(gaps: pl.DataFrame) -> dict[Line, list[Interval]]:
+    """The gaps (rows.GAPS) that were given up since their lines were not followed any more."""
+    found: dict[Line, list[Interval]] = {}
+    left = gaps.filter(pl.col("state") == GIVEN_UP, pl.col("detail") == NOT_FOLLOWED)
+    for symbol, kind, ts, until in left.select("symbol", "kind", pl.col("ts", "until").to_physical()).iter_rows():
+        found.setdefault(Line(symbol, kind), []).append((ts, until))
+    return found
+
+
 def unrecorded(since: int, ends: int, sessions: Sessions) -> list[Interval]:
     """What is missing of a line whose last session was recorded up to `since`: the rest of it, and what followed."""
     later = [(max(begin, ends), end) for begin, end in sessions.before(ends) if end > ends]

@@ -37,6 +37,7 @@ from resources.streams.owed import (
     ASKED_BACK,
     Interval,
     Sessions,
+    dropped,
     ended_at,
     followed_last,
     following,
@@ -218,7 +219,8 @@ class Recorder:
         newest = self._newest(lines, first)
         last = {line: at for line, (at, _) in newest.items() if at >= first}
         self.newest = max(last.values(), default=None)
-        open_ = unclosed(gaps(findings))
+        told = gaps(findings)
+        open_, again = unclosed(told), dropped(told)
         over = {line: mark for line, mark in self._following.items() if mark[1] <= begins}
         # What is not followed any more in this session is over for it now.
         gone = {
@@ -227,7 +229,7 @@ class Recorder:
         connected = _connected(findings, begins)
         last_marked = followed_last(findings if sessions else findings.clear())
         for line in lines:
-            since = [ts for ts, until in open_.get(line, ()) if until >= first]
+            since = [ts for ts, until in (*open_.get(line, ()), *again.get(line, ())) if until >= first]
             if self.newest is not None:
                 since.append(max(begins, _doubtful(line, last.get(line, begins), self.newest)))
             else:

@@ -14,7 +14,7 @@ from resources.errors import AccessDeniedError, NoDataError, NotOfferedError, Qu
 from resources.market_data.base import Provider
 from resources.streams.base import Bar, Event, Kind, Line, Lost, MarketEvent, Quote, Repaired, Status, Trade
 from resources.streams.clock import SECOND, Clock
-from resources.streams.track import Gap
+from resources.streams.track import NEVER, Gap
 
 HOPELESS = (AccessDeniedError, NotOfferedError, UnknownSymbolError)
 """Errors that another try does not mend."""
@@ -89,8 +89,15 @@ class Repairer:
 
     def add(self, mend: Mend) -> None:
         """To be repaired as soon as the provider can have it all."""
-        mend.gap.due = mend.gap.closed() + self._delay
+        mend.gap.due = self._due(mend.gap)
         self.open.append(mend)
+
+    def hold(self, until: int) -> None:
+        """What is not to be asked for before a connection is there (`Gap.after`) is so from then on; NEVER: not yet."""
+        for mend in self.open:
+            if mend.gap.after and not (mend.gap.attempts or mend.asked):
+                mend.gap.after = until
+                mend.gap.due = self._due(mend.gap)
 
     async def give_up(self, why: str, lines: Collection[Line] | None = None) -> None:
         """The gaps of these lines (None: all) are not repaired any more."""
@@ -99,13 +106,13 @@ class Repairer:
 
     def due(self) -> int | None:
         """When the next try is due."""
-        return min((mend.gap.due for mend in self.open), default=None)
+        return min((mend.gap.due for mend in self.open if mend.gap.due < NEVER), default=None)
 
     async def mend(self, clock: Clock) -> None:
         """Try all that is due by now."""
         now = clock.now()
         for mend in self.open:  # a gap may have grown since it was found
-            mend.gap.due = max(mend.gap.due, mend.gap.closed() + self._delay)
+            mend.gap.due = max(mend.gap.due, self._due(mend.gap))
         for group in together([mend for mend in self.open if mend.gap.due <= now]):
             await self._try(group, clock)
 
@@ -153,13 +160,13 @@ class Repairer:
         if not error:
             mend.asked = 0  # another try looks at all of it again
         if again and gap.closed() > asked:  # it has grown meanwhile
-            gap.due = gap.closed() + self._delay
+            gap.due = self._due(gap)
             return
         if left and not error and gap.before > gap.closed():  # the venue's clock is further ahead than was thought
             gap.until = gap.before
             row = (gap.line.symbol, gap.since, gap.line.kind, gap.until, gap.events, gap.reason)
             await mend.tell([Lost._make(row)])
-            gap.due = gap.closed() + self._delay
+            gap.due = self._due(gap)
             return
         if error or left:
             if again and gap.attempts < len(self._pauses):
@@ -179,6 +186,9 @@ class Repairer:
             gap = mend.gap
             row = (gap.line.symbol, gap.since, gap.line.kind, gap.closed(), gap.delivered, gap.left(), error)
             await mend.tell([Repaired._make(row)])
+
+    def _due(self, gap: Gap) -> int:
+        return max(gap.closed(), gap.after) + self._delay
 
     def _by_symbol(
         self, kind: Kind, symbols: Sequence[str], since: int, until: int

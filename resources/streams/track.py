@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from operator import itemgetter
 
-from resources.streams.base import Line, MarketEvent, Sequencing
+from resources.streams.base import Line, MarketEvent
 
 DISCONNECTED, SEQUENCE, OVERFLOW = "disconnected", "sequence", "overflow"
 
@@ -28,8 +28,12 @@ DOUBTFUL = 60_000_000
 OVERTAKEN = 5_000_000
 """The first event told of a line may have overtaken others that are stamped so much earlier, in microseconds."""
 
+
 RENUMBERED = 60_000_000
 """An old number on an event so much later than the newest, in microseconds, is no duplicate: the venue counts anew."""
+
+NEVER = 2**62
+"""Later than any time."""
 
 
 class Verdict(Enum):
@@ -53,7 +57,10 @@ class Gap:
 
     events: how many, where that is known. until: None while it is still open. due: when REST may be asked. got: what
     was delivered of it, by number or identity. known: identities of what was delivered since the gap began, filled by
-    the track. floor: what has its place there or before was delivered or given up when the gap began.
+    the track. floor: what has its place there or before, down to `forgot`, was delivered or given up when it began.
+
+    recovered: it is of before the line was watched; of what is in it only what the stream told, or will tell, is not
+    missing. after: REST is not asked sooner (NEVER: not yet).
 
     Of a numbered line, the missing numbers: first (0: not known, from `since` on) to last (None: to what is to come).
     before: the time of the event that told the last; what is missing before a number is missing before its time.
@@ -74,6 +81,9 @@ class Gap:
     got: set[int] = field(default_factory=set)
     known: list[Collection[int]] = field(default_factory=list)
     floor: int = 0
+    forgot: int = 0
+    recovered: bool = False
+    after: int = 0
 
     def closed(self) -> int:
         """`until`, of a gap that is not open any more."""
@@ -88,11 +98,17 @@ class Gap:
         last = max(self.got, default=0) if self.last is None else self.last
         return max(0, last - first + 1 - self.delivered) if first and last else None
 
+    def holds(self, event: MarketEvent) -> bool:
+        """Whether this is of its interval."""
+        return self.since <= event[1] <= self.closed()
+
     def misses(self, event: MarketEvent) -> bool:
         """Whether this event's number is one of those that are missing."""
-        number = _number(event)
-        if number in self.got or (self.last is not None and number > self.last):
+        number = number_of(event)
+        if number in self.got or (self.recovered and not self.holds(event)):
             return False
+        if self.last is not None and number > self.last:
+            return self.recovered and event[1] + RENUMBERED < self.before
         return number >= self.first if self.first else event[1] >= self.since
 
 
@@ -108,8 +124,8 @@ class Track:
     """
 
     __slots__ = (
-        "disorder", "dropped", "fresh", "gaps", "heard", "line", "mended", "mended_until", "old", "old_from", "quiet",
-        "since", "ts", "young", "young_from",
+        "disorder", "dropped", "forgot", "fresh", "gaps", "heard", "line", "mended", "mended_until", "old", "old_from",
+        "quiet", "since", "told_until", "ts", "young", "young_from",
     )  # fmt: skip
 
     PLACE = itemgetter(1)
@@ -126,9 +142,20 @@ class Track:
         self.young: dict[int, int] = {}
         self.old: dict[int, int] = {}
         self.young_from = self.old_from = 0
+        self.forgot = NEVER  # the first place of which something was forgotten
         self.mended: dict[int, int] = {}  # what REST told, and the stream may tell yet
         self.mended_until = 0
         self.dropped: set[int] = set()
+        self.told_until = 0  # what was before that was told, or told as lost, when the line was watched before
+
+    def heir(self) -> Track:
+        """Of a line that is not watched any more: the track of its return, on which nothing comes again."""
+        heir = type(self)(self.line, 0)
+        heir.told_until = self.last() if self.ts else max([self.told_until, *self.mended.values()])
+        known = {**self.old, **self.mended, **self.young}
+        heir.mended = {seen: ts for seen, ts in known.items() if ts >= heir.told_until - OVERTAKEN}
+        heir.mended_until = max(map(self.PLACE, heir.mended.items()), default=0)
+        return heir
 
     def judge(self, event: MarketEvent) -> Verdict:
         """What this event of the stream is. Nothing is changed."""
@@ -190,6 +217,13 @@ class Track:
             return self.ts
         return min((ts for _, ts in self._latest()), default=self.ts)
 
+    def recover(self, since: int, until: int, reason: str) -> Gap:
+        """A gap of before the line was watched. Of a venue whose clock is behind, the stream tells the end of it."""
+        gap = Gap(self.line, since, reason, until=until, known=[self.young, self.old, self.mended], recovered=True)
+        gap.floor, gap.forgot = self.old_from, self.forgot
+        self.gaps.append(gap)
+        return gap
+
     def open_gap(self) -> Gap | None:
         """A gap that a further loss is part of."""
         return None
@@ -198,16 +232,23 @@ class Track:
         """Whether this row of REST is missing and to be delivered; it counts as delivered from here on."""
         seen, ts = self._same(event), event[1]
         place = self.PLACE((seen, ts))
-        if not gap.since <= ts <= gap.closed() or place <= gap.floor:
+        if not gap.holds(event) or gap.forgot <= place <= gap.floor:
             return False
         if seen in gap.got or any(seen in known for known in gap.known):
             return False
+        near = self._near(gap, ts)
         for other in self.gaps:
-            other.got.add(seen)
-        self.mended[seen] = ts
-        self.mended_until = max(self.mended_until, place)
+            if near or (other is not gap and other.until is not None and other.holds(event)):
+                other.got.add(seen)
+        if near:
+            self.mended[seen] = ts
+            self.mended_until = max(self.mended_until, place)
         gap.delivered += 1
         return True
+
+    def _near(self, gap: Gap, ts: int) -> bool:
+        """Whether the stream, or another gap, may tell the same; what was long before it began is not remembered."""
+        return not gap.recovered or ts > self.since - FARTHEST
 
     def _same(self, event: MarketEvent) -> int:
         return hash(event[1:7])
@@ -226,6 +267,7 @@ class Track:
     def _turn(self) -> None:
         """Forget the older generation, but not the latest events; all that is forgotten has its place before those."""
         latest = self._latest()
+        self.forgot = min([self.forgot, *map(self.PLACE, self.old.items()), *map(self.PLACE, self.mended.items())])
         self.old, self.old_from = self.young, self.young_from
         self.young, self.young_from = dict(latest), self.PLACE(latest[0])
         self.mended = dict(one for one in self.mended.items() if self.PLACE(one) > self.old_from)
@@ -235,170 +277,6 @@ class Track:
                 gap.known.append(self.young)
 
 
-class NumberedTrack(Track):
-    """A line whose events count up by one: order, duplicates and what is missing are told by the numbers alone.
-
-    `stamp`: of the event with the highest number. `ts` the same, unless that is later than its coming and may be wrong;
-    then of the last one before it, or a minute before its coming. At most one gap is open at its end (`last` None):
-    that of a connection after which no event has come yet.
-    """
-
-    __slots__ = ("before_from", "begun", "newest", "sequence", "stamp")
-
-    def __init__(self, line: Line, since: int) -> None:
-        super().__init__(line, since)
-        self.sequence = self.stamp = self.newest = 0
-        self.begun = 0  # the lowest number that was heard of
-        self.before_from: int | None = None  # what is stamped since then, of numbers before that, was never told
-
-    def judge(self, event: MarketEvent) -> Verdict:
-        number = _number(event)
-        if number == self.sequence + 1:
-            return Verdict.NEW
-        if number > self.sequence:
-            return Verdict.HOLE if self.sequence else Verdict.NEW
-        if any(gap.misses(event) for gap in self.gaps):
-            return Verdict.LATE
-        if event[1] > self.newest + RENUMBERED:
-            return Verdict.NEW
-        overtaken = number < self.begun and self.before_from is not None and event[1] >= self.before_from
-        return Verdict.LATE if overtaken else Verdict.DUPLICATE
-
-    def delivered(self, event: MarketEvent) -> None:
-        if self.gaps:
-            self._end_open(event)
-        self._stand(event)
-
-    def came_late(self, event: MarketEvent) -> None:
-        for gap in self.gaps:
-            if gap.misses(event):
-                self._count(gap, event)
-                return
-
-    def refuse(self, event: MarketEvent) -> bool:
-        missing = _number(event) > self.sequence or any(gap.misses(event) for gap in self.gaps)
-        return missing and super().refuse(event)
-
-    def hole(self, event: MarketEvent) -> Gap:
-        """The gap before this event: one that was open at its end, which this event tells, or a new one."""
-        gap = self.open_gap()
-        if gap is None:
-            since = self.stamp if self.stamp <= min(event[1], self.heard + DOUBTFUL) else self.ts
-            gap = self.lose(SEQUENCE, max(since, self.newest - FARTHEST))  # a stamp of the past says nothing
-            gap.until = gap.since
-        self._end_open(event)
-        gap.until = max(gap.closed(), event[1])  # what is missing before a number is missing before its time
-        return gap
-
-    def before_first(self, event: MarketEvent) -> Gap | None:
-        """The gap that a late event shows, which the first one had overtaken: its number and those up to the first."""
-        if any(gap.misses(event) for gap in self.gaps):
-            return None
-        gap = self.lose(SEQUENCE, event[1])
-        gap.first, gap.last, gap.until = _number(event), self.begun - 1, max(self.stamp, event[1])
-        gap.events = self.begun - gap.first
-        self.begun = gap.first
-        return gap
-
-    def last(self) -> int:
-        return self.ts
-
-    def open_gap(self) -> Gap | None:
-        return next((gap for gap in self.gaps if gap.last is None), None)
-
-    def lose(self, reason: str, since: int, event: MarketEvent | None = None) -> Gap:
-        if event is not None:
-            self._end_open(event)
-        # Of a line of which nothing came yet, no number is known from which on something is missing.
-        first = self.sequence + 1 if self.sequence else 0
-        gap = Gap(self.line, since, reason, numbered=True, first=first if event is None else _number(event))
-        self.gaps.append(gap)
-        if event is not None:
-            self.lose_more(gap, event)
-        return gap
-
-    def lose_before(self, reason: str, since: int) -> Gap:
-        gap = self.lose(reason, since) if self.begun else self.open_gap() or self.lose(reason, since)
-        if self.begun:
-            gap.first, gap.last = 0, self.begun - 1
-            self.before_from = None
-        gap.since = min(gap.since, since)
-        return gap
-
-    def lose_more(self, gap: Gap, event: MarketEvent) -> None:
-        gap.until, gap.last = max(gap.until or gap.since, event[1]), _number(event)
-        gap.events = gap.last - gap.first + 1
-        self._stand(event)
-
-    def came_back(self, gap: Gap, event: MarketEvent) -> bool:
-        if not gap.misses(event):
-            return False
-        self._count(gap, event)
-        if gap.last is None and _number(event) > self.sequence:
-            self._stand(event)
-        return True
-
-    def _stand(self, event: MarketEvent) -> None:
-        ts, heard = event[1], self.heard
-        if _number(event) < self.sequence:  # counted anew
-            self.before_from = None
-        self.sequence, self.stamp = _number(event), ts
-        self.ts = ts if ts <= heard else max(self.ts, heard - DOUBTFUL)
-        self.newest = max(self.newest, ts)
-        if not self.begun:
-            self.begun = self.sequence
-            if all(gap.first for gap in self.gaps):  # else what came before is asked for
-                self.before_from = min(self.since, ts) - OVERTAKEN
-
-    def _count(self, gap: Gap, event: MarketEvent) -> None:
-        gap.got.add(_number(event))
-        gap.delivered += 1
-
-    def _end_open(self, event: MarketEvent) -> None:
-        """A gap that is open at its end ends before this event."""
-        gap = self.open_gap()
-        if gap is not None:
-            gap.last, gap.before = _number(event) - 1, event[1]
-            gap.events = max(0, gap.last - gap.first + 1) if gap.first else None
-
-
-class RisingTrack(Track):
-    """A line whose numbers rise, but not by one: they tell order and duplicates. Its time may be that of its coming."""
-
-    __slots__ = ("sequence",)
-
-    PLACE = itemgetter(0)
-
-    def __init__(self, line: Line, since: int) -> None:
-        super().__init__(line, since)
-        self.sequence = 0
-
-    def judge(self, event: MarketEvent) -> Verdict:
-        number = _number(event)
-        if number > self.sequence and number > self.mended_until:
-            return Verdict.NEW
-        if self._knows(number):
-            return Verdict.DUPLICATE
-        if number > self.sequence:
-            return Verdict.NEW
-        return Verdict.LATE if number > self.old_from else Verdict.FORGOTTEN
-
-    def delivered(self, event: MarketEvent) -> None:
-        if len(self.young) >= REMEMBERED + LATEST:
-            self._turn()
-        self.sequence = number = _number(event)
-        self.young[number] = self.ts = event[1]
-
-    def lose_more(self, gap: Gap, event: MarketEvent) -> None:
-        super().lose_more(gap, event)
-        self.sequence = max(self.sequence, _number(event))
-
-    def _same(self, event: MarketEvent) -> int:
-        return _number(event)
-
-
-TRACKS: dict[Sequencing | None, type[Track]] = {None: Track, "consecutive": NumberedTrack, "rising": RisingTrack}
-
-
-def _number(event: MarketEvent) -> int:
+def number_of(event: MarketEvent) -> int:
+    """Its running number."""
     return event[6]  # type: ignore[return-value]  # of trades and quotes; bars are never numbered

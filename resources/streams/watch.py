@@ -18,14 +18,14 @@ from resources.streams.base import (
     Status,
 )
 from resources.streams.clock import SECOND
+from resources.streams.numbered import TRACKS, NumberedTrack
 from resources.streams.track import (
     DISCONNECTED,
     FARTHEST,
+    NEVER,
     OVERFLOW,
     SEQUENCE,
-    TRACKS,
     Gap,
-    NumberedTrack,
     Track,
     Verdict,
 )
@@ -51,6 +51,7 @@ class Watch:
         """`sequences`: see Source."""
         self._sequences = sequences or {}
         self._tracks: dict[type[MarketEvent], dict[str, Track]] = {kind: {} for kind in KIND_OF}
+        self._left: dict[Line, Track] = {}  # of lines that are not watched any more, what they go on with
         self.found: list[Gap] = []
         self.messages = 0
         self._overflowing: list[Gap] = []
@@ -60,15 +61,18 @@ class Watch:
         self._ahead = 0
 
     def add(self, lines: Iterable[Line], now: int) -> None:
-        """Watch these from `now` on."""
+        """Watch these from `now` on. What was told of one that was watched before does not come again."""
         for line in lines:
-            made = TRACKS[self._sequences.get(line.kind)]
-            self._tracks[_type(line.kind)].setdefault(line.symbol, made(line, now))
+            track = self._left.pop(line, None) or TRACKS[self._sequences.get(line.kind)](line, now)
+            track.since = track.heard = now
+            self._tracks[_type(line.kind)].setdefault(line.symbol, track)
 
     def remove(self, lines: Iterable[Line]) -> None:
         """Watch these no longer; what of them is missing is not wanted any more."""
         for line in lines:
-            if self._tracks[_type(line.kind)].pop(line.symbol, None):
+            if track := self._tracks[_type(line.kind)].pop(line.symbol, None):
+                if (heir := track.heir()).told_until:
+                    self._left[line] = heir
                 self.found = [gap for gap in self.found if gap.line != line]
                 self._overflowing = [gap for gap in self._overflowing if gap.line != line]
 
@@ -144,7 +148,7 @@ class Watch:
         """
         told: list[Event] = []
         for track in self._every():
-            since = self._last(track) - (0 if track.ts else slack)
+            since = max(self._last(track) - (0 if track.ts else slack), track.told_until)
             until = now + max(0, self._ahead) + slack
             late = margin + (BAR_LAG if track.line.kind == "bar" else 0)
             gap = track.open_gap()
@@ -162,13 +166,23 @@ class Watch:
         for track in self._every():
             if track.line in lines:
                 known = track.open_gap()
-                gap = track.lose_before(DISCONNECTED, since)
+                gap = track.lose_before(DISCONNECTED, max(since, track.told_until))
                 if gap is not known:
                     self.found.append(gap)
-                gap.until = max(now + max(0, self._ahead) + slack, since)
+                gap.until = max(now + max(0, self._ahead) + slack, gap.since)
                 track.fresh = gap, now + slack
                 told.append(_lost(gap))
         return told
+
+    def recover(self, lost: Iterable[Lost], now: int) -> None:
+        """Lines that are watched miss these intervals of before. What ended lately may not be over by the clock of a
+        venue: it is not asked for before the stream has begun to tell what follows."""
+        for one in lost:
+            track = self.track(Line(one.symbol, one.kind))
+            assert track is not None
+            gap = track.recover(one.ts, one.until, one.reason)
+            gap.after = NEVER if one.until > now - FARTHEST else 0
+            self.found.append(gap)
 
     def silent(self, now: int, limits: dict[Kind, int]) -> list[Event]:
         """Status of each line that has been quiet for longer than its kind's limit, once until it is heard again."""
@@ -186,14 +200,6 @@ class Watch:
         track = self.track(gap.line)
         if track is None or not track.came_back(gap, row):
             return False
-        self.counts["repaired"] += 1
-        return True
-
-    def lacked(self, gap: Gap, row: MarketEvent) -> bool:
-        """As `lacks`, of a gap of before its line was watched: each row of its interval is missing."""
-        if not gap.since <= row[1] <= gap.closed():
-            return False
-        gap.delivered += 1
         self.counts["repaired"] += 1
         return True
 

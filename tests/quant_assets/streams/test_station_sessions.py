@@ -248,3 +248,37 @@ async def test_a_lake_of_before_there_were_marks_tells_nothing(lake: Lake) -> No
         await at.mended()
         await at.stop()
     assert told(lake) == []
+
+
+BEHIND = [  # how far the venue's clock is behind ours, and when the next run comes, in seconds after the border
+    ("tells the end of the session that is over", 2, 0),
+    ("tells more of it", 10, 0),
+    ("tells the last of it", 10, 8),
+]
+
+
+@pytest.mark.parametrize(("behind", "late"), [case[1:] for case in BEHIND], ids=[case[0] for case in BEHIND])
+@played
+async def test_a_venue_whose_clock_is_behind_at_the_border_of_two_sessions(lake: Lake, behind: int, late: int) -> None:
+    """What the stream tells of the session that is over does not come from REST as well, nor is it asked too early."""
+    market = crypto("BTCUSDT", seconds=700)
+    market.clock.skew_seconds = -behind
+    async with binance(market, lake) as at:
+        await at.start(BTC, owed=at_(0), sessions=Sessions(at_(120), lambda since: ()))
+        await at.listening(TOPIC)
+        await at.tell(100)
+        await at.holds("BTCUSDT", seconds((1, 101 - behind)))
+        await at.die()
+        await at.tell(20 + late)
+        await at.start(BTC, owed=at_(120), sessions=Sessions(at_(600), lambda since: [(at_(0), at_(120))]))
+        await at.listening(TOPIC)
+        for _ in range(4):
+            await at.tell(0.5)
+        await at.until(lambda: at.told("BTCUSDT")[-1] in at.held("BTCUSDT"), "what the stream tells")
+        await at.mended()
+        await at.tell(130)
+        await at.mended()
+        await at.holds("BTCUSDT", at.told("BTCUSDT"))
+        await at.stop()
+    bars = recorded(lake, "bars").filter(pl.col("complete")).select(pl.col("ts").dt.minute(), "trades").collect().rows()
+    assert bars[:3] == [(0, 59), (1, 60), (2, 60)]

@@ -122,6 +122,23 @@ def test_what_a_line_missed_that_is_dropped_in_the_same_session_is_told_and_give
         assert gone.select(pl.col("ts", "until").to_physical()).row(0) == (micros(HOUR) - SLACK, micros(3 * HOUR))
 
 
+def test_a_line_that_is_dropped_and_followed_again_in_its_session_is_asked_for_since_it_was_dropped(lake: Lake) -> None:
+    Run(lake, 0).store(1)
+    without = Run(lake, 0, 3, B)
+    repaired = Repaired(B.symbol, without.since[B], "trade", micros(3 * HOUR), 9, None)
+    without.writer.store([repaired, trade(B, 4 * HOUR, 4)])
+    again = Run(lake, 0, 5)
+    assert again.since[A] == micros(HOUR) - SLACK
+    assert again.since[B] > micros(3 * HOUR), "and no other"
+    again.writer.store(
+        [Repaired(line.symbol, again.since[line], "trade", micros(5 * HOUR), 9, None) for line in (A, B)]
+    )
+    gaps = open_gaps(lake).filter(pl.col("symbol") == "AAA")
+    assert set(gaps["state"]) == {"repaired"}
+    again.writer.store([trade(line, 5 * HOUR, 5) for line in (A, B)])
+    assert Run(lake, 0, 6).since[A] > micros(4 * HOUR), "that is over"
+
+
 def test_an_open_gap_of_a_line_that_is_dropped_in_the_same_session_is_given_up(lake: Lake) -> None:
     run = Run(lake, 0)
     run.store(1)
