@@ -85,9 +85,19 @@ def _follows_members(traded: pl.DataFrame, instruments: pl.LazyFrame) -> bool:
     metadata=columns(
         EQUITY_SCHEMA,
         {
-            "positions_value": "signed worth of what is held, at the close",
+            "session": "the trading day",
+            "ts": "the bar's start",
+            "cash": "in the account's currency, at the bar's end",
+            "positions_value": "signed worth of what is held and paid in full, at the close",
+            "equity": "cash and what is held",
             "gross_exposure": "absolute worth held, as a multiple of equity",
+            "net_exposure": "signed worth held, as a multiple of equity",
+            "margin": "money that the positions tie up",
             "return": "of equity since the close before, after all costs",
+            "dividends": "received; paid on shorts where negative",
+            "borrow_cost": "paid for shares sold short",
+            "funding": "paid on perpetual contracts; received where negative",
+            "interest": "paid on borrowed cash; received where negative",
         },
     ),
 )

@@ -47,6 +47,7 @@ def test_the_instance_is_what_dagster_yaml_says(home: Path) -> None:
         assert isinstance(made.event_log_storage, BatchedSqliteEventLogStorage)
         assert made.run_monitoring_enabled
         assert not made.telemetry_enabled
+        assert not made.nux_enabled, "the first page is seen without a window over it"
         assert type(made.run_launcher).__name__ == "DefaultRunLauncher"
         limits = made.get_concurrency_config().run_queue_config
         assert limits is not None
